@@ -1,0 +1,43 @@
+# `make quickstart` and `make test` do all their own set-up; `make setup` does nothing the second time.
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.setup-done
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help setup quickstart check test figures clean
+
+help:  ## List the targets.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP)  ## Make .venv with every dependency at its pinned version.
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "setup: .venv with the versions of constraints.txt (about 2 minutes)"
+	@command -v $(PYTHON) >/dev/null || { echo "setup: $(PYTHON) is not on PATH; install Python 3.11 or say make PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(PIP) install --progress-bar off -c constraints.txt hatchling editables setuptools wheel
+	$(PIP) install --progress-bar off -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $(STAMP)
+
+quickstart: setup  ## The main job: prepare, tune, train and serve a small GPT, then ask it.
+	$(BIN)/platform submit jobs/quickstart.yaml
+	@echo
+	$(BIN)/platform ask stdlib-complete "    def __init__(self, name" --max-tokens 96 --temperature 0.4
+	@echo
+	@$(BIN)/platform endpoints stdlib-complete
+
+check: setup  ## Format, lint, types, layers, fast tests.
+	$(BIN)/ruff format --check platform tests benchmarks
+	$(BIN)/ruff check platform tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -m "not slow"
+
+test: setup  ## Everything that fits 25 minutes on 2 cores, end to end included.
+	$(BIN)/pytest
+
+figures: setup  ## The measured figures beside their goals.
+	@$(BIN)/python benchmarks/results.py
+
+clean:  ## Remove .venv and caches; runs and data stay.
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

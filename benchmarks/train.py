@@ -1,0 +1,184 @@
+"""T1 and T2: training through `platform submit` against bare torchrun and DeepSpeed, interleaved A B A B.
+
+    .venv/bin/python benchmarks/train.py [--pairs 5] [--steps 25]
+
+T1 = tokens/s of A / tokens/s of B, from the median step after the warm-up.
+T2 = (submit to the end of the first optimizer step) - (start of torchrun to the end of its first step), on a running
+cluster. Both sides train the same model on the same batches; the run fails where their losses differ.
+Writes benchmarks/results/T1.json and T2.json. The cluster and storage are its own, in a temporary folder.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import yaml
+from results import write_result
+
+HERE = Path(__file__).parent
+BIN = Path(sys.executable).parent
+WARM_UP = 5
+BATCH = 8
+BLOCK = 128
+VOCAB = 2048
+RATE = 1e-3
+LAYERS, HEADS, WIDTH, INNER = 6, 6, 384, 1024
+
+PREPARE = {
+    "kind": "prepare",
+    "name": "text",
+    "source": {"kind": "text_files", "path": "python-stdlib"},
+    "tokenizer": {"kind": "train_bpe", "vocab_size": VOCAB},
+    "pack": {"block_size": BLOCK},
+}
+TRAIN = {
+    "kind": "train",
+    "name": "through-platform",
+    "model": {"kind": "llama", "layers": LAYERS, "heads": HEADS, "width": WIDTH, "feed_forward": INNER},
+    "data": "run://text",
+    "optimizer": {"kind": "adamw", "learning_rate": RATE, "weight_decay": 0.1, "betas": [0.9, 0.95]},
+    "engine": {"kind": "deepspeed", "zero_stage": 2},
+    "workers": {"count": 2, "per_device_batch_size": BATCH // 2},
+    "global_batch_size": BATCH,
+    "validation": {"every_steps": 1000, "max_blocks": 8},
+    "checkpoint": {"every_steps": 1000, "keep": 1},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=25)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        home = Path(scratch)
+        environment = {**os.environ, "PLATFORM_HOME": str(home), "PLATFORM_STORAGE": str(home), "OMP_NUM_THREADS": "1"}
+        environment["PYTHONWARNINGS"] = "ignore"
+        try:
+            submit(home, environment, PREPARE)
+            pairs = [one_pair(home, environment, options.steps, number) for number in range(options.pairs)]
+        finally:
+            subprocess.run([BIN / "platform", "cluster", "down"], env=environment, check=False)
+    command = f"python benchmarks/train.py --pairs {options.pairs} --steps {options.steps}"
+    what = (
+        f"tokens/s through platform submit / bare torchrun + deepspeed, 2 workers, ZeRO-2, {parameters() / 1e6:.1f} M"
+    )
+    write_result("T1", what, ">= 0.98", [a["speed"] / b["speed"] for a, b in pairs], command=command, pairs=pairs)
+    late = "seconds from submit to the first optimizer step, minus the bare script's, on a running cluster"
+    write_result("T2", late, "<= 8", [a["first_s"] - b["first_s"] for a, b in pairs], command=command, pairs=pairs)
+
+
+def one_pair(home: Path, environment: dict, steps: int, number: int) -> tuple[dict, dict]:
+    """A then B; their losses must be the same."""
+    a = through_platform(home, environment, steps)
+    b = bare(home, environment, steps)
+    worst = max(abs(x - y) / y for x, y in zip(a["losses"], b["losses"], strict=True))
+    if worst > 1e-4:
+        raise SystemExit(f"the two sides do not train the same: losses differ by {worst:.1e}")
+    print(f"pair {number}: {show(a)} | {show(b)} | losses within {worst:.0e}", flush=True)
+    return a, b
+
+
+def through_platform(home: Path, environment: dict, steps: int) -> dict:
+    started = time.time()
+    with ClusterCpu(home) as cpu:
+        run = submit(home, environment, {**TRAIN, "steps": steps})
+    rows = [json.loads(line) for line in (home / "runs" / run / "metrics.jsonl").read_text().splitlines()]
+    seconds, losses = [row["step_time_s"] for row in rows], [row["train_loss"] for row in rows]
+    return side(losses, seconds, rows[0]["time"] - started, cpu.seconds)
+
+
+def bare(home: Path, environment: dict, steps: int) -> dict:
+    data = next(path.parent for path in (home / "data").glob("*/manifest.json"))
+    count = parameters()
+    settings = {
+        "data": str(data), "seed": 0, "learning_rate": RATE, "global_batch_size": BATCH, "steps": steps,
+        "model": {
+            "vocab_size": VOCAB, "bos_token_id": 0, "eos_token_id": 0, "use_cache": False, "num_hidden_layers": LAYERS,
+            "num_attention_heads": HEADS, "num_key_value_heads": HEADS, "hidden_size": WIDTH,
+            "intermediate_size": INNER, "max_position_embeddings": BLOCK, "tie_word_embeddings": True,
+        },
+        "deepspeed": {
+            "train_micro_batch_size_per_gpu": BATCH // 2, "gradient_accumulation_steps": 1, "gradient_clipping": 1.0,
+            "zero_optimization": {"stage": 2, "reduce_bucket_size": count, "allgather_bucket_size": count},
+            "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False, "steps_per_print": 10**9,
+        },
+    }  # fmt: skip
+    file = home / "bare.json"
+    file.write_text(json.dumps(settings))
+    command = [BIN / "torchrun", "--standalone", "--nproc_per_node", "2", HERE / "bare_train.py", file]
+    before, started = os.times(), time.time()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    after = os.times()
+    if done.returncode:
+        raise SystemExit(done.stderr[-3000:])
+    said = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"losses"')))
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return side(said["losses"], said["seconds"], said["first_step_at"] - started, cpu)
+
+
+def side(losses: list, seconds: list, first_s: float, cpu_s: float) -> dict:
+    speed = BATCH * BLOCK / statistics.median(seconds[WARM_UP:])
+    return {"losses": losses, "speed": speed, "first_s": first_s, "cpu_s": cpu_s}
+
+
+def show(one: dict) -> str:
+    return f"{one['speed']:6.0f} tokens/s, first step after {one['first_s']:5.1f} s, {one['cpu_s']:5.1f} CPU-s"
+
+
+def submit(home: Path, environment: dict, job: dict) -> str:
+    file = home / f"{job['name']}.yaml"
+    file.write_text(yaml.safe_dump(job, sort_keys=False))
+    command = [BIN / "platform", "submit", file, "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
+    return json.JSONDecoder().raw_decode(done.stdout)[0]["runs"][0]
+
+
+class ClusterCpu:
+    """CPU-seconds that the local cluster's processes use between enter and exit, sampled: raylet does not sum them."""
+
+    def __init__(self, home: Path) -> None:
+        self.head = psutil.Process(json.loads((home / "cluster" / "state.json").read_text())["pid"])
+        self.over = threading.Event()
+        self.seen: dict = {}
+
+    def sample(self) -> dict:
+        for process in [self.head, *self.head.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                self.seen[process.pid, process.create_time()] = times.user + times.system
+        return dict(self.seen)
+
+    def watch(self) -> None:
+        while not self.over.wait(0.5):
+            self.sample()
+
+    def __enter__(self) -> "ClusterCpu":
+        self.before = self.sample()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+        self.seconds = sum(cpu - self.before.get(key, 0.0) for key, cpu in self.sample().items())
+
+
+def parameters() -> int:
+    return VOCAB * WIDTH + LAYERS * (4 * WIDTH**2 + 3 * WIDTH * INNER + 2 * WIDTH) + WIDTH
+
+
+if __name__ == "__main__":
+    main()

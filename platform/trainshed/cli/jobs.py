@@ -1,0 +1,162 @@
+"""The verbs about job files: submit, check, plan, schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from trainshed.cli import context
+from trainshed.cli.show import number, print_json, print_table, say, size
+
+if TYPE_CHECKING:
+    from trainshed.record.storage import Storage
+    from trainshed.spec.load import LoadedJob
+    from trainshed.spec.plan import Plan
+
+FilesArgument = typer.Argument(..., help="Job files; their documents run in order.", show_default=False)
+SetOption = typer.Option(
+    [],
+    "--set",
+    metavar="PATH=VALUE",
+    help="Set one value, like stdlib-gpt.steps=200; the path starts with a document's name or kind.",
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the verbs."""
+    app.command()(submit)
+    app.command()(check)
+    app.command()(plan)
+    app.command()(schema)
+
+
+def submit(
+    files: list[Path] = FilesArgument,
+    sets: list[str] = SetOption,
+    follow: bool = typer.Option(True, "--follow/--detach", help="Show progress until the end, or return at once."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Check and plan; hand nothing over."),
+    address: str | None = context.AddressOption,
+    as_json: bool = context.JsonOption,
+) -> None:
+    """Check a job and hand it to a Ray cluster.
+
+    With no cluster configured a real Ray is started on this machine; it stays up until `platform cluster down`.
+
+    \b
+    platform submit jobs/quickstart.yaml
+    platform submit jobs/quickstart.yaml --set stdlib-gpt.steps=100 --detach
+    platform submit prepare.yaml train.yaml --address http://head:8265
+    """
+    loaded, storage, plans = _checked(files, sets, address)
+    if dry_run:
+        _print_plans(plans, as_json=as_json)
+        return
+    from trainshed.cli.follow import follow_submission  # HTTP and progress bars: a refused job does not pay for them
+    from trainshed.client import submit as client
+
+    where = context.address_or_local(address)
+    submitted = client.submit(loaded, where, storage, home=context.home(), say=say)
+    if as_json:
+        print_json(
+            {
+                "submission_id": submitted.submission_id,
+                "runs": [run.run_id for run in submitted.runs],
+                "address": where.url,
+            }
+        )
+    else:
+        say(f"submitted {submitted.submission_id} to {where.url}")
+        for run in submitted.runs:
+            typer.echo(f"{run.job['kind']:8} {run.run_id}")
+    if follow:
+        raise typer.Exit(
+            follow_submission(where, submitted.submission_id, [run.run_id for run in submitted.runs], as_json=as_json)
+        )
+
+
+def check(files: list[Path] = FilesArgument, sets: list[str] = SetOption, as_json: bool = context.JsonOption) -> None:
+    """Find every mistake in job files, each with file, line and key.
+
+    \b
+    platform check jobs/quickstart.yaml
+    """
+    loaded, _, _ = _checked(files, sets, None)
+    if as_json:
+        print_json([one.job.model_dump(mode="json", by_alias=True) for one in loaded])
+        return
+    for one in loaded:
+        typer.echo(f"{one.document.file}:{one.document.line}: {one.job.kind} {one.job.name}: ok")
+
+
+def plan(files: list[Path] = FilesArgument, sets: list[str] = SetOption, as_json: bool = context.JsonOption) -> None:
+    """Say what a job will need: batch, tokens, memory per worker for each ZeRO stage; exit 3 where it cannot fit.
+
+    \b
+    platform plan jobs/quickstart.yaml
+    platform plan train.yaml --set workers.memory_gb=80
+    """
+    _print_plans(_checked(files, sets, None)[2], as_json=as_json)
+
+
+def schema() -> None:
+    """Print the JSON Schema of a job document, for editors.
+
+    \b
+    platform schema > job.schema.json
+    """
+    from trainshed.spec.job import JobDocument
+
+    print_json(JobDocument.model_json_schema())
+
+
+def _checked(files: list[Path], sets: list[str], address: str | None) -> tuple[list[LoadedJob], Storage, list[Plan]]:
+    """Everything that is found out before anything is handed over; the cheap checks come first."""
+    from trainshed.spec.load import load_files
+
+    loaded = load_files(files, sets)
+    from trainshed.client import check as client  # pyarrow: a file that is wrong in itself does not pay for it
+
+    storage = context.storage()
+    client.check(loaded, storage)
+    return loaded, storage, client.plans(loaded, storage, machine_bytes=_machine_bytes(address))
+
+
+def _machine_bytes(address: str | None) -> int | None:
+    """This machine's memory, where the job will run here."""
+    import psutil
+
+    found = context.address_or_none(address)
+    return int(psutil.virtual_memory().total) if found is None or found.local else None
+
+
+def _print_plans(plans: list[Plan], *, as_json: bool) -> None:
+    import dataclasses
+
+    if as_json:
+        print_json([dataclasses.asdict(each) for each in plans])
+        return
+    for each in plans:
+        typer.echo(
+            f"{each.name}: {number(each.parameters)} parameters, {number(each.tokens_per_step)} tokens a step "
+            f"({each.accumulation} pass(es) on each of {each.workers} worker(s)), {number(each.tokens)} tokens in all, "
+            f"{each.flops:.2e} FLOP"
+        )
+        rows = [_stage_row(each, stage) for stage in each.stages]
+        print_table(["", "stage", "parameters", "gradients", "optimizer", "per worker"], rows, empty="")
+        typer.echo("")
+    if not plans:
+        typer.echo("nothing to train")
+
+
+def _stage_row(each: Plan, stage: Any) -> list[str]:
+    mark = "->" if stage is each.chosen or stage == each.chosen else ""
+    return [
+        mark,
+        f"ZeRO-{stage.zero_stage}",
+        size(stage.parameters),
+        size(stage.gradients),
+        size(stage.optimizer),
+        size(stage.total),
+    ]

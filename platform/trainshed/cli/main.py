@@ -1,0 +1,60 @@
+"""The `platform` command: all verbs, and how an error becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+from typer._click.exceptions import ClickException  # typer carries its own click and exports no base class
+
+from trainshed import __version__
+from trainshed.cli import cluster, jobs, models, runs
+from trainshed.errors import PlatformError
+
+app = typer.Typer(
+    name="platform",
+    help="Trains, tunes and serves transformers on Ray: one job file from raw text to a served, traceable model.",
+    epilog="Exit codes: 0 ok, 1 the job failed, 2 usage or job file, 3 plan refused, 4 no capacity, 130 interrupted.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+jobs.add_to(app)
+runs.add_to(app)
+models.add_to(app)
+cluster.add_to(app)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"trainshed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def run() -> None:
+    """Entry point: runs the command and exits with its code."""
+    try:
+        code = app(standalone_mode=False) or 0
+    except PlatformError as error:
+        typer.echo(f"error: {error}" if "\n" not in str(error) else str(error), err=True)
+        code = error.exit_code
+    except ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("interrupted", err=True)
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)

@@ -1,0 +1,112 @@
+"""What one run looks like: its headline, its facts by kind, its curve or its trials in characters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from trainshed.cli.show import print_table
+
+if TYPE_CHECKING:
+    from trainshed.record.run import Record
+
+
+def headline(kind: str, result: dict[str, Any]) -> str:
+    """The one thing to say of a run that ended; empty before."""
+    if result.get("cause"):
+        return str(result["cause"])
+    if not result:
+        return ""
+    match kind:
+        case "prepare":
+            return (
+                f"{result['manifest']['splits']['train']['tokens']:,} tokens{', unchanged' if result['reused'] else ''}"
+            )
+        case "tune":
+            return f"best {result['best']['trial']}: {result['metric']} {result['best']['value']:.4f}"
+        case "train":
+            return (
+                f"validation loss {result['metrics']['validation_loss']:.4f} {result.get('registered') or ''}".rstrip()
+            )
+        case _:
+            return str(result.get("url", ""))
+
+
+def facts_of(record: Record, job: dict[str, Any], result: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What `platform show` says of a run that succeeded, by its kind; empty for others."""
+    if result.get("state") != "succeeded":
+        return []
+    said = [("headline", headline(job["kind"], result))]
+    match job["kind"]:
+        case "prepare":
+            splits = result["manifest"]["splits"].items()
+            return [*said, *((name, _split_text(split)) for name, split in splits), ("data", result["address"])]
+        case "tune":
+            settings = [("", f"{path} = {_cell(value)}") for path, value in result["best"]["settings"].items()]
+            picture = record.storage.address(record.at("sweep.png"))
+            return [*said, ("best trial", result["best"]["trial"]), *settings, ("picture", picture)]
+        case "train":
+            return [*said, *_training_facts(record, result)]
+        case _:
+            model = f"{result['model']} of {result['model_run']}"
+            return [*said, ("model", model), ("fingerprint", result["fingerprint"])]
+
+
+def draw(record: Record) -> None:
+    """The loss curve of a training, or the trials of a sweep, in characters."""
+    result = record.result or {}
+    if "trials" in result:
+        _draw_trials(result)
+    elif len(record.metrics) > 1:
+        _draw_curve(record.metrics)
+
+
+def _split_text(split: dict[str, Any]) -> str:
+    entropy = split["unigram_entropy_nats"]
+    return f"{split['documents']:,} documents, {split['blocks']:,} blocks, unigram entropy {entropy:.3f} nats"
+
+
+def _training_facts(record: Record, result: dict[str, Any]) -> list[tuple[str, Any]]:
+    lineage = record.lineage or {}
+    trial, data = lineage.get("trial"), lineage.get("data")
+    return [
+        ("unigram entropy", f"{result['unigram_entropy_nats']:.4f} nats per token"),
+        ("trial", trial and f"{trial['run_id']} {trial['trial']}"),
+        ("data", data and data["run_id"]),
+        ("checkpoint", result["checkpoint"]),
+        ("model", record.storage.address(result["model"])),
+        ("fingerprint", lineage.get("fingerprint")),
+        ("picture", record.storage.address(record.at("loss.png"))),
+    ]
+
+
+def _draw_trials(result: dict[str, Any]) -> None:
+    def value(trial: dict[str, Any]) -> float:
+        return float("inf") if trial["value"] is None else float(trial["value"])
+
+    rows = []
+    for trial in sorted(result["trials"], key=value):
+        mark = "*" if trial["trial"] == result["best"]["trial"] else ""
+        step = trial["history"][-1][0] if trial["history"] else 0
+        found = trial["cause"] if trial["value"] is None else f"{trial['value']:.4f}"
+        rows.append([mark, trial["trial"], trial["state"], step, found, *map(_cell, trial["settings"].values())])
+    typer.echo("")
+    print_table(["", "TRIAL", "STATE", "STEP", result["metric"], *result["best"]["settings"]], rows, empty="")
+
+
+def _draw_curve(rows: list[dict[str, Any]]) -> None:
+    import plotext
+
+    plotext.plot_size(80, 18)
+    plotext.theme("clear")
+    plotext.plot([row["step"] for row in rows], [row["train_loss"] for row in rows], label="training loss")
+    held_out = [(row["step"], row["validation_loss"]) for row in rows if "validation_loss" in row]
+    if held_out:
+        plotext.scatter(*map(list, zip(*held_out, strict=True)), label="validation loss", marker="o")
+    plotext.xlabel("optimizer step")
+    typer.echo("\n" + plotext.build())
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,85 @@
+"""How things look on a terminal: tables, sizes, times, and JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+
+
+def say(message: str) -> None:
+    """One line about what is being done; on stderr, so that --json stays clean."""
+    typer.echo(message, err=True)
+
+
+def print_json(value: Any) -> None:
+    """A value for programs."""
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) -> None:
+    """Aligned columns, or `empty` where there are no rows."""
+    if not rows:
+        typer.echo(empty)
+        return
+    texts = [[str(cell) if cell is not None else "-" for cell in row] for row in rows]
+    widths = [max(len(column), *(len(row[n]) for row in texts)) for n, column in enumerate(columns)]
+    for line in [list(columns), *texts]:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
+    """Name and value, one a line; None is left out."""
+    width = max((len(name) for name, _ in facts), default=0)
+    for name, value in facts:
+        if value is not None:
+            typer.echo(f"{name.ljust(width)}  {value}")
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that reads best."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def number(value: float) -> str:
+    """A count in the unit that reads best: 1,234 or 3.7 M."""
+    for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if value >= limit:
+            return f"{value / limit:.2f} {unit}"
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def ago(timestamp: str) -> str:
+    """How long ago an ISO time was."""
+    return duration((datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds()) + " ago"
+
+
+def own_name() -> str:
+    """How the user can call this command again: `platform` where that is it, else the path from here."""
+    found, me = shutil.which("platform"), os.path.abspath(sys.argv[0])
+    return "platform" if found and os.path.samefile(found, me) else os.path.relpath(me)
+
+
+def is_terminal() -> bool:
+    """Whether a person looks at stdout."""
+    return sys.stdout.isatty()

@@ -1,0 +1,158 @@
+"""A running job's events, each exactly once and in order, over a connection that may break.
+
+Knows the line our driver prints, `@@platform {json}`, whose `seq` counts 1, 2, 3... within a submission. Does not know
+what the other fields mean. It polls the end of the driver's log: Ray's own tail is seconds late and its websocket
+ends silently.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from trainshed.client.jobs_api import JobsClient, JobStatus, LogRefused, Unreachable
+
+EVENT_MARK = "@@platform "
+Event = dict[str, Any]
+
+# How far back to look, in turn; the whole log comes last.
+_TAIL_LINES = (500, 20_000)
+# A finished job whose node has gone keeps its state but not its log: after so many refusals it ends without.
+_LOG_REFUSALS = 40
+_SLOWER, _SLOWEST = 1.25, 4.0
+_DECODER = json.JSONDecoder()
+
+
+def follow(
+    jobs: JobsClient,
+    submission_id: str,
+    *,
+    on_trouble: Callable[[str], None],
+    poll_s: float = 0.25,
+    patience_s: float = 600.0,
+) -> Iterator[Event]:
+    """Yield every event of the job, then `{"event": "job_end", "state": ..., "message": ...}`.
+
+    `poll_s` is the pause between looks while events come; it grows to four times that in silence.
+    A control plane that does not answer is no failure of the job: `on_trouble` is told once when it goes and once when
+    it is back. Raises Unreachable if it stays away longer than `patience_s`.
+    """
+    log = _EventLog(jobs, submission_id)
+    outage = _Outage(on_trouble, patience_s)
+    pause_s = poll_s
+    while True:
+        try:
+            status = jobs.status(submission_id)
+            events = log.new_events(status)
+        except Unreachable as error:
+            log.doubt_tail()
+            outage.goes_on(error)
+        else:
+            outage.ends()
+            yield from events
+            # Four polls a second cost the cluster a tenth of a core: a silent job is asked less often.
+            pause_s = poll_s if events else min(pause_s * _SLOWER, poll_s * _SLOWEST)
+            if status.terminal:
+                lost = " (the end of its log could not be read)" if log.given_up else ""
+                yield {"event": "job_end", "state": status.state, "message": status.message + lost}
+                return
+        time.sleep(pause_s)
+
+
+def events_in(text: str) -> list[Event]:
+    """The events among the lines of `text`; anything else, and a line half written, is passed over.
+
+    A mark counts wherever it stands in its line: a progress bar on stderr leaves its own line unfinished before ours.
+    """
+    found = (_event_in(line) for line in text.split("\n"))
+    return [event for event in found if event is not None]
+
+
+class _EventLog:
+    """Reads the driver's log from its end, and further back where the end may hide something."""
+
+    def __init__(self, jobs: JobsClient, submission_id: str) -> None:
+        self._jobs = jobs
+        self._submission_id = submission_id
+        self._last_seq = 0
+        self._doubtful = True
+        self._refusals = 0
+
+    def doubt_tail(self) -> None:
+        """More may have been printed meanwhile than the tail holds."""
+        self._doubtful = True
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the log was refused so often that it must have gone with its node."""
+        return self._refusals >= _LOG_REFUSALS
+
+    def new_events(self, status: JobStatus) -> list[Event]:
+        """What was printed since the last call, by `seq`; Unreachable if the log cannot be read now."""
+        try:
+            text = self._text(status)
+        except LogRefused:
+            self._refusals += 1
+            if status.terminal and self.given_up:
+                return []
+            raise
+        self._doubtful, self._refusals = False, 0
+        fresh = {event["seq"]: event for event in events_in(text) if event["seq"] > self._last_seq}
+        self._last_seq = max(fresh, default=self._last_seq)
+        return [fresh[seq] for seq in sorted(fresh)]
+
+    def _text(self, status: JobStatus) -> str:
+        if status.node_id is None:  # the driver has not started, or never did
+            return ""
+        for lines in _TAIL_LINES:
+            tail = self._jobs.log_tail(self._submission_id, lines, node_id=status.node_id)
+            if tail.count("\n") < lines - 1 or self._follows_on(tail, certain=self._doubtful or status.terminal):
+                return tail
+        return self._jobs.logs(self._submission_id, node_id=status.node_id)
+
+    def _follows_on(self, tail: str, *, certain: bool) -> bool:
+        """Whether no event can lie between the last one seen and `tail`. One without any may follow a lost one: that
+        shows at the next event, so it only matters where there may be none or many were missed."""
+        oldest = min((event["seq"] for event in events_in(tail)), default=None)
+        return not certain if oldest is None else oldest <= self._last_seq + 1
+
+
+class _Outage:
+    """Says once that the control plane went and once that it is back; loses patience in the end."""
+
+    def __init__(self, on_trouble: Callable[[str], None], patience_s: float) -> None:
+        self._on_trouble = on_trouble
+        self._patience_s = patience_s
+        self._since: float | None = None
+
+    def goes_on(self, error: Unreachable) -> None:
+        """Count time without an answer; raises `error`, with what to do, once it is too long."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+            self._on_trouble(f"control plane unreachable, still trying for {self._patience_s:.0f} s ({error})")
+        elif now - self._since > self._patience_s:
+            raise Unreachable(
+                f"{error}; gave up after {self._patience_s:.0f} s; the job may still be running: follow it again"
+            ) from error
+
+    def ends(self) -> None:
+        """An answer came."""
+        if self._since is not None:
+            self._on_trouble(f"control plane reachable again after {time.monotonic() - self._since:.0f} s")
+            self._since = None
+
+
+def _event_in(line: str) -> Event | None:
+    start = line.find(EVENT_MARK)
+    while start >= 0:
+        try:
+            event, _ = _DECODER.raw_decode(line, start + len(EVENT_MARK))
+        except ValueError:
+            event = None
+        if isinstance(event, dict) and type(event.get("seq")) is int:
+            return event
+        start = line.find(EVENT_MARK, start + 1)
+    return None

@@ -1,0 +1,248 @@
+"""Ray's Jobs REST interface: send a package, submit, ask, stop, read a job's log.
+
+Knows the addresses and answers of Ray's dashboard (docs.ray.io, "Ray Jobs REST API", and the state API's log route).
+Knows nothing of what a job does or prints. Every request made here may be repeated without harm, so each is tried
+again, a few times, when the connection breaks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from trainshed.client.package import Package
+from trainshed.errors import ClusterError, UsageError
+
+ATTEMPTS = 3
+RETRY_PAUSE_S = 0.2
+# Ray waits up to 10 s for the agent that starts the job before it answers.
+SUBMIT_TIMEOUT_S = 30.0
+UPLOAD_TIMEOUT_S = 120.0
+# What Ray's dashboard takes in one request.
+MAX_PACKAGE_MB = 100
+# What a proxy in front of the cluster answers while the cluster is away.
+_PASSING = frozenset({502, 503, 504})
+TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
+
+
+class Unreachable(ClusterError):
+    """The control plane does not answer, or answers that it cannot now."""
+
+
+class LogRefused(Unreachable):
+    """The control plane answers, but does not reach the log: its node has gone, or is about to."""
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """What Ray says of one submission; times are seconds since 1970."""
+
+    submission_id: str
+    state: str
+    message: str
+    node_id: str | None
+    started_at: float | None
+    ended_at: float | None
+    exit_code: int | None
+    entrypoint: str
+    metadata: Mapping[str, str]
+
+    @property
+    def terminal(self) -> bool:
+        """Whether it can no longer change."""
+        return self.state in TERMINAL_STATES
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine of the cluster and its Ray resources, such as `{"CPU": 3.0, "GPU": 1.0}`."""
+
+    node_id: str
+    head: bool
+    resources: Mapping[str, float]
+
+
+class JobsClient:
+    """One connection pool to one cluster's dashboard."""
+
+    def __init__(self, url: str, token: str | None, timeout_s: float = 10.0) -> None:
+        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        # A proxy named in the environment cannot reach this machine's own loopback.
+        loopback = urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1"}
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, trust_env=not loopback)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def version(self) -> str:
+        """Ray's version on the cluster."""
+        return str(self._ask("GET", "/api/version").json()["ray_version"])
+
+    def nodes(self) -> list[Node]:
+        """The machines that are alive now."""
+        rows = self._ask("GET", "/api/v0/nodes").json()["data"]["result"]["result"]
+        return [
+            Node(row["node_id"], bool(row["is_head_node"]), row["resources_total"])
+            for row in rows
+            if row["state"] == "ALIVE"
+        ]
+
+    def agent_answers(self, node: Node) -> bool:
+        """Whether the agent of `node` has reported for work: the head's agent starts the jobs."""
+        params = {"node_id": node.node_id, "glob": "no-such-log"}
+        return self._send("GET", "/api/v0/logs", params=params).is_success
+
+    def upload(self, package: Package) -> bool:
+        """Send `package` unless the cluster has it already; returns whether it was sent."""
+        size_mb = len(package.content) / 1e6
+        if size_mb > MAX_PACKAGE_MB:
+            raise UsageError(
+                f"package: {size_mb:.0f} MB zipped, but Ray takes at most {MAX_PACKAGE_MB} MB; "
+                "keep data and model files out of the code directory and name them by path or URL"
+            )
+        path = "/api/packages/" + package.uri.replace("://", "/")
+        if self._send("GET", path).is_success:  # Ray keeps what was asked for from being collected for 10 minutes
+            return False
+        self._ask("PUT", path, content=package.content, timeout=UPLOAD_TIMEOUT_S)
+        return True
+
+    def submit(
+        self,
+        submission_id: str,
+        entrypoint: str,
+        runtime_env: Mapping[str, Any],
+        metadata: Mapping[str, str],
+    ) -> None:
+        """Start a job under an id chosen here. Submitting the same id again changes nothing and is not an error."""
+        body = {
+            "submission_id": submission_id,
+            "entrypoint": entrypoint,
+            "runtime_env": dict(runtime_env),
+            "metadata": dict(metadata),
+        }
+        answer = self._send("POST", "/api/jobs/", json=body, timeout=SUBMIT_TIMEOUT_S)
+        if answer.is_error and f"submission_id {submission_id} already exists" in answer.text:
+            return
+        self._check(answer)
+
+    def status(self, submission_id: str) -> JobStatus:
+        """What Ray knows of a job; UsageError if it knows none of that id."""
+        answer = self._send("GET", f"/api/jobs/{submission_id}")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise UsageError(f"the cluster at {self.url} knows no job {submission_id!r}")
+        return _job_status(self._check(answer).json())
+
+    def stop(self, submission_id: str) -> bool:
+        """Ask a job to end; False if Ray had nothing to stop.
+
+        Ray answers before the job has ended, and forgets the request while the job's supervisor has not yet started
+        (PENDING): ask again until `status` is terminal.
+        """
+        answer = self._send("POST", f"/api/jobs/{submission_id}/stop")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise UsageError(f"the cluster at {self.url} knows no job {submission_id!r}")
+        return bool(self._check(answer).json()["stopped"])
+
+    def list(self) -> tuple[JobStatus, ...]:
+        """Every submitted job that the cluster remembers, the latest first."""
+        rows = self._ask("GET", "/api/jobs/").json()
+        jobs = [_job_status(row) for row in rows if row["type"] == "SUBMISSION"]
+        return tuple(sorted(jobs, key=lambda job: job.started_at or 0.0, reverse=True))
+
+    def log_tail(self, submission_id: str, lines: int, *, node_id: str | None = None) -> str:
+        """The last `lines` lines of what the job's driver printed (all of them for -1); "" before it has begun.
+
+        `node_id`, where the caller knows it from `status`, saves a request.
+        """
+        node_id = node_id or self.status(submission_id).node_id
+        if node_id is None:
+            return ""
+        params = {"node_id": node_id, "filename": f"job-driver-{submission_id}.log", "lines": str(lines)}
+        answer = self._send("GET", "/api/v0/logs/file", params=params)
+        if answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR and "file is not found" in answer.text:
+            return ""
+        if answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
+            raise LogRefused(f"the log of {submission_id} cannot be read: {_last_words(answer)}")
+        return self._check(answer).content.decode("utf-8", errors="replace")
+
+    def logs(self, submission_id: str, *, node_id: str | None = None) -> str:
+        """All that the job's driver printed."""
+        return self.log_tail(submission_id, -1, node_id=node_id)
+
+    def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+        return self._check(self._send(method, path, **request))
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        for pause_s in _pauses():
+            try:
+                answer = self._http.request(method, path, **request)
+                break
+            except httpx.TransportError as error:
+                # A timeout has had its patience already; a broken connection costs nothing to try again.
+                if pause_s is None or (isinstance(error, httpx.TimeoutException) and method == "GET"):
+                    raise Unreachable(f"{self.url} does not answer: {_cause(error)}") from error
+                time.sleep(pause_s)
+        if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            raise ClusterError(
+                f"the cluster at {self.url} refused the token ({answer.text.strip()[:200]}); set RAY_AUTH_TOKEN to the "
+                "cluster's token, or RAY_AUTH_TOKEN_PATH to the file that holds it"
+            )
+        return answer
+
+    def _check(self, answer: httpx.Response) -> httpx.Response:
+        if answer.is_success:
+            return answer
+        request = answer.request
+        said = f"{request.method} {request.url.path}: {answer.status_code}: {_last_words(answer)}"
+        passing = answer.status_code in _PASSING or (answer.is_server_error and request.method == "GET")
+        if passing:
+            raise Unreachable(f"the control plane at {self.url} is in trouble: {said}")
+        raise ClusterError(f"the cluster at {self.url} refused the request: {said}")
+
+
+def _pauses() -> Iterator[float | None]:
+    """How long to wait after each attempt; None after the last."""
+    yield from (RETRY_PAUSE_S * 2**attempt for attempt in range(ATTEMPTS - 1))
+    yield None
+
+
+def _cause(error: httpx.TransportError) -> str:
+    return str(error) or type(error).__name__
+
+
+def _last_words(answer: httpx.Response) -> str:
+    """The end of a traceback, which Ray sends as it is, is its cause."""
+    lines = [line.strip() for line in answer.text.splitlines() if line.strip(" .")]
+    return lines[-1][:500] if lines else answer.reason_phrase
+
+
+def _job_status(row: Mapping[str, Any]) -> JobStatus:
+    return JobStatus(
+        submission_id=row["submission_id"],
+        state=row["status"],
+        message=row.get("message") or "",
+        node_id=row.get("driver_node_id"),
+        started_at=_seconds(row.get("start_time")),
+        ended_at=_seconds(row.get("end_time")),
+        exit_code=row.get("driver_exit_code"),
+        entrypoint=row["entrypoint"],
+        metadata=row.get("metadata") or {},
+    )
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000

@@ -1,0 +1,211 @@
+"""The cluster that comes with the laptop: one Ray head on the loopback, started and ended by the platform.
+
+Knows `<home>/cluster/`: state.json (which cluster runs), token, lock, ray.log. One home has at most one cluster; two
+homes have two, which never touch each other or any other Ray on the machine.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from trainshed.client.jobs_api import JobsClient, Node, Unreachable
+from trainshed.client.processes import alive, end_cluster
+from trainshed.client.ray_head import LOOPBACK, default_cpus, free_ports, head_command, head_environment
+from trainshed.errors import ClusterError
+
+Say = Callable[[str], None]
+
+# Ray itself may take half a minute to let a busy worker go.
+_GRACE_S = 5.0
+_POLL_S = 0.1
+# Short, because the paths of Ray's sockets below it may have 107 characters at most.
+_TEMP_ROOT, _TEMP_PREFIX = "/tmp", "ts-"  # noqa: S108 - mkdtemp makes a directory of our own in it
+
+
+@dataclass(frozen=True)
+class LocalCluster:
+    """A running head: how to reach it and how to recognise its first process."""
+
+    pid: int
+    pid_started: float
+    dashboard_url: str
+    gcs_address: str
+    token_path: str
+    temp_dir: str
+    serve_port: int
+    cpus: int
+    gpus: int
+    started_at: str
+    ray_version: str
+    log: str
+
+    @property
+    def token(self) -> str:
+        """The secret that every request must carry."""
+        return Path(self.token_path).read_text().strip()
+
+
+def up(home: Path, *, say: Say, cpus: int | None = None, wait_s: float = 120.0) -> tuple[LocalCluster, bool]:
+    """The running cluster of `home`, started if there was none; the flag tells whether it was.
+
+    Raises ClusterError if it is not ready for jobs within `wait_s` seconds; what was started has then been ended.
+    """
+    with _locked(home):
+        if (running := find(home)) is not None:
+            return _ready(running, wait_s=wait_s), False
+        _remove(home)  # what a cluster that died left behind
+        say("starting a local Ray cluster")
+        cluster = _start(home, cpus=cpus or default_cpus())
+        try:
+            _write_state(home, cluster)  # at once: if this process is killed now, `down` still finds the cluster
+            cluster = _ready(cluster, wait_s=wait_s)
+            _write_state(home, cluster)
+        except BaseException:
+            _end(cluster)
+            _state_path(home).unlink(missing_ok=True)
+            raise
+        return cluster, True
+
+
+def find(home: Path) -> LocalCluster | None:
+    """The cluster of `home` if its process is alive."""
+    cluster = _read_state(home)
+    return cluster if cluster is not None and alive(cluster.pid, cluster.pid_started) else None
+
+
+def down(home: Path, *, say: Say) -> bool:
+    """End the cluster of `home` with every process it started and remove its files; False if none was running."""
+    with _locked(home):
+        if running := find(home) is not None:
+            say("ending the local Ray cluster")
+        _remove(home)
+        return running
+
+
+def _start(home: Path, *, cpus: int) -> LocalCluster:
+    directory = _directory(home)
+    token_path, log = directory / "token", directory / "ray.log"
+    _write_private(token_path, secrets.token_hex(32))
+    temp_dir = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=_TEMP_ROOT))  # 0700; Ray opens its own to everybody
+    ports = free_ports()
+    environment = head_environment(ports, temp_dir=temp_dir, home=home, token_path=token_path, inherited=os.environ)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            head_command(ports, temp_dir=temp_dir / "ray", cpus=cpus),
+            env=environment,
+            cwd=temp_dir,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return LocalCluster(
+        pid=process.pid,
+        pid_started=psutil.Process(process.pid).create_time(),
+        dashboard_url=f"http://{LOOPBACK}:{ports.dashboard}",
+        gcs_address=f"{LOOPBACK}:{ports.gcs}",
+        token_path=str(token_path),
+        temp_dir=str(temp_dir),
+        serve_port=ports.serve,
+        cpus=cpus,
+        gpus=0,
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        ray_version="",
+        log=str(log),
+    )
+
+
+def _ready(cluster: LocalCluster, *, wait_s: float) -> LocalCluster:
+    """Wait until the head takes jobs; fills in what only the running head knows."""
+    give_up_at = time.monotonic() + wait_s
+    with JobsClient(cluster.dashboard_url, cluster.token, timeout_s=5.0) as jobs:
+        while True:
+            if not alive(cluster.pid, cluster.pid_started):
+                raise ClusterError(f"the local Ray cluster ended while starting: {_last_line(cluster.log)}")
+            head = _head_ready_for_jobs(jobs)
+            if head is not None:
+                return replace(cluster, gpus=int(head.resources.get("GPU", 0)), ray_version=jobs.version())
+            if time.monotonic() > give_up_at:
+                raise ClusterError(
+                    f"the local Ray cluster was not ready within {wait_s:.0f} s: {_last_line(cluster.log)}"
+                )
+            time.sleep(_POLL_S)
+
+
+def _head_ready_for_jobs(jobs: JobsClient) -> Node | None:
+    """The head, once its agent has reported for work: until then a submission ends in "No available agent"."""
+    try:
+        return next((node for node in jobs.nodes() if node.head and jobs.agent_answers(node)), None)
+    except Unreachable:
+        return None
+
+
+def _end(cluster: LocalCluster) -> None:
+    temp_dir = Path(cluster.temp_dir)
+    end_cluster(alive(cluster.pid, cluster.pid_started), temp_dir, grace_s=_GRACE_S)
+    if temp_dir.name.startswith(_TEMP_PREFIX):
+        shutil.rmtree(temp_dir, ignore_errors=True)
+    Path(cluster.token_path).unlink(missing_ok=True)
+
+
+def _remove(home: Path) -> None:
+    cluster = _read_state(home)
+    if cluster is not None:
+        _end(cluster)
+    _state_path(home).unlink(missing_ok=True)
+
+
+def _directory(home: Path) -> Path:
+    directory = home / "cluster"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
+def _state_path(home: Path) -> Path:
+    return home / "cluster" / "state.json"
+
+
+def _read_state(home: Path) -> LocalCluster | None:
+    try:
+        return LocalCluster(**json.loads(_state_path(home).read_text()))
+    except (FileNotFoundError, ValueError, TypeError):  # none, or written by another version of the platform
+        return None
+
+
+def _write_state(home: Path, cluster: LocalCluster) -> None:
+    _write_private(_state_path(home), json.dumps(asdict(cluster), indent=2) + "\n")
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replace the file in one step; nobody but its owner ever can read it."""
+    new = path.with_suffix(f".{secrets.token_hex(4)}.new")
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    new.replace(path)
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """One `up` or `down` of this home at a time."""
+    with (_directory(home) / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _last_line(log: str) -> str:
+    lines = Path(log).read_text(errors="replace").strip().splitlines() if Path(log).exists() else []
+    return f"{lines[-1].strip() if lines else 'it said nothing'} (log: {log})"

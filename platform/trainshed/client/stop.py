@@ -1,0 +1,68 @@
+"""Ending what was started, and asking whether it still lives."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+
+from trainshed.client.address import Address, find_address
+from trainshed.client.jobs_api import JobsClient, JobStatus
+from trainshed.client.submit import submit_command
+from trainshed.errors import ClusterError, UsageError
+from trainshed.record.storage import Storage
+
+POLL_S = 0.3
+STOP_WAIT_S = 60.0
+DELETE_WAIT_S = 120.0
+
+
+def stop_submission(address: Address, submission_id: str) -> JobStatus:
+    """Asks a job to end until it has; Ray forgets the request while a job is pending.
+
+    Raises:
+        ClusterError: it has not ended within a minute.
+    """
+    with JobsClient(address.url, address.token) as jobs:
+        return _until_ended(jobs, submission_id, STOP_WAIT_S, ask_to_stop=True)
+
+
+def delete_endpoint(address: Address, storage: Storage, name: str) -> None:
+    """Takes an endpoint down, and waits until it is.
+
+    Raises:
+        ClusterError: the cluster did not do it.
+    """
+    submission_id = f"ts-delete-{name}-{secrets.token_hex(3)}"
+    submit_command(address, storage, f"--delete-endpoint {name} --storage {storage.uri}", submission_id)
+    with JobsClient(address.url, address.token) as jobs:
+        ended = _until_ended(jobs, submission_id, DELETE_WAIT_S, ask_to_stop=False)
+    if ended.state != "SUCCEEDED":
+        raise ClusterError(f"the endpoint {name} was not taken down: {ended.message or ended.state}")
+
+
+def is_alive(home: Path, submission_id: str) -> bool:
+    """Whether a submission without a result can still end it; True where its cluster does not answer just now."""
+    address = find_address(home, None)
+    if address is None:
+        return False
+    try:
+        with JobsClient(address.url, address.token, timeout_s=3) as jobs:
+            return not jobs.status(submission_id).terminal
+    except UsageError:
+        return False
+    except ClusterError:
+        return True
+
+
+def _until_ended(jobs: JobsClient, submission_id: str, wait_s: float, *, ask_to_stop: bool) -> JobStatus:
+    deadline = time.monotonic() + wait_s
+    while True:
+        status = jobs.status(submission_id)
+        if status.terminal:
+            return status
+        if time.monotonic() > deadline:
+            raise ClusterError(f"{submission_id} has not ended within {wait_s:.0f} s; it is {status.state}")
+        if ask_to_stop:
+            jobs.stop(submission_id)
+        time.sleep(POLL_S)

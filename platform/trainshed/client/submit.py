@@ -1,0 +1,156 @@
+"""From checked jobs to a running submission: make missing keys, pack, hand over.
+
+Knows job files, storage and the Jobs REST interface; prints nothing.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainshed import __version__
+from trainshed.client.address import Address
+from trainshed.client.check import is_relative, root_of, source_files
+from trainshed.client.jobs_api import JobsClient
+from trainshed.client.package import own_package, package_files
+from trainshed.errors import CapacityError, ClusterError, SpecError
+from trainshed.record.run import new_run_id, now
+from trainshed.record.secrets import find_secret, keep_secret, new_key
+from trainshed.record.storage import Storage
+from trainshed.record.submission import FILE_NAME, PlannedRun, Submission, begin_runs, forget_runs
+from trainshed.spec.load import LoadedJob
+from trainshed.spec.prepare import PrepareJob
+from trainshed.spec.serve import ServeJob
+from trainshed.spec.tune import TuneJob
+
+MAX_UPLOAD_BYTES = 64 * 10**6
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What was handed over."""
+
+    submission_id: str
+    runs: tuple[PlannedRun, ...]
+
+
+def submit(
+    loaded: Sequence[LoadedJob], address: Address, storage: Storage, *, home: Path, say: Callable[[str], None]
+) -> Submitted:
+    """Packs code and files, makes missing keys on a local cluster, and posts the job.
+
+    Raises:
+        CapacityError: the local cluster can never hold what is asked for.
+        ClusterError: the cluster cannot be reached or refuses.
+    """
+    _check_capacity(loaded, address)
+    _provide_secrets(loaded, address, home, say)
+    code = own_package()
+    submission, files = _submission(loaded, storage, code.sha256)
+    working = package_files({FILE_NAME: submission.to_json(), **files})
+    with JobsClient(address.url, address.token) as jobs:
+        jobs.upload(code)
+        jobs.upload(working)
+        begin_runs(submission, storage)
+        try:
+            jobs.submit(
+                submission.submission_id,
+                f"python -m trainshed.runtime {FILE_NAME}",
+                {"py_modules": [code.uri], "working_dir": working.uri, "env_vars": _env(storage)},
+                {"runs": " ".join(run.run_id for run in submission.runs), "storage": storage.uri},
+            )
+        except ClusterError:
+            forget_runs(submission, storage)
+            raise
+    return Submitted(submission.submission_id, submission.runs)
+
+
+def submit_command(address: Address, storage: Storage, arguments: str, submission_id: str) -> None:
+    """Runs one of the runtime's small commands, such as taking an endpoint down."""
+    code = own_package()
+    with JobsClient(address.url, address.token) as jobs:
+        jobs.upload(code)
+        environment = {"py_modules": [code.uri], "env_vars": _env(storage)}
+        jobs.submit(submission_id, f"python -m trainshed.runtime {arguments}", environment, {})
+
+
+def _submission(loaded: Sequence[LoadedJob], storage: Storage, code: str) -> tuple[Submission, dict[str, Path]]:
+    runs: list[PlannedRun] = []
+    files: dict[str, Path] = {}
+    for one in loaded:
+        job = one.job.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if isinstance(one.job, PrepareJob) and is_relative(one.job.source.path):
+            uploaded = _uploads(one)
+            files |= uploaded
+            job["source"]["path"] = f"source/{one.job.name}/*"
+        runs.append(PlannedRun(run_id=new_run_id(one.job.name), job=job, file=one.document.file))
+    submission = Submission(
+        submission_id=f"ts-{runs[0].run_id}",
+        storage=storage.uri,
+        runs=tuple(runs),
+        created_at=now(),
+        code={"version": __version__, "package_sha256": code, "git_commit": _git_commit(root_of(loaded[0]))},
+    )
+    return submission, files
+
+
+def _uploads(one: LoadedJob) -> dict[str, Path]:
+    """Name in the package to file; the number keeps the order, the suffix keeps the kind."""
+    files = source_files(one)
+    size = sum(path.stat().st_size for path in files)
+    if size > MAX_UPLOAD_BYTES:
+        message = (
+            f"{size / 1e6:.0f} MB would be uploaded with the job, at most {MAX_UPLOAD_BYTES / 1e6:.0f} MB are; "
+            "put the files where the cluster reads them and give an absolute path or URI"
+        )
+        raise SpecError([one.fault("source.path", message)])
+    return {f"source/{one.job.name}/{number:06d}-{path.name}": path for number, path in enumerate(files)}
+
+
+def _check_capacity(loaded: Sequence[LoadedJob], address: Address) -> None:
+    if address.local is None:
+        return
+    for one in loaded:
+        key = "train.workers" if isinstance(one.job, TuneJob) else "workers"
+        workers = one.job.train.workers if isinstance(one.job, TuneJob) else getattr(one.job, "workers", None)
+        if workers is None:
+            continue
+        for what, asked, there in (
+            ("CPUs", workers.count * workers.cpus, address.local.cpus),
+            ("GPUs", workers.count * workers.gpus, address.local.gpus),
+        ):
+            if asked > there:
+                place = f"{one.document.file}:{one.document.line_of(tuple(key.split('.')))}: {key}"
+                raise CapacityError(
+                    f"{place}: {workers.count} workers ask for {asked:g} {what}, the local cluster has {there:g}; "
+                    "ask for fewer, or give --address of a larger cluster"
+                )
+
+
+def _provide_secrets(loaded: Sequence[LoadedJob], address: Address, home: Path, say: Callable[[str], None]) -> None:
+    """On a local cluster a key from the environment, or a fresh one, is kept where the replicas find it."""
+    if address.local is None:
+        return
+    for name in sorted({name for one in loaded if isinstance(one.job, ServeJob) for name in one.job.auth.keys}):
+        known = find_secret(name, home)
+        if known is None:
+            path = keep_secret(name, new_key(), home)
+            say(f"made a key for {name}: {path}")
+        else:
+            keep_secret(name, known, home)
+
+
+def _env(storage: Storage) -> dict[str, str]:
+    return {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "PLATFORM_STORAGE": storage.uri}
+
+
+def _git_commit(folder: Path) -> str | None:
+    """The commit of the folder that the job file lies in, `-dirty` where files differ from it; None outside git."""
+    try:
+        command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,63 @@
+"""What can go wrong, and the exit code each kind of trouble ends the command with.
+
+Knows nothing of Ray, files or terminals. Every error carries one line that says where, what, what it got and what
+to do; the cli prints that line and nothing more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class PlatformError(Exception):
+    """An expected failure: one clear line for the user, no traceback. Exit code 1: the job failed."""
+
+    exit_code = 1
+
+
+class UsageError(PlatformError):
+    """A wrong argument or a name that does not exist. Exit code 2."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One mistake in a job file: `file:line: key: message`."""
+
+    file: str
+    line: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
+
+
+class SpecError(UsageError):
+    """Every fault found in the job files, all at once. Exit code 2."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self.faults = sorted(set(faults), key=lambda fault: (fault.file, fault.line, fault.key))
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class PlanError(PlatformError):
+    """The plan says the job cannot fit. Exit code 3."""
+
+    exit_code = 3
+
+
+class CapacityError(PlatformError):
+    """The cluster can never hold what the job asks for. Exit code 4."""
+
+    exit_code = 4
+
+
+class ClusterError(PlatformError):
+    """The control plane cannot be reached, refused us, or did not start."""
+
+
+class JobFailedError(PlatformError):
+    """The job ran and ended in failure; the message is its cause in one line."""

@@ -1,0 +1,135 @@
+"""The Record: one run's directory, and finding runs again by id or name.
+
+    runs/<run_id>/job.json  events.jsonl  metrics.jsonl  logs/  checkpoints/  model/  result.json  lineage.json
+
+A run's state is what its files say: no result.json means waiting or running; result.json is written once, last.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from trainshed.errors import UsageError
+from trainshed.record.journal import read_lines
+from trainshed.record.storage import Storage
+
+ENDED = ("succeeded", "failed", "stopped", "skipped")
+
+
+def now() -> str:
+    """The time as it is written in every file: ISO 8601, UTC, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def new_run_id(name: str) -> str:
+    """A fresh id that sorts by time within a name: two submissions of one name never share a directory."""
+    return f"{name}-{datetime.now(UTC):%y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run's directory."""
+
+    storage: Storage
+    run_id: str
+
+    def at(self, inner: str = "") -> str:
+        """The path of a file of this run, relative to the storage root."""
+        return f"runs/{self.run_id}/{inner}" if inner else f"runs/{self.run_id}"
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """job.json: the resolved job with run_id, submission_id, created_at, number and code."""
+        found = self.storage.read_json(self.at("job.json"))
+        if found is None:
+            raise UsageError(f"no run {self.run_id!r} in {self.storage.uri}; `platform runs` lists them")
+        return dict(found)
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """result.json, or None while the run has not ended."""
+        found = self.storage.read_json(self.at("result.json"))
+        return None if found is None else dict(found)
+
+    @property
+    def lineage(self) -> dict[str, Any] | None:
+        """lineage.json, or None where the run made nothing."""
+        return self.storage.read_json(self.at("lineage.json")) or None
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Every event so far."""
+        return read_lines(self.storage, self.at("events.jsonl"))
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every row of metrics so far, one for each optimizer step that was kept."""
+        return read_lines(self.storage, self.at("metrics.jsonl"))
+
+    @property
+    def state(self) -> str:
+        """waiting, running, succeeded, failed, stopped or skipped."""
+        if (result := self.result) is not None:
+            return str(result["state"])
+        return "running" if self.storage.exists(self.at("events.jsonl")) else "waiting"
+
+    def begin(self, job: dict[str, Any], **facts: Any) -> None:
+        """Writes job.json; called again when the job is resolved further."""
+        self.storage.write_json(self.at("job.json"), {"run_id": self.run_id, **facts, "job": job})
+
+    def finish(self, state: str, **facts: Any) -> None:
+        """Writes result.json: the run has ended."""
+        self.storage.write_json(self.at("result.json"), {"state": state, "ended_at": now(), **facts})
+
+
+def all_runs(storage: Storage) -> list[Record]:
+    """Every run, newest first."""
+    found = [Record(storage, name) for name in storage.names("runs")]
+    dated = [(str(job["created_at"]), int(job["number"]), run) for run, job in _with_jobs(found)]
+    return [run for _, _, run in sorted(dated, key=lambda row: row[:2], reverse=True)]
+
+
+def find_run(storage: Storage, target: str) -> Record:
+    """The run with this id, or the newest run of this name.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    if storage.exists(f"runs/{target}/job.json"):
+        return Record(storage, target)
+    for run in all_runs(storage):
+        if run.job["job"]["name"] == target:
+            return run
+    raise UsageError(f"no run {target!r} in {storage.uri}; `platform runs` lists them")
+
+
+def find_finished(storage: Storage, target: str, kind: str) -> Record:
+    """What `run://TARGET` means: the run of that id, or the newest run of that name and kind that succeeded.
+
+    Raises:
+        UsageError: there is none, or it is of another kind, or none of them succeeded.
+    """
+    name = target.removeprefix("run://")
+    named = [run for run in all_runs(storage) if run.run_id == name or run.job["job"]["name"] == name]
+    if not named:
+        raise UsageError(f"run://{name} is neither an earlier document here nor a run in {storage.uri}")
+    fitting = [run for run in named if run.job["job"]["kind"] == kind]
+    if not fitting:
+        raise UsageError(f"run://{name} is a {named[0].job['job']['kind']} run; a {kind} run is needed here")
+    for run in fitting:
+        if run.state == "succeeded":
+            return run
+    raise UsageError(
+        f"run://{name}: no run of that name has succeeded; the newest, {fitting[0].run_id}, is {fitting[0].state}"
+    )
+
+
+def _with_jobs(runs: list[Record]) -> Iterator[tuple[Record, dict[str, Any]]]:
+    for run in runs:
+        job = run.storage.read_json(run.at("job.json"))
+        if job is not None:
+            yield run, job

@@ -1,0 +1,152 @@
+"""Bytes and JSON under one root on any pyarrow file system; a file is there whole or not at all.
+
+Knows nothing of runs. On a local disk a write is a temporary file, fsync and rename; on an object store an upload
+becomes visible when it is complete. Creating a name exclusively is atomic on a local disk; an object store only checks
+first, so two registrations in the same instant may collide there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from trainshed.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A root folder (`/path`, `s3://bucket/prefix`, `gs://...`) and what lies under it, by relative path."""
+
+    uri: str
+    fs: pafs.FileSystem
+    root: str
+
+    @staticmethod
+    def open(uri: str | Path) -> Storage:
+        """The storage at a local path or URI.
+
+        Raises:
+            UsageError: the address is of no file system that pyarrow knows.
+        """
+        text = str(uri)
+        if "://" not in text:
+            text = str(Path(text).expanduser().resolve())
+            return Storage(text, pafs.LocalFileSystem(), text)
+        try:
+            fs, root = pafs.FileSystem.from_uri(text)
+        except (ValueError, OSError) as error:
+            raise UsageError(f"PLATFORM_STORAGE: {text}: {error}; give a folder or an s3:// or gs:// address") from None
+        return Storage(root if isinstance(fs, pafs.LocalFileSystem) else text, fs, root)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the files are on this machine's disk."""
+        return isinstance(self.fs, pafs.LocalFileSystem)
+
+    def path(self, relative: str) -> str:
+        """The path on `fs` of something under the root."""
+        return f"{self.root}/{relative}" if relative else self.root
+
+    def address(self, relative: str) -> str:
+        """The path or URI of something under the root, as another process would open it."""
+        return f"{self.uri}/{relative}"
+
+    def exists(self, relative: str) -> bool:
+        """Whether a file or folder is there."""
+        return bool(self.fs.get_file_info(self.path(relative)).type != pafs.FileType.NotFound)
+
+    def names(self, relative: str) -> list[str]:
+        """Sorted names of the files and folders in a folder; empty where the folder is not there."""
+        selector = pafs.FileSelector(self.path(relative), allow_not_found=True)
+        try:
+            found = self.fs.get_file_info(selector)
+        except FileNotFoundError:  # the folder was made between pyarrow's listing and its look at why that failed
+            return []
+        return sorted(info.base_name for info in found if not info.base_name.startswith(".tmp-"))
+
+    def read(self, relative: str) -> bytes:
+        """A whole file. Raises FileNotFoundError."""
+        with self.fs.open_input_stream(self.path(relative)) as stream:
+            return bytes(stream.read())
+
+    def read_json(self, relative: str) -> Any:
+        """A JSON file, or None where it is not there."""
+        try:
+            return json.loads(self.read(relative))
+        except FileNotFoundError:
+            return None
+
+    def write(self, relative: str, content: bytes) -> None:
+        """Writes a whole file; a reader sees the old content or the new."""
+        target = self._make_parent(relative)
+        if not self.is_local:
+            with self.fs.open_output_stream(target) as stream:
+                stream.write(content)
+            return
+        os.replace(_written_aside(target, content), target)
+
+    def write_json(self, relative: str, value: Any) -> None:
+        """Writes JSON, indented, as `write` does."""
+        self.write(relative, (json.dumps(value, indent=2) + "\n").encode())
+
+    def create(self, relative: str, content: bytes) -> bool:
+        """Writes a file only if there is none of that name; False where there is one."""
+        target = self._make_parent(relative)
+        if not self.is_local:
+            if self.exists(relative):
+                return False
+            self.write(relative, content)
+            return True
+        aside = _written_aside(target, content)
+        try:
+            os.link(aside, target)
+        except FileExistsError:
+            return False
+        finally:
+            os.unlink(aside)
+        return True
+
+    def upload(self, folder: Path, relative: str) -> None:
+        """Copies a local folder here; the caller makes it visible by what it writes last."""
+        self.fs.create_dir(self.path(relative), recursive=True)
+        pafs.copy_files(
+            str(folder), self.path(relative), source_filesystem=pafs.LocalFileSystem(), destination_filesystem=self.fs
+        )
+
+    def download(self, relative: str, folder: Path) -> Path:
+        """A local folder with the same content: the folder itself where storage is local."""
+        if self.is_local:
+            return Path(self.path(relative))
+        folder.mkdir(parents=True, exist_ok=True)
+        pafs.copy_files(
+            self.path(relative), str(folder), source_filesystem=self.fs, destination_filesystem=pafs.LocalFileSystem()
+        )
+        return folder
+
+    def delete(self, relative: str) -> None:
+        """Removes a folder or file, if it is there."""
+        kind = self.fs.get_file_info(self.path(relative)).type
+        if kind == pafs.FileType.Directory:
+            self.fs.delete_dir(self.path(relative))
+        elif kind == pafs.FileType.File:
+            self.fs.delete_file(self.path(relative))
+
+    def _make_parent(self, relative: str) -> str:
+        target = self.path(relative)
+        self.fs.create_dir(os.path.dirname(target), recursive=True)
+        return target
+
+
+def _written_aside(target: str, content: bytes) -> str:
+    aside = os.path.join(os.path.dirname(target), f".tmp-{secrets.token_hex(8)}")
+    with open(aside, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return aside

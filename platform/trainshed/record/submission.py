@@ -1,0 +1,65 @@
+"""What the laptop hands to the cluster beside the code: the jobs of one submission with their run ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from trainshed.record.run import Record
+from trainshed.record.storage import Storage
+from trainshed.spec.part import Part
+
+FILE_NAME = "submission.json"
+
+
+class PlannedRun(Part):
+    """One document and the run it will be."""
+
+    run_id: str
+    job: dict[str, Any]
+    """The job as JSON; the cluster validates it with the same classes."""
+    file: str
+    """The job file, as the user named it."""
+
+
+class Submission(Part):
+    """Documents that run in order, each after the former succeeded."""
+
+    submission_id: str
+    storage: str
+    """Folder or URI that laptop and cluster both see."""
+    runs: tuple[PlannedRun, ...]
+    created_at: str
+    code: dict[str, Any]
+    """Version and hash of the package that runs, and the git commit of the folder it was submitted from."""
+
+    def to_json(self) -> bytes:
+        """The bytes of submission.json."""
+        return self.model_dump_json(indent=1).encode()
+
+    @staticmethod
+    def from_json(content: bytes) -> Submission:
+        """Reads what `to_json` wrote."""
+        return TypeAdapter(Submission).validate_json(content)
+
+
+def begin_runs(submission: Submission, storage: Storage) -> None:
+    """Writes job.json of every run: it is listed from the moment it is handed over. Again, it changes nothing."""
+    for number, planned in enumerate(submission.runs):
+        record = Record(storage, planned.run_id)
+        if not storage.exists(record.at("job.json")):
+            record.begin(
+                planned.job,
+                submission_id=submission.submission_id,
+                created_at=submission.created_at,
+                number=number,
+                file=planned.file,
+                code=submission.code,
+            )
+
+
+def forget_runs(submission: Submission, storage: Storage) -> None:
+    """Takes back what `begin_runs` wrote: the cluster never got the submission."""
+    for planned in submission.runs:
+        storage.delete(f"runs/{planned.run_id}")

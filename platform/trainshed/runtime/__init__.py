@@ -1,0 +1,1 @@
+"""The cluster side: the only code that imports ray, torch, deepspeed and transformers."""

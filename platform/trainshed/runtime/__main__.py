@@ -1,0 +1,154 @@
+"""The driver: reads the submission, begins a Record for each document, and does them in order.
+
+    python -m trainshed.runtime submission.json
+    python -m trainshed.runtime --delete-endpoint NAME --storage URI
+
+Whatever ends a document is in its result.json with a cause in one line; the documents after it are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any, assert_never
+
+import ray
+
+from trainshed.errors import PlatformError
+from trainshed.record.run import Record, find_finished
+from trainshed.record.storage import Storage
+from trainshed.record.submission import PlannedRun, Submission, begin_runs
+from trainshed.runtime.cause import cause_of
+from trainshed.runtime.data.prepare import prepare
+from trainshed.runtime.report import Reporter, Voice, quiet_libraries
+from trainshed.runtime.training.run import train_job
+from trainshed.runtime.tuning.sweep import sweep
+from trainshed.spec.job import Job
+from trainshed.spec.load import job_from_data
+from trainshed.spec.prepare import PrepareJob
+from trainshed.spec.serve import ServeJob
+from trainshed.spec.train import TrainFromBest, Training, TrainJob
+from trainshed.spec.tune import TuneJob
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line above; the exit code."""
+    quiet_libraries()
+    ray.init(log_to_driver=False, logging_level="WARNING")
+    if arguments[0] == "--delete-endpoint":
+        from trainshed.runtime.serving.deploy import delete_endpoint  # serve is heavy, and seldom wanted
+
+        delete_endpoint(Storage.open(arguments[arguments.index("--storage") + 1]), arguments[1])
+        return 0
+    driver = Driver(Submission.from_json(Path(arguments[0]).read_bytes()))
+    signal.signal(signal.SIGTERM, driver.stop)  # after ray.init, which sets a handler of its own
+    return driver.run()
+
+
+class Driver:
+    """Does the documents of one submission in order."""
+
+    def __init__(self, submission: Submission) -> None:
+        self.submission = submission
+        self.storage = Storage.open(submission.storage)
+        self.voice = Voice()
+        self.done: dict[str, Record] = {}
+        self.running: Reporter | None = None
+
+    def run(self) -> int:
+        """Everything; 0 where every document succeeded."""
+        begin_runs(self.submission, self.storage)
+        for planned in self.submission.runs:
+            state = self._one(planned)
+            if state != "succeeded":
+                self._skip_rest(f"{planned.job['name']} before it {state}")
+                return 1
+        return 0
+
+    def stop(self, _number: int, _frame: FrameType | None) -> None:
+        """SIGTERM: says so in every Record and is gone. Ray swallows what a handler raises, and kills after 3 s."""
+        if self.running is not None:
+            self._end(self.running, "stopped", cause="stopped by `platform stop`, or the cluster went down")
+        self._skip_rest("the submission was stopped")
+        os._exit(128 + signal.SIGTERM)
+
+    def _skip_rest(self, cause: str) -> None:
+        for planned in self.submission.runs:
+            record = Record(self.storage, planned.run_id)
+            if record.result is None:
+                record.finish("skipped", cause=cause)
+                self.voice.say(planned.run_id, "end", state="skipped", cause=cause)
+
+    def _one(self, planned: PlannedRun) -> str:
+        """One document to its end; the state it ended in."""
+        record = Record(self.storage, planned.run_id)
+        reporter = self.running = Reporter(record, self.voice)
+        job = job_from_data(planned.job)
+        reporter.event("begin", kind=job.kind, name=job.name)
+        try:
+            result = self._do(job, reporter)
+        except Exception as error:
+            reporter.log(traceback.format_exc().rstrip(), detail=True)
+            log_path = self.storage.address(record.at("logs"))
+            return self._end(reporter, "failed", cause=cause_of(error), log=log_path)
+        self.done[job.name] = record
+        return self._end(reporter, "succeeded", **result)
+
+    def _do(self, job: Job, reporter: Reporter) -> dict[str, Any]:
+        match job:
+            case PrepareJob():
+                return prepare(job, reporter)
+            case TuneJob():
+                return sweep(job, reporter, data=self._find(job.train.data, "prepare"))
+            case TrainJob():
+                return self._train(job, reporter, trial=None)
+            case TrainFromBest():
+                swept = self._find(job.from_best, "tune")
+                best = (swept.result or {})["best"]
+                full = job.resolve(Training.model_validate_json(json.dumps(best["training"]), strict=True))
+                facts = {**reporter.record.job, "job": full.model_dump(mode="json", by_alias=True)}
+                reporter.record.begin(**{key: facts[key] for key in facts if key != "run_id"})
+                trial = {"run_id": swept.run_id, "trial": best["trial"], "settings": best["settings"]}
+                return self._train(full, reporter, trial=trial)
+            case ServeJob():
+                from trainshed.runtime.serving.deploy import deploy  # serve is heavy: not before it is wanted
+
+                return deploy(job, reporter, trained=self.done)
+            case _:
+                assert_never(job)
+
+    def _train(self, job: TrainJob, reporter: Reporter, *, trial: dict[str, Any] | None) -> dict[str, Any]:
+        data = self._find(job.data, "prepare")
+        return train_job(job, reporter, data=data, code=self.submission.code, trial=trial)
+
+    def _find(self, target: str, kind: str) -> Record:
+        """`run://NAME`: a document of this submission first, then the newest one in storage."""
+        return self.done.get(target.removeprefix("run://")) or find_finished(self.storage, target, kind)
+
+    def _end(self, reporter: Reporter, state: str, **facts: Any) -> str:
+        reporter.record.finish(state, **facts)
+        self.running = None
+        told = {key: facts[key] for key in ("cause", "log", "url", "model", "registered", "reused") if key in facts}
+        reporter.event("end", state=state, **told)
+        reporter.close()
+        return state
+
+
+if __name__ == "__main__":
+    code = 1
+    try:
+        code = main(sys.argv[1:])
+    except PlatformError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # Ray's and DeepSpeed's exit hooks can hang after a failed run; everything is written by now.
+    ray.shutdown()
+    os._exit(code)

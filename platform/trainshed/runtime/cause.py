@@ -1,0 +1,33 @@
+"""The innermost reason of a failure, in one line.
+
+Ray wraps what a worker raised in errors of its own, several deep; the wrappers say much and explain little.
+"""
+
+from __future__ import annotations
+
+import re
+
+from trainshed.errors import PlatformError
+
+MAX_CHARACTERS = 400
+OWN_ERROR = re.compile(r"^trainshed\.errors\.\w+: (.+)$", re.MULTILINE)
+
+
+def cause_of(error: BaseException) -> str:
+    """`ErrorType: message` of the innermost error, with the worker it came from; our own errors are their message."""
+    if own := OWN_ERROR.findall(str(error)):  # Ray Data keeps what a task raised only as text
+        return _short(own[0])
+    failures = getattr(error, "worker_failures", None)
+    if failures:
+        worker, inner = min(failures.items())
+        return f"worker {worker}: {cause_of(inner)}"
+    inner = getattr(error, "cause", None) or error.__cause__
+    if isinstance(inner, BaseException) and inner is not error:
+        return cause_of(inner)
+    return _short(str(error)) if isinstance(error, PlatformError) else _short(f"{type(error).__name__}: {error}")
+
+
+def _short(message: str) -> str:
+    words = " ".join(message.split())
+    half = MAX_CHARACTERS // 2
+    return words if len(words) <= MAX_CHARACTERS else f"{words[:half]} ... {words[-half:]}"

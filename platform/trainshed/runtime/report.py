@@ -1,0 +1,69 @@
+"""What a running job says: events to the Record, the same lines to the driver's log, where the laptop reads them.
+
+One `Voice` per submission counts the lines, so that a reader can tell a lost one from a late one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import threading
+from typing import Any
+
+from trainshed.record.journal import Journal
+from trainshed.record.run import Record, now
+
+MARK = "@@platform "
+
+
+class Voice:
+    """Numbers and prints the lines of one submission."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def say(self, run_id: str, event: str, **fields: Any) -> dict[str, Any]:
+        """Prints one line `@@platform {json}` and returns what it said."""
+        with self._lock:
+            line = {"seq": next(self._numbers), "time": now(), "run": run_id, "event": event, **fields}
+            print(MARK + json.dumps(line, default=float), flush=True)
+            return line
+
+
+class Reporter:
+    """Speaks for one run: every event goes to its events.jsonl and to the voice of the submission."""
+
+    def __init__(self, record: Record, voice: Voice) -> None:
+        self.record = record
+        self._voice = voice
+        self._events = Journal(record.storage, record.at("events.jsonl"))
+        self._log = Journal(record.storage, record.at("logs/driver.log"))
+        self._lock = threading.Lock()
+
+    def event(self, event: str, **fields: Any) -> None:
+        """Something happened: a stage began, a checkpoint was kept, a trial ended."""
+        line = self._voice.say(self.record.run_id, event, **fields)
+        with self._lock:
+            self._events.json(line)
+
+    def log(self, message: str, **fields: Any) -> None:
+        """One line for a person; it goes to logs/driver.log too."""
+        self.event("log", message=message, **fields)
+        self._log.line(f"{now()} {message}")
+
+    def progress(self, stage: str, done: float, total: float, **fields: Any) -> None:
+        """How far a stage is, in `unit`s; a client draws a bar of it."""
+        self.event("progress", stage=stage, done=done, total=total, **fields)
+
+    def close(self) -> None:
+        """Writes what is held back."""
+        self._events.close()
+        self._log.close()
+
+
+def quiet_libraries() -> None:
+    """Keeps libraries from flooding the log with what a user cannot act on."""
+    for name in ("ray.data", "ray.tune", "ray.train", "ray.serve", "deepspeed", "DeepSpeed"):
+        logging.getLogger(name).setLevel(logging.WARNING)

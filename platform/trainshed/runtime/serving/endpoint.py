@@ -1,0 +1,163 @@
+"""The life of an endpoint on a Ray cluster: start Serve, run an application, prove that it answers, take it away.
+
+Every failure of Ray becomes one line that says what happened to the replica.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import Any
+
+import httpx
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
+
+from trainshed.errors import ClusterError, PlatformError
+from trainshed.runtime.serving.app import build_application
+from trainshed.runtime.serving.settings import AppSettings
+
+HOST_VARIABLE = "PLATFORM_SERVE_HOST"
+"""Where the proxy listens; 127.0.0.1 unless it says otherwise."""
+
+_POLL_S = 0.2
+_PROBE_TOKENS = 4
+_CAUSE = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Exit)): *(.+)$")
+
+
+def start_serve(http_port: int) -> None:
+    """Starts Serve's controller and its HTTP proxy, where they do not run yet.
+
+    Raises:
+        ClusterError: Serve cannot start, or already listens on another port.
+    """
+    try:
+        serve.start(proxy_location="HeadOnly", http_options={"host": _host(), "port": http_port})
+    except (RayError, RayServeException, RuntimeError, ValueError) as error:
+        raise ClusterError(f"Ray Serve did not start on port {http_port}: {_one_line(str(error))}") from error
+    _await_proxy(f"http://{_reachable_host()}:{http_port}", wait_s=10)
+
+
+def run_application(settings: AppSettings, http_port: int, wait_s: float = 180) -> str:
+    """Runs the endpoint, or replaces the one of that name, and waits until its replicas are ready.
+
+    Returns the base URL, `http://HOST:PORT/NAME`.
+
+    Raises:
+        PlatformError: a replica failed (with its cause), or none was ready within `wait_s`. A replaced endpoint
+            goes on serving its former version.
+    """
+    start_serve(http_port)
+    target = serve.RunTarget(
+        target=build_application(settings), name=settings.name, route_prefix=f"/{settings.name}", logging_config=None
+    )
+    try:
+        serve.run_many([target], wait_for_applications_running=False)
+    except (RayError, RayServeException, RuntimeError, ValueError) as error:
+        raise PlatformError(f"endpoint {settings.name}: Ray Serve refuses it: {_one_line(str(error))}") from error
+    _await_running(settings.name, wait_s)
+    return f"http://{_reachable_host()}:{http_port}/{settings.name}"
+
+
+def probe(url: str, key: str | None, *, wait_s: float = 30) -> str:
+    """Asks the endpoint for a few tokens over HTTP, as a client would; returns the text.
+
+    Raises:
+        PlatformError: it did not answer with a completion within `wait_s`.
+    """
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    deadline = time.monotonic() + wait_s
+    with httpx.Client(base_url=url, headers=headers, timeout=wait_s, trust_env=False) as client:
+        while True:
+            try:
+                models = client.get("/v1/models")
+                if models.status_code != 404 or time.monotonic() > deadline:
+                    break
+            except httpx.TransportError as error:
+                if time.monotonic() > deadline:
+                    raise PlatformError(f"{url}: no answer within {wait_s:g} s: {error}") from error
+            time.sleep(_POLL_S)
+        model = _answered(models)["data"][0]["id"]
+        question = {"model": model, "prompt": "The", "max_tokens": _PROBE_TOKENS, "temperature": 0}
+        try:
+            answer = client.post("/v1/completions", json=question)
+        except httpx.TransportError as error:
+            raise PlatformError(f"{url}: no completion within {wait_s:g} s: {error}") from error
+        return str(_answered(answer)["choices"][0]["text"])
+
+
+def delete_application(name: str) -> None:
+    """Takes the endpoint away; nothing happens where there is none.
+
+    Raises:
+        PlatformError: its replicas did not stop.
+    """
+    try:
+        serve.delete(name)
+    except (RayError, RayServeException, TimeoutError) as error:
+        raise PlatformError(f"endpoint {name}: could not be deleted: {_one_line(str(error))}") from error
+
+
+def _host() -> str:
+    return os.environ.get(HOST_VARIABLE, "127.0.0.1")
+
+
+def _reachable_host() -> str:
+    host = _host()
+    return "127.0.0.1" if host in ("0.0.0.0", "::", "localhost") else host  # noqa: S104
+
+
+def _await_proxy(url: str, *, wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            httpx.get(f"{url}/-/healthz", timeout=5, trust_env=False)  # 503 until there is a first application
+            return
+        except httpx.TransportError as error:
+            found = str(error)
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"Ray Serve does not answer at {url}: {found}; a Serve that was started before keeps its own port"
+            )
+        time.sleep(_POLL_S)
+
+
+def _await_running(name: str, wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            application = serve.status().applications.get(name)
+        except RayError as error:
+            raise ClusterError(f"endpoint {name}: Ray does not say how it is: {_one_line(str(error))}") from error
+        match application.status if application else None:
+            case ApplicationStatus.RUNNING:
+                return
+            case ApplicationStatus.DEPLOY_FAILED | ApplicationStatus.UNHEALTHY:
+                raise PlatformError(f"endpoint {name}: its replica failed: {_cause(application)}")
+            case status if time.monotonic() > deadline:
+                state = f"{status.value}: {_cause(application)}" if status else "unknown to Serve"
+                raise PlatformError(f"endpoint {name}: not ready after {wait_s:g} s, {state}")
+        time.sleep(_POLL_S)
+
+
+def _cause(application: ApplicationStatusOverview) -> str:
+    """The last exception that the replicas' messages name, else the message itself, in one line."""
+    messages = [deployment.message for deployment in application.deployments.values()] + [application.message]
+    for line in reversed("\n".join(messages).splitlines()):
+        if found := _CAUSE.match(line.strip()):
+            kind, text = found.groups()
+            return text if kind.endswith("PlatformError") else f"{kind}: {text}"
+    return _one_line(" ".join(message for message in messages if message)) or "Serve gives no reason"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:500]
+
+
+def _answered(response: httpx.Response) -> dict[str, Any]:
+    if response.is_success:
+        return dict(response.json())
+    raise PlatformError(f"{response.request.url}: {response.status_code} {_one_line(response.text)}")

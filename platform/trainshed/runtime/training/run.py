@@ -1,0 +1,141 @@
+"""The train job as the driver sees it: from the document to a model in the Record, with lineage and a picture."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+from trainshed.errors import PlatformError
+from trainshed.record.journal import read_lines
+from trainshed.record.lineage import training_lineage
+from trainshed.record.registry import register
+from trainshed.record.run import Record
+from trainshed.runtime.plots import loss_plot
+from trainshed.runtime.report import Reporter
+from trainshed.runtime.training.fit import fit
+from trainshed.runtime.training.worker import WorkerPlan
+from trainshed.spec.train import Training, TrainJob
+
+WATCH_S = 0.5
+LIBRARIES = ("ray", "torch", "deepspeed", "transformers", "tokenizers", "numpy", "pyarrow")
+
+
+def train_job(
+    job: TrainJob, reporter: Reporter, *, data: Record, code: dict[str, Any], trial: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Trains, exports, registers; returns the result: last metrics, checkpoint, model version, entropy to beat."""
+    record, prepared = reporter.record, data.result or {}
+    manifest = prepared["manifest"]
+    training = job.training
+    check_blocks(training, manifest)
+    plan = WorkerPlan(
+        training=training.model_dump(mode="json"),
+        storage=record.storage.uri,
+        data=prepared["data"],
+        folder=record.at(),
+        export=True,
+    )
+    reporter.log(
+        f"training {job.name}: {training.workers.count} worker(s), ZeRO-{training.engine.zero_stage}, "
+        f"{training.accumulation} pass(es) per step, {training.steps} steps"
+    )
+    with watch_metrics(reporter, record.at("metrics.jsonl"), training.steps):
+        fitted = fit(plan, training)
+    entropy = float(manifest["splits"]["validation"]["unigram_entropy_nats"])
+    loss = fitted.metrics["validation_loss"]
+    reporter.log(f"validation loss {loss:.4f} nats per token; unigram entropy of the same tokens {entropy:.4f}")
+    record.storage.write(record.at("loss.png"), loss_plot(record.run_id, record.metrics, unigram_entropy=entropy))
+    lineage = training_lineage(
+        run_id=record.run_id,
+        job=job.model_dump(mode="json", by_alias=True),
+        code=code,
+        data={
+            "run_id": data.run_id,
+            "fingerprint": manifest["fingerprint"],
+            "made_by": manifest["made_by"],
+            "tokenizer_sha256": manifest["tokenizer_sha256"],
+            "files": manifest["files"],
+        },
+        trial=trial,
+        checkpoint={"folder": fitted.checkpoint, "step": fitted.metrics["step"]} if fitted.checkpoint else None,
+        model_sha256=fitted.metrics["model_sha256"],
+        environment={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+    )
+    record.storage.write_json(record.at("lineage.json"), lineage)
+    return {
+        "metrics": fitted.metrics,
+        "unigram_entropy_nats": entropy,
+        "checkpoint": fitted.checkpoint,
+        "model": record.at("model"),
+        "registered": _register(job, record, lineage, loss, reporter),
+    }
+
+
+def check_blocks(training: Training, manifest: dict[str, Any]) -> None:
+    """What can be known before workers start.
+
+    Raises:
+        PlatformError: there is not one global batch of data.
+    """
+    blocks = manifest["splits"]["train"]["blocks"]
+    if blocks < training.global_batch_size:
+        raise PlatformError(
+            f"the data has {blocks} blocks, less than one global_batch_size of {training.global_batch_size}; "
+            "prepare more text, or ask for a smaller batch"
+        )
+
+
+@contextmanager
+def watch_metrics(reporter: Reporter, relative: str, steps: int, **fields: Any) -> Iterator[None]:
+    """While a training runs, its newest row of metrics becomes a progress line, at most one each `WATCH_S`."""
+    over = threading.Event()
+
+    def watch() -> None:
+        said = 0
+        while True:
+            ended = over.wait(WATCH_S)
+            rows = read_lines(reporter.record.storage, relative)
+            held_out = [row["validation_loss"] for row in rows if "validation_loss" in row]
+            if rows and rows[-1]["step"] != said:
+                said = rows[-1]["step"]
+                reporter.progress(
+                    "train",
+                    said,
+                    steps,
+                    **fields,
+                    **_shown(rows[-1]),
+                    **({"validation_loss": held_out[-1]} if held_out else {}),
+                )
+            if ended:
+                return
+
+    thread = threading.Thread(target=watch, name="watch-metrics", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("train_loss", "learning_rate", "tokens_per_s")}
+
+
+def _register(job: TrainJob, record: Record, lineage: dict[str, Any], loss: float, reporter: Reporter) -> str | None:
+    if job.register_as is None:
+        return None
+    facts = {
+        "run_id": record.run_id,
+        "model": record.at("model"),
+        "fingerprint": lineage["fingerprint"],
+        "model_sha256": lineage["model_sha256"],
+        "metrics": {"validation_loss": loss},
+    }
+    registered = register(record.storage, job.register_as, facts)
+    reporter.log(f"registered {registered}")
+    return str(registered)

@@ -1,0 +1,104 @@
+"""What one worker does around the loop: open the data, keep its log, train, and let worker 0 export the model.
+
+The same function runs under Ray Train and inside a Tune trial; its plan is plain data, so it travels.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from trainshed.record.journal import Journal, JournalHandler
+from trainshed.record.lineage import sha256
+from trainshed.record.storage import Storage
+from trainshed.runtime import tasks
+from trainshed.runtime.shards import Blocks
+from trainshed.runtime.training.host import Host
+from trainshed.runtime.training.loop import Splits, log, train
+from trainshed.runtime.training.metric_log import MetricLog
+from trainshed.spec.train import Training
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class WorkerPlan:
+    """What a worker is told: the training, where its data lies, where its files go."""
+
+    training: dict[str, Any]
+    """A `Training` as JSON."""
+    storage: str
+    data: str
+    """Folder of the prepared data, relative to the storage."""
+    folder: str
+    """Folder of this training's files, relative to the storage: a run's, or a trial's in it."""
+    export: bool
+    """Whether the weights are written to `model/` at the end."""
+    keep_state: bool = True
+    """Whether checkpoints are saved; a trial of a sweep is short and keeps numbers only."""
+
+
+def run_worker(plan: WorkerPlan, host: Host) -> dict[str, Any]:
+    """Trains to the end. Returns the last metrics and, with an export, the hash of the weights.
+
+    Every worker calls it; only worker 0's return value holds the hash.
+    """
+    storage = Storage.open(plan.storage)
+    training = Training.model_validate_json(json.dumps(plan.training), strict=True)
+    with _worker_log(storage, plan, host), tempfile.TemporaryDirectory(prefix="trainshed-data-") as scratch:
+        folder = storage.download(plan.data, Path(scratch))
+        manifest = json.loads((folder / "manifest.json").read_text())
+        splits = Splits(Blocks(folder, manifest, "train"), Blocks(folder, manifest, "validation"))
+        task = tasks.build(
+            training, tasks.TextFacts(manifest["vocab_size"], manifest["block_size"], folder / "tokenizer")
+        )
+        first = host.world.worker == 0
+        metric_log = MetricLog(storage, f"{plan.folder}/metrics.jsonl") if first else None
+        engine, metrics = train(training, task, splits, host, metric_log=metric_log, keep_state=plan.keep_state)
+        if metric_log is not None:
+            metric_log.close()
+        if not plan.export:
+            return metrics
+        state = engine.export()
+        model_sha256 = _export(task, state, storage, plan.folder) if state is not None else None
+        dist.barrier()
+        return {**metrics, "model_sha256": model_sha256}
+
+
+def _export(task: tasks.Task, state: dict[str, Any], storage: Storage, folder: str) -> str:
+    """Writes `model/`; manifest.json, with a hash of every file, comes last: without it there is no model."""
+    with tempfile.TemporaryDirectory(prefix="trainshed-export-") as scratch:
+        local = Path(scratch)
+        task.export(state, local)
+        hashes = {path.name: sha256(path.read_bytes()) for path in sorted(local.iterdir())}
+        storage.upload(local, f"{folder}/model")
+        storage.write_json(f"{folder}/model/manifest.json", {"files": hashes})
+    return hashes[WEIGHTS] if WEIGHTS in hashes else sha256(json.dumps(hashes).encode())
+
+
+@contextmanager
+def _worker_log(storage: Storage, plan: WorkerPlan, host: Host) -> Iterator[None]:
+    """This worker's own log file; what ends the worker is its last entry."""
+    journal = Journal(storage, f"{plan.folder}/logs/worker-{host.world.worker}.log")
+    handler = JournalHandler(journal)
+    handler.addFilter(lambda record: record.name.startswith("trainshed") or record.levelno >= logging.WARNING)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        log.info("worker %d of %d on %s", host.world.worker, host.world.workers, host.world.device)
+        yield
+    except Exception:
+        log.exception("worker %d failed", host.world.worker)
+        raise
+    finally:
+        root.removeHandler(handler)
+        journal.close()

@@ -1,0 +1,118 @@
+"""Pydantic's errors as one clear line each: where, which key, what it got, what to do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from trainshed.errors import Fault
+from trainshed.spec.part import NAME_PATTERN, Part
+from trainshed.spec.walk import keys_of, nearest, part_at
+from trainshed.spec.yaml_tree import Document, Path, item_at
+
+WORDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "finite_number": "a finite number",
+}
+
+
+def validate(adapter: TypeAdapter[Any], data: Any) -> Any:
+    """Strict validation: no text for a number, no number for a truth value; a list is a tuple.
+
+    Raises:
+        pydantic.ValidationError: every fault, with its path.
+    """
+    return adapter.validate_json(json.dumps(data), strict=True)
+
+
+def explain(error: ValidationError, document: Document, parts: list[type[Part]]) -> list[Fault]:
+    """Every error as a fault with the line of the nearest key that the document really has."""
+    faults = []
+    for detail in error.errors(include_url=False):
+        path = _data_path(detail["loc"], document.data)
+        if detail["type"] == "too_short" and item_at(document.data, path):
+            continue  # pydantic counts only the items that passed; the ones that did not have faults of their own
+        message = _message(dict(detail), path, document.data, parts)
+        faults.append(Fault(document.file, document.line_of(path), ".".join(map(str, path)), message))
+    return faults
+
+
+def _data_path(loc: tuple[str | int, ...], data: Any) -> Path:
+    """Pydantic's location without the union tags that stand between the keys."""
+    path: list[str | int] = []
+    for index, element in enumerate(loc):
+        last = index == len(loc) - 1
+        if isinstance(data, dict):
+            if element in data:
+                data = data[element]
+            elif element == data.get("kind") or not last or _is_tag(element, data):
+                continue
+            else:
+                data = None
+        elif isinstance(data, list) and isinstance(element, int):
+            data = data[element] if element < len(data) else None
+        else:
+            continue
+        path.append(element)
+    return tuple(path)
+
+
+def _is_tag(element: str | int, data: dict[str, Any]) -> bool:
+    return element in ("train_in_full", "train_from_best") or element in data
+
+
+def _message(detail: dict[str, Any], path: Path, data: Any, parts: list[type[Part]]) -> str:
+    got, context = detail.get("input"), detail.get("ctx", {})
+    match detail["type"]:
+        case "missing":
+            return f"missing; a {_noun(path, data)} needs it"
+        case "extra_forbidden":
+            part = part_at(parts, data, path[:-1])
+            return f"unknown key; {nearest(str(path[-1]), keys_of(part) if part else ())}"
+        case "union_tag_invalid":
+            tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+            return f"unknown kind {context['tag']!r}; {nearest(str(context['tag']), tags)}"
+        case "union_tag_not_found":
+            return f"kind is missing, got {_short(got)}; say which with `kind:`"
+        case "literal_error":
+            allowed = [word.strip(" '") for word in context["expected"].replace(" or ", ",").split(",")]
+            return f"got {_short(got)}; {nearest(str(got), allowed)}"
+        case "string_pattern_mismatch":
+            return _pattern_text(context["pattern"], got)
+        case "value_error":
+            return str(context["error"])
+        case kind if kind in WORDS:
+            return f"expected {WORDS[kind]}, got {_short(got)}"
+        case _:
+            return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {_short(got)}"
+
+
+def _noun(path: Path, data: Any) -> str:
+    data = item_at(data, path[:-1])
+    kind = data.get("kind") if isinstance(data, dict) else None
+    return f"`{kind}`" if kind else (str(path[-2]) if len(path) > 1 else "job")
+
+
+def _pattern_text(pattern: str, got: Any) -> str:
+    if pattern.startswith("^[A-Z]"):  # what stands there may be the secret itself: it is not repeated
+        return "not the name of a secret (like PLATFORM_API_KEY); write its name, never its value"
+    if pattern == NAME_PATTERN:
+        return f"got {_short(got)}; a name has lower case letters, digits and inner hyphens, 40 at most"
+    if pattern.startswith("^run://"):
+        return f"got {_short(got)}; say run://NAME, the name of a run"
+    return f"got {_short(got)}; say NAME@VERSION, NAME@latest or run://NAME"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,72 @@
+"""The union of everything a document may be, and what documents say of one another."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Field, RootModel, Tag
+
+from trainshed.spec.part import Part
+from trainshed.spec.prepare import PrepareJob
+from trainshed.spec.serve import ServeJob
+from trainshed.spec.train import TrainFromBest, TrainJob
+from trainshed.spec.tune import TuneJob
+
+
+def _train_tag(value: Any) -> str:
+    from_best = "from_best" in value if isinstance(value, dict) else isinstance(value, TrainFromBest)
+    return "train_from_best" if from_best else "train_in_full"
+
+
+AnyTrainJob = Annotated[
+    Annotated[TrainFromBest, Tag("train_from_best")] | Annotated[TrainJob, Tag("train_in_full")],
+    Discriminator(_train_tag),
+]
+
+Job = PrepareJob | TuneJob | TrainJob | TrainFromBest | ServeJob
+KINDS: dict[str, Any] = {"prepare": PrepareJob, "tune": TuneJob, "train": AnyTrainJob, "serve": ServeJob}
+
+
+def _kind_tag(value: Any) -> str | None:
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    if kind == "train":
+        return _train_tag(value)
+    return kind if isinstance(kind, str) else None
+
+
+class JobDocument(RootModel[Job]):
+    """One YAML document; `root` is the job. Its JSON schema is what `platform schema` prints."""
+
+    root: Annotated[
+        Annotated[PrepareJob, Tag("prepare")]
+        | Annotated[TuneJob, Tag("tune")]
+        | Annotated[TrainJob, Tag("train_in_full")]
+        | Annotated[TrainFromBest, Tag("train_from_best")]
+        | Annotated[ServeJob, Tag("serve")],
+        Field(discriminator=Discriminator(_kind_tag)),
+    ]
+
+
+class Reference(Part):
+    """A place in one document that names another run or a model version."""
+
+    key: str
+    target: str
+    """`run://NAME` or `NAME@VERSION`."""
+    wants: str
+    """The kind of job that must stand there: prepare, tune or train."""
+
+
+def references(job: Job) -> list[Reference]:
+    """What must exist before `job` can start."""
+    match job:
+        case PrepareJob():
+            return []
+        case TuneJob():
+            return [Reference(key="train.data", target=job.train.data, wants="prepare")]
+        case TrainJob():
+            return [Reference(key="data", target=job.data, wants="prepare")]
+        case TrainFromBest():
+            return [Reference(key="from_best", target=job.from_best, wants="tune")]
+        case ServeJob():
+            return [Reference(key="model", target=job.model, wants="train")]

@@ -1,0 +1,239 @@
+"""Job files to validated jobs: every fault of every document at once, each with file, line and key.
+
+The laptop calls it before anything is sent; the cluster reads the same documents with the same classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from trainshed.errors import Fault, SpecError
+from trainshed.spec.faults import explain, validate
+from trainshed.spec.job import Job, JobDocument, Reference, references
+from trainshed.spec.override import override
+from trainshed.spec.part import Part
+from trainshed.spec.prepare import PrepareJob
+from trainshed.spec.serve import ServeJob
+from trainshed.spec.train import TrainFromBest, Training, TrainJob
+from trainshed.spec.tune import Choice, LogUniform, TuneJob, Uniform
+from trainshed.spec.walk import nearest
+from trainshed.spec.yaml_tree import Document, parse, parse_scalar
+
+PARTS: dict[str, list[type[Part]]] = {
+    "prepare": [PrepareJob],
+    "tune": [TuneJob],
+    "train": [TrainJob, TrainFromBest],
+    "serve": [ServeJob],
+}
+
+
+@dataclass(frozen=True)
+class LoadedJob:
+    """A job and the document it came from."""
+
+    job: Job
+    document: Document
+
+    def fault(self, key: str, message: str) -> Fault:
+        """A fault at a dotted key of this document."""
+        return Fault(self.document.file, self.document.line_of(tuple(key.split("."))), key, message)
+
+
+def load_files(files: Sequence[FilePath], sets: Sequence[str] = ()) -> list[LoadedJob]:
+    """The jobs of all files in order, with each `--set path=value` applied.
+
+    Raises:
+        SpecError: every fault found.
+    """
+    documents: list[Document] = []
+    faults: list[Fault] = []
+    for file in files:
+        try:
+            documents += parse(_read(file), str(file))
+        except SpecError as error:
+            faults += error.faults
+    if faults:
+        raise SpecError(faults)
+    return load_documents(documents, sets)
+
+
+def load_documents(documents: Sequence[Document], sets: Sequence[str] = ()) -> list[LoadedJob]:
+    """Validated jobs of parsed documents; see `load_files`."""
+    faults: list[Fault] = []
+    loaded: list[LoadedJob] = []
+    for document in documents:
+        try:
+            loaded.append(LoadedJob(_one(document), document))
+        except SpecError as error:
+            faults += error.faults
+    faults += _names_given_twice(loaded)
+    if faults:
+        raise SpecError(faults)
+    for text in sets:
+        loaded = _apply_set(loaded, text)
+    faults = [fault for one in loaded if isinstance(one.job, TuneJob) for fault in _space_faults(one, one.job)]
+    faults += _from_best_faults(loaded) + _context_faults(loaded)
+    if faults:
+        raise SpecError(faults)
+    return loaded
+
+
+def outside_references(loaded: Sequence[LoadedJob]) -> list[tuple[LoadedJob, Reference]]:
+    """References that no earlier document of the same submission answers; storage must.
+
+    Raises:
+        SpecError: a reference to a document of the wrong kind, or to one that stands later.
+    """
+    outside: list[tuple[LoadedJob, Reference]] = []
+    faults: list[Fault] = []
+    for index, one in enumerate(loaded):
+        for reference in references(one.job):
+            earlier = [other for other in loaded[:index] if _answers(other.job, reference)]
+            later = [other for other in loaded[index:] if _answers(other.job, reference)]
+            if later and not earlier:
+                message = f"{reference.target} stands later in the file; put it before {one.job.name!r}"
+                faults.append(one.fault(reference.key, message))
+            elif earlier and earlier[-1].job.kind != reference.wants:
+                message = f"{reference.target} is a {earlier[-1].job.kind} job; a {reference.wants} job is needed here"
+                faults.append(one.fault(reference.key, message))
+            elif not earlier:
+                outside.append((one, reference))
+    if faults:
+        raise SpecError(faults)
+    return outside
+
+
+def job_from_data(data: Any) -> Job:
+    """A job from its own JSON, as the cluster receives it."""
+    return cast(JobDocument, validate(TypeAdapter(JobDocument), data)).root
+
+
+def _read(file: FilePath) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecError([Fault(str(file), 0, "", "no such file")]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError([Fault(str(file), 0, "", f"cannot be read as text: {error}")]) from None
+
+
+def _one(document: Document) -> Job:
+    data = document.data
+    if not isinstance(data, dict):
+        raise SpecError([Fault(document.file, document.line, "", "a document is a mapping that starts with `kind:`")])
+    kind = data.get("kind")
+    if kind not in PARTS:
+        hint = nearest(str(kind), PARTS)
+        message = f"unknown kind {kind!r}; {hint}" if "kind" in data else "missing; say prepare, tune, train or serve"
+        raise SpecError([Fault(document.file, document.line_of(("kind",)), "kind", message)])
+    try:
+        return job_from_data(data)
+    except ValidationError as error:
+        raise SpecError(explain(error, document, PARTS[kind])) from None
+
+
+def _names_given_twice(loaded: list[LoadedJob]) -> list[Fault]:
+    seen: dict[str, LoadedJob] = {}
+    faults = []
+    for one in loaded:
+        first = seen.setdefault(one.job.name, one)
+        if first is not one:
+            where = f"{first.document.file}:{first.document.line_of(('name',))}"
+            faults.append(one.fault("name", f"{one.job.name!r} is taken by {where}; names in one submission differ"))
+    return faults
+
+
+def _apply_set(loaded: list[LoadedJob], text: str) -> list[LoadedJob]:
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise SpecError([Fault("--set", 0, text, "expected path=value, like train.steps=200")])
+    index, inner = _addressed(loaded, path.strip())
+    job = override(loaded[index].job, {inner: parse_scalar(value)}, file=f"--set {text}")
+    return [*loaded[:index], LoadedJob(job, loaded[index].document), *loaded[index + 1 :]]
+
+
+def _addressed(loaded: list[LoadedJob], path: str) -> tuple[int, str]:
+    """Which document a path means: the first word is a document's name, else its kind, else there is one document."""
+    head, _, rest = path.partition(".")
+    for attribute in ("name", "kind"):
+        hits = [index for index, one in enumerate(loaded) if getattr(one.job, attribute) == head]
+        if len(hits) == 1 and rest and not (len(loaded) == 1 and attribute == "kind"):
+            return hits[0], rest
+    if len(loaded) == 1:
+        return 0, path
+    names = [one.job.name for one in loaded] + [one.job.kind for one in loaded]
+    raise SpecError(
+        [
+            Fault(
+                f"--set {path}",
+                0,
+                "",
+                f"which document? start the path with its name or kind; {nearest(head, set(names))}",
+            )
+        ]
+    )
+
+
+def _space_faults(one: LoadedJob, job: TuneJob) -> list[Fault]:
+    """Every path of the space with every end of its range, tried on the training it searches."""
+    faults = []
+    for path, values in job.space.items():
+        match values:
+            case Uniform():
+                tried: tuple[Any, ...] = values.uniform
+            case LogUniform():
+                tried = values.log_uniform
+            case Choice():
+                tried = values.choice
+        line = one.document.line_of(("space", path))
+        for value in tried:
+            try:
+                override(job.train, {path: value}, file=one.document.file, line=line)
+            except SpecError as error:
+                faults += [Fault(f.file, line, f"space.{path}", f.message) for f in error.faults]
+                break
+    return faults
+
+
+def _from_best_faults(loaded: list[LoadedJob]) -> list[Fault]:
+    """`from_best` of a sweep in the same submission: do this document's fields fit the sweep's training?"""
+    faults = []
+    for index, one in enumerate(loaded):
+        if not isinstance(one.job, TrainFromBest):
+            continue
+        for sweep in loaded[:index]:
+            if isinstance(sweep.job, TuneJob) and one.job.from_best == f"run://{sweep.job.name}":
+                try:
+                    one.job.resolve(sweep.job.train)
+                except ValidationError as error:
+                    faults += explain(error, one.document, [TrainJob])
+    return faults
+
+
+def _context_faults(loaded: list[LoadedJob]) -> list[Fault]:
+    """A model whose context is shorter than the blocks it would be given."""
+    blocks = {f"run://{one.job.name}": one.job.pack.block_size for one in loaded if isinstance(one.job, PrepareJob)}
+    faults = []
+    for one in loaded:
+        training = one.job.train if isinstance(one.job, TuneJob) else one.job
+        if not isinstance(training, Training) or training.data not in blocks:
+            continue
+        context, block = training.model.context, blocks[training.data]
+        if context is not None and context < block:
+            key = "train.model.context" if isinstance(one.job, TuneJob) else "model.context"
+            faults.append(
+                one.fault(key, f"{context} is under the data's pack.block_size, {block}; leave it out, or raise it")
+            )
+    return faults
+
+
+def _answers(job: Job, reference: Reference) -> bool:
+    if reference.target.startswith("run://"):
+        return job.name == reference.target.removeprefix("run://")
+    registered = getattr(job, "register_as", None)
+    return registered is not None and reference.target == f"{registered}@latest"

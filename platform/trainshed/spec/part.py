@@ -1,0 +1,34 @@
+"""The base of every piece of a job document, and the constrained types they share.
+
+Knows pydantic; knows nothing of YAML, files or Ray. A `Part` is closed (an unknown key is an error) and frozen.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+
+class Part(BaseModel):
+    """A closed, frozen piece of a job document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+"""Lower case letters, digits and inner hyphens, 40 at most: it becomes a folder and a route."""
+
+RunRef = Annotated[str, StringConstraints(pattern=r"^run://[a-z0-9][a-z0-9-]{0,79}$")]
+"""`run://NAME` (the newest run of that name that succeeded) or `run://RUN_ID`."""
+
+SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+"""The name of a secret, never its value."""
+
+Count = Annotated[int, Field(ge=1)]
+Steps = Annotated[int, Field(ge=0)]
+Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]

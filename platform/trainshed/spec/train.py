@@ -1,0 +1,152 @@
+"""What a training may say. `Training` is the part a sweep searches; `TrainJob` is a training with a name.
+
+The global batch is what counts for learning; accumulation is derived from it and the workers, never typed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from trainshed.spec.models import Model
+from trainshed.spec.optimizers import Optimizer
+from trainshed.spec.part import Count, Name, NonNegative, Part, Positive, Ratio, RunRef
+from trainshed.spec.schedules import Constant, Schedule
+
+
+class CausalLm(Part):
+    """Predict the next token; loss is the mean cross-entropy in nats per token."""
+
+    kind: Literal["causal_lm"] = "causal_lm"
+
+
+class Regularization(Part):
+    """What keeps weights and gradients small."""
+
+    label_smoothing: Ratio = 0.0
+    """Probability mass spread over all tokens in the training loss; validation loss never has it."""
+    max_grad_norm: NonNegative = 1.0
+    """Global gradient norm is clipped to this; 0 is off."""
+
+
+class DeepSpeed(Part):
+    """DeepSpeed ZeRO (arXiv 1910.02054)."""
+
+    kind: Literal["deepspeed"] = "deepspeed"
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    """What is split over workers: 0 nothing, 1 optimizer states, 2 and gradients, 3 and parameters."""
+
+
+class Workers(Part):
+    """How many processes train, and what each one gets."""
+
+    count: Count = 1
+    gpus: NonNegative = 0
+    """GPUs per worker."""
+    cpus: Positive = 1
+    """CPUs per worker."""
+    per_device_batch_size: Count = 8
+    """Blocks in one forward pass of one worker."""
+    memory_gb: Positive | None = None
+    """Memory a worker may use for model and optimizer states; the plan refuses what is over it."""
+
+
+class Checkpoints(Part):
+    """When training state is saved, and how many saves are kept."""
+
+    every_steps: Count = 100
+    keep: Count = 2
+
+
+class Validation(Part):
+    """How often the held-out loss is taken, and on how many blocks."""
+
+    every_steps: Count = 50
+    max_blocks: Count = 256
+    """The first so many blocks of the validation split; the same ones every time."""
+
+
+class Training(Part):
+    """Everything a training says but its name: what `space` of a sweep and `--set` address by dotted path."""
+
+    task: CausalLm = CausalLm()
+    model: Model
+    data: RunRef
+    """The prepare run whose blocks are read."""
+    optimizer: Optimizer
+    schedule: Schedule = Constant()
+    regularization: Regularization = Regularization()
+    engine: DeepSpeed = DeepSpeed()
+    precision: Literal["fp32", "bf16"] = "fp32"
+    workers: Workers = Workers()
+    global_batch_size: Count
+    """Blocks in one optimizer step over all workers; a multiple of workers.count x per_device_batch_size."""
+    steps: Count
+    """Optimizer steps."""
+    seed: int = 0
+    """Of the weights and of the order of samples."""
+    validation: Validation = Validation()
+    checkpoint: Checkpoints = Checkpoints()
+    max_failures: Annotated[int, Field(ge=0)] = 3
+    """How often the workers are restarted from the last checkpoint before the run fails."""
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Training:
+        per_pass = self.workers.count * self.workers.per_device_batch_size
+        if self.global_batch_size % per_pass:
+            raise ValueError(
+                f"global_batch_size must be a multiple of workers.count x workers.per_device_batch_size = {per_pass} "
+                f"({self.workers.count} x {self.workers.per_device_batch_size}), got {self.global_batch_size}"
+            )
+        if self.precision == "bf16" and self.engine.zero_stage == 0:
+            raise ValueError("precision bf16 needs engine.zero_stage 1 or more, got 0; stage 0 loses accuracy in bf16")
+        warmup = self.schedule.warmup_steps
+        if warmup > self.steps:
+            raise ValueError(f"schedule.warmup_steps must not be over steps: {warmup} is over {self.steps}")
+        return self
+
+    @property
+    def accumulation(self) -> int:
+        """Forward passes per worker in one optimizer step."""
+        return self.global_batch_size // (self.workers.count * self.workers.per_device_batch_size)
+
+
+class TrainJob(Training):
+    """A training with a name, whose weights may be registered as a model version."""
+
+    kind: Literal["train"]
+    name: Name
+    register_as: Name | None = Field(default=None, alias="register")
+    """The model name under which the exported weights become the next version."""
+
+    @property
+    def training(self) -> Training:
+        """The part a sweep could have chosen."""
+        fields = set(Training.model_fields)
+        return Training.model_validate({k: v for k, v in self.model_dump(by_alias=True).items() if k in fields})
+
+
+class TrainFromBest(Part):
+    """A training that takes everything from a sweep's best trial but what it says itself."""
+
+    kind: Literal["train"]
+    name: Name
+    from_best: RunRef
+    """The sweep whose best trial is trained."""
+    steps: Count | None = None
+    workers: Workers | None = None
+    engine: DeepSpeed | None = None
+    global_batch_size: Count | None = None
+    seed: int | None = None
+    validation: Validation | None = None
+    checkpoint: Checkpoints | None = None
+    max_failures: Annotated[int, Field(ge=0)] | None = None
+    register_as: Name | None = Field(default=None, alias="register")
+    """The model name under which the exported weights become the next version."""
+
+    def resolve(self, best: Training) -> TrainJob:
+        """The full job: the best trial's training with this document's fields over it."""
+        own = self.model_dump(by_alias=True, exclude_none=True, exclude={"from_best"})
+        merged: dict[str, Any] = best.model_dump() | own
+        return TrainJob.model_validate(merged)

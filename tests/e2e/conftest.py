@@ -1,0 +1,57 @@
+"""One real local cluster for all end-to-end tests, driven only through the `platform` command, as a user would."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass
+class Platform:
+    """The command with a home, storage and cluster of its own."""
+
+    home: Path
+    environment: dict
+
+    def start(self, *arguments, cwd=None, stdin=None):
+        """The command, running."""
+        command = [sys.executable, "-m", "trainshed.cli", *map(str, arguments)]
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=stdin,
+            text=True,
+            env=self.environment,
+            cwd=cwd,
+        )
+
+    def run(self, *arguments, code=0, cwd=None):
+        """The command, ended with the exit code expected."""
+        process = self.start(*arguments, cwd=cwd)
+        stdout, stderr = process.communicate(timeout=540)
+        assert process.returncode == code, f"{arguments}: exit {process.returncode}\n{stdout}\n{stderr}"
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def json(self, *arguments):
+        """What the command prints with --json."""
+        return json.loads(self.run(*arguments, "--json").stdout)
+
+    def folder(self, run):
+        """A run's directory."""
+        return self.home / "runs" / self.json("show", run)["job"]["run_id"]
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    environment = {**os.environ, "PLATFORM_HOME": str(home), "PLATFORM_STORAGE": str(home)}
+    for name in ("PLATFORM_ADDRESS", "RAY_ADDRESS", "PLATFORM_API_KEY"):
+        environment.pop(name, None)
+    made = Platform(home, environment)
+    yield made
+    made.run("cluster", "down")

@@ -1,0 +1,106 @@
+"""Tiny models and tokenizers on disk, as a training leaves them, and engines that hold them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from trainshed.runtime.serving.engines import EngineSettings, TextEngine, build_engine
+
+TEXT = "def add(first, second):\n    return first + second\n\nclass Counter:\n    total = 0  # é € 😀\n" * 20
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{% if message.role == 'developer' %}{{ raise_exception('no developers here') }}"
+    "{% endif %}<{{ message.role }}>{{ message.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+SIZES = {"vocab_size": 320, "bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.2}
+
+
+@pytest.fixture(scope="session")
+def gpt2_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gpt2(tmp_path_factory.mktemp("gpt2"))
+
+
+@pytest.fixture(scope="session")
+def long_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose longest answer takes several seconds, so that it is seen when one is not cut short."""
+    return write_gpt2(tmp_path_factory.mktemp("long"), positions=4096)
+
+
+@pytest.fixture(scope="session")
+def chat_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gpt2(tmp_path_factory.mktemp("chat"), chat_template=CHAT_TEMPLATE)
+
+
+@pytest.fixture(scope="session")
+def llama_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("llama")
+    write_tokenizer(folder)
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        pad_token_id=0,
+        **SIZES,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(params=["gpt2_dir", "llama_dir"])
+def model_dir(request: pytest.FixtureRequest) -> Path:
+    """Every architecture in turn."""
+    return Path(request.getfixturevalue(request.param))
+
+
+@pytest.fixture(scope="session")
+def engine(gpt2_dir: Path) -> Iterator[TextEngine]:
+    built = build_engine(gpt2_dir, EngineSettings())
+    yield built
+    built.stop()
+
+
+@pytest.fixture(scope="session")
+def chat_engine(chat_dir: Path) -> Iterator[TextEngine]:
+    built = build_engine(chat_dir, EngineSettings())
+    yield built
+    built.stop()
+
+
+def write_gpt2(folder: Path, *, positions: int = 256, chat_template: str | None = None) -> Path:
+    write_tokenizer(folder, chat_template=chat_template)
+    torch.manual_seed(0)
+    config = GPT2Config(n_positions=positions, n_embd=64, n_layer=2, n_head=4, **SIZES)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
+def write_tokenizer(folder: Path, *, chat_template: str | None = None) -> None:
+    """A byte-level BPE tokenizer of at most 320 tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=SIZES["vocab_size"],
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([TEXT], trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config: dict[str, Any] = dict.fromkeys(("eos_token", "bos_token", "pad_token"), "<|endoftext|>")
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if chat_template is not None:
+        config["chat_template"] = chat_template
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))

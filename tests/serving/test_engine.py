@@ -1,0 +1,266 @@
+"""The engine contract: the tokens of `generate`, alone or together; errors that stay with their request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from trainshed.errors import PlatformError
+from trainshed.runtime.serving.engines import (
+    EngineDeadError,
+    EngineFullError,
+    EngineSettings,
+    Finish,
+    RequestError,
+    Sampling,
+    TextEngine,
+    build_engine,
+)
+
+Answer = tuple[list[int], Finish | None]
+LENGTHS = [(1, 8), (3, 40), (17, 20), (31, 5), (32, 50), (33, 10), (64, 60), (100, 30), (200, 56), (5, 1)]
+WAIT_S = 30
+
+
+async def collect(engine: TextEngine, prompt: list[int], sampling: Sampling) -> Answer:
+    tokens: list[int] = []
+    finish = None
+    async for step in engine.generate(prompt, sampling):
+        tokens += step.tokens
+        finish = step.finish
+    return tokens, finish
+
+
+def together(engine: TextEngine, asks: list[tuple[list[int], Sampling]]) -> list[Answer]:
+    async def all_at_once() -> list[Answer]:
+        return await asyncio.wait_for(asyncio.gather(*(collect(engine, *ask) for ask in asks)), WAIT_S)
+
+    return asyncio.run(all_at_once())
+
+
+async def until_idle(engine: TextEngine, *, limit_s: float = WAIT_S) -> None:
+    async with asyncio.timeout(limit_s):
+        while engine.running_requests:
+            await asyncio.sleep(0.01)
+
+
+def greedy(max_tokens: int) -> Sampling:
+    return Sampling(max_tokens=max_tokens, temperature=0)
+
+
+def prompts_of(lengths: list[tuple[int, int]]) -> list[tuple[list[int], Sampling]]:
+    source = random.Random(5)
+    return [([source.randrange(1, 320) for _ in range(length)], greedy(tokens)) for length, tokens in lengths]
+
+
+def generated(model_dir: Path, asks: list[tuple[list[int], Sampling]]) -> list[list[int]]:
+    """What transformers generates for each prompt alone."""
+    model = AutoModelForCausalLM.from_pretrained(model_dir)
+    answers = []
+    for prompt, sampling in asks:
+        whole = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=sampling.max_tokens)
+        answers.append(whole[0, len(prompt) :].tolist())
+    return answers
+
+
+@pytest.fixture
+def own_engine(gpt2_dir: Path) -> Iterator[TextEngine]:
+    """An engine that a test may break."""
+    built = build_engine(gpt2_dir, EngineSettings(max_requests=3))
+    yield built
+    built.stop()
+
+
+def test_greedy_requests_together_equal_generate_also_after_a_restart(model_dir: Path) -> None:
+    asks = prompts_of(LENGTHS)
+    expected = generated(model_dir, asks)
+    for _ in range(2):
+        engine = build_engine(model_dir, EngineSettings())
+        assert [tokens for tokens, _ in together(engine, asks)] == expected
+        engine.stop()
+
+
+def test_requests_that_do_not_fit_the_cache_together_still_equal_generate(gpt2_dir: Path) -> None:
+    asks = prompts_of([(60, 100)] * 6)
+    engine = build_engine(gpt2_dir, EngineSettings(cache_tokens=256))
+    assert [tokens for tokens, _ in together(engine, asks)] == generated(gpt2_dir, asks)
+    engine.stop()
+
+
+def test_a_greedy_request_is_not_changed_by_sampling_neighbours(engine: TextEngine, gpt2_dir: Path) -> None:
+    ask = prompts_of([(20, 40)])[0]
+    neighbours = [([7, 8, 9], Sampling(max_tokens=60, temperature=2.0)) for _ in range(4)]
+    answers = together(engine, [*neighbours, ask])
+    assert answers[-1][0] == generated(gpt2_dir, [ask])[0]
+
+
+def test_the_end_token_stops_an_answer(gpt2_dir: Path, tmp_path: Path) -> None:
+    ask = ([5, 6, 7], greedy(30))
+    tokens = generated(gpt2_dir, [ask])[0]
+    end = tokens[6]
+    folder = Path(shutil.copytree(gpt2_dir, tmp_path / "model"))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [end, 319]}))
+    engine = build_engine(folder, EngineSettings())
+    assert together(engine, [ask]) == [(tokens[: tokens.index(end) + 1], "stop")]
+    engine.stop()
+
+
+def test_an_answer_of_max_tokens_finishes_by_length(engine: TextEngine) -> None:
+    [(tokens, finish)] = together(engine, [([5, 6, 7], greedy(12))])
+    assert (len(tokens), finish) == (12, "length")
+
+
+def test_a_seed_gives_the_same_tokens_in_any_company(engine: TextEngine) -> None:
+    seeded = ([5, 6, 7], Sampling(max_tokens=30, seed=11))
+    [alone] = together(engine, [seeded])
+    others = [([4] * length, Sampling(max_tokens=25)) for length in (3, 40, 90)]
+    assert together(engine, [*others, seeded])[-1] == alone
+    assert together(engine, [([5, 6, 7], Sampling(max_tokens=30, seed=12))]) != [alone]
+
+
+def test_a_seed_draws_anew_for_every_token(engine: TextEngine) -> None:
+    [(tokens, _)] = together(engine, [([5, 6, 7], Sampling(max_tokens=20, temperature=1e6, seed=3))])
+    assert len(set(tokens)) > 10
+
+
+def test_without_a_seed_two_samples_differ(engine: TextEngine) -> None:
+    first, second = together(engine, [([5, 6, 7], Sampling(max_tokens=30))] * 2)
+    assert first != second
+
+
+@pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-4}])
+def test_the_narrowest_sampling_is_greedy(engine: TextEngine, narrow: dict[str, float]) -> None:
+    prompt = [5, 6, 7]
+    sampled, best = together(engine, [(prompt, Sampling(max_tokens=30, **narrow)), (prompt, greedy(30))])  # type: ignore[arg-type]
+    assert sampled == best
+
+
+def test_samples_follow_the_softmax_of_the_model(engine: TextEngine, gpt2_dir: Path) -> None:
+    prompt = [5, 6, 7]
+    model = AutoModelForCausalLM.from_pretrained(gpt2_dir)
+    with torch.no_grad():
+        expected = model(torch.tensor([prompt])).logits[0, -1].div(1.5).softmax(-1)
+    asks = [(prompt, Sampling(max_tokens=1, temperature=1.5, seed=seed)) for seed in range(1500)]
+    drawn = [tokens[0] for start in range(0, 1500, 50) for tokens, _ in together(engine, asks[start : start + 50])]
+    likely = [index for index in expected.topk(8).indices.tolist() if index != 0]
+    for token in likely:
+        share, probability = drawn.count(token) / len(drawn), float(expected[token])
+        assert abs(share - probability) < 5 * (probability * (1 - probability) / len(drawn)) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("prompt", "max_tokens", "parameter", "says"),
+    [
+        ([], 5, "prompt", "empty"),
+        ([320], 5, "prompt", "token 320 does not exist"),
+        ([-1], 5, "prompt", "token -1 does not exist"),
+        ([5] * 200, 57, "max_tokens", "context of 256 tokens"),
+    ],
+)
+def test_a_bad_request_is_refused_and_its_neighbours_are_answered(
+    engine: TextEngine, prompt: list[int], max_tokens: int, parameter: str, says: str
+) -> None:
+    async def both() -> list[Answer | BaseException]:
+        good, bad = collect(engine, [5, 6], greedy(20)), collect(engine, prompt, greedy(max_tokens))
+        return await asyncio.wait_for(asyncio.gather(good, bad, return_exceptions=True), WAIT_S)
+
+    answer, error = asyncio.run(both())
+    assert isinstance(answer, tuple)
+    assert len(answer[0]) == 20
+    assert isinstance(error, RequestError)
+    assert error.parameter == parameter
+    assert says in str(error)
+
+
+def test_closing_an_answer_frees_its_slot_at_once(long_dir: Path) -> None:
+    engine = build_engine(long_dir, EngineSettings())
+
+    async def leave_early() -> int:
+        async with aclosing(engine.generate([5, 6], greedy(4000))) as steps:
+            await anext(steps)
+            running = engine.running_requests
+        await until_idle(engine, limit_s=1)
+        return running
+
+    assert asyncio.run(leave_early()) == 1
+    engine.stop()
+
+
+def test_one_request_more_than_the_engine_holds_is_refused_at_once(own_engine: TextEngine) -> None:
+    async def fill() -> None:
+        holders = [own_engine.generate([5, 6], greedy(250)) for _ in range(3)]
+        for holder in holders:
+            await anext(holder)
+        with pytest.raises(EngineFullError, match="3 requests"):
+            await anext(own_engine.generate([5, 6], greedy(2)))
+        for holder in holders:
+            await holder.aclose()
+        await until_idle(own_engine)
+        assert len((await collect(own_engine, [5, 6], greedy(2)))[0]) == 2
+
+    asyncio.run(fill())
+
+
+def test_a_dead_engine_fails_its_requests_and_its_check(own_engine: TextEngine) -> None:
+    own_engine.check()
+
+    async def break_it() -> None:
+        waiting = asyncio.create_task(collect(own_engine, [5, 6], greedy(250)))
+        while not own_engine.running_requests:
+            await asyncio.sleep(0.01)
+        own_engine._manager.add_request([10_000], max_new_tokens=2, sampling=greedy(2))  # type: ignore[attr-defined]
+        with pytest.raises(EngineDeadError):
+            await asyncio.wait_for(waiting, WAIT_S)
+        with pytest.raises(EngineDeadError):
+            await asyncio.wait_for(collect(own_engine, [5, 6], greedy(2)), WAIT_S)
+
+    asyncio.run(break_it())
+    with pytest.raises(EngineDeadError, match="the engine has stopped"):
+        own_engine.check()
+
+
+def test_the_context_window_is_bounded_by_the_cache(gpt2_dir: Path) -> None:
+    engine = build_engine(gpt2_dir, EngineSettings(cache_tokens=128))
+    assert engine.context_window == 128
+    assert len(together(engine, [([5] * 64, greedy(64))])[0][0]) == 64
+    engine.stop()
+
+
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        ("tokenizer.json", "no tokenizer there"),
+        ("config.json", "config.json is missing"),
+        ("model.safetensors", "no \\*.safetensors there"),
+    ],
+)
+def test_an_incomplete_directory_is_refused(gpt2_dir: Path, tmp_path: Path, missing: str, says: str) -> None:
+    folder = Path(shutil.copytree(gpt2_dir, tmp_path / "model"))
+    (folder / missing).unlink()
+    with pytest.raises(PlatformError, match=says):
+        build_engine(folder, EngineSettings())
+
+
+def test_a_directory_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PlatformError, match="no such directory"):
+        build_engine(tmp_path / "nowhere", EngineSettings())
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(gpt2_dir: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(gpt2_dir, tmp_path / "model"))
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["added_tokens"] += [
+        {**tokenizer["added_tokens"][0], "id": 400 + number, "content": f"<extra {number}>"} for number in range(80)
+    ]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(PlatformError, match="they do not belong together"):
+        build_engine(folder, EngineSettings())

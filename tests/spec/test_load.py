@@ -1,0 +1,116 @@
+"""Job files: every fault at once, each with file, line, key and what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from job_texts import PREPARE, TRAIN, TUNE, changed, text
+from trainshed.errors import SpecError
+from trainshed.spec.load import load_files, outside_references
+
+ROOT = Path(__file__).parents[2]
+
+
+def load(tmp_path, content, *sets):
+    file = tmp_path / "job.yaml"
+    file.write_text(content)
+    return load_files([file], sets)
+
+
+def line_of(words, content):
+    return 1 + [line.strip() for line in content.splitlines()].index(words)
+
+
+def faults(tmp_path, content, *sets):
+    with pytest.raises(SpecError) as caught:
+        load(tmp_path, content, *sets)
+    return [str(fault).removeprefix(f"{tmp_path}/") for fault in caught.value.faults]
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("jobs/*.yaml")), ids=lambda file: file.name)
+def test_every_job_file_we_ship_loads(file):
+    loaded = load_files([file])
+    assert loaded
+    assert outside_references(loaded) == []
+
+
+def test_all_faults_are_found_at_once_with_their_lines(tmp_path):
+    content = text(PREPARE, changed(TRAIN, optimizer__learning_rat=1, steps="many"))
+    assert faults(tmp_path, content) == [
+        f"job.yaml:{line_of('learning_rat: 1', content)}: optimizer.learning_rat: unknown key; "
+        "did you mean 'learning_rate'?",
+        f'job.yaml:{line_of("steps: many", content)}: steps: expected a whole number, got "many"',
+    ]
+
+
+def test_numbers_may_be_written_as_people_write_them(tmp_path):
+    job = load(tmp_path, text(TRAIN).replace("learning_rate: 0.001", "learning_rate: 1e-3"))[0].job
+    assert job.optimizer.learning_rate == 0.001
+
+
+def test_set_changes_the_document_it_names(tmp_path):
+    loaded = load(tmp_path, text(PREPARE, TRAIN), "model.steps=25", "train.schedule.kind=linear")
+    assert loaded[1].job.steps == 25
+    assert loaded[1].job.schedule.kind == "linear"
+    assert loaded[1].job.schedule.warmup_steps == 2
+
+
+def test_set_needs_no_name_where_there_is_one_document(tmp_path):
+    assert load(tmp_path, text(TRAIN), "optimizer.learning_rate=0.5")[0].job.optimizer.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("model.stepz=3", "unknown path; did you mean 'steps'?"),
+        ("model.steps=-3", "input should be greater than or equal to 1, got -3"),
+        ("model.steps", "expected path=value"),
+        ("mode.steps=3", "which document? start the path with its name or kind; did you mean 'model'?"),
+        ("model.steps.more=3", "steps is a single value and has nothing inside it"),
+    ],
+)
+def test_a_wrong_set_is_one_line(tmp_path, given, said):
+    found = faults(tmp_path, text(PREPARE, TRAIN), given)
+    assert len(found) == 1
+    assert found[0].startswith("--set")
+    assert said in found[0]
+
+
+def test_every_end_of_a_range_is_tried_on_the_training(tmp_path):
+    space = {"optimizer.learning_rate": {"uniform": [-1.0, 1.0]}, "schedule.kind": {"choice": ["cosine", "cosin"]}}
+    found = faults(tmp_path, text(changed(TUNE, space=space)))
+    assert len(found) == 2
+    assert "space.optimizer.learning_rate: " in found[0]
+    assert "did you mean 'cosine'?" in found[1]
+
+
+def test_a_path_that_the_training_does_not_have_is_refused_with_the_nearest(tmp_path):
+    content = text(changed(TUNE, space={"optimizer.lerning_rate": {"uniform": [0.1, 1.0]}}))
+    line = line_of("optimizer.lerning_rate:", content)
+    assert faults(tmp_path, content) == [
+        f"job.yaml:{line}: space.optimizer.lerning_rate: unknown path; did you mean 'learning_rate'?"
+    ]
+
+
+def test_a_reference_to_a_later_document_is_refused(tmp_path):
+    with pytest.raises(SpecError, match="run://text stands later in the file"):
+        outside_references(load(tmp_path, text(TRAIN, PREPARE)))
+
+
+def test_a_reference_to_a_document_of_the_wrong_kind_is_refused(tmp_path):
+    with pytest.raises(SpecError, match="run://sweep is a tune job; a prepare job is needed here"):
+        outside_references(load(tmp_path, text(PREPARE, TUNE, changed(TRAIN, data="run://sweep"))))
+
+
+def test_training_from_a_sweep_takes_what_it_does_not_say_from_the_best_trial(tmp_path):
+    document = {"kind": "train", "name": "final", "from_best": "run://sweep", "steps": 99}
+    sweep, final = (one.job for one in load(tmp_path, text(PREPARE, TUNE, document))[1:])
+    resolved = final.resolve(sweep.train)
+    assert resolved.steps == 99
+    assert resolved.model == sweep.train.model
+    assert resolved.name == "final"
+
+
+def test_a_context_shorter_than_the_blocks_is_refused(tmp_path):
+    found = faults(tmp_path, text(PREPARE, changed(TRAIN, model__context=32)))
+    assert found[0].endswith("model.context: 32 is under the data's pack.block_size, 64; leave it out, or raise it")

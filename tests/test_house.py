@@ -1,0 +1,62 @@
+"""Rules of the house that a machine can hold."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("ray", "torch", "deepspeed", "transformers", "pydantic", "pyarrow", "httpx")
+
+
+def test_the_source_root_is_not_a_package():
+    assert not (ROOT / "platform" / "__init__.py").exists(), "platform/__init__.py would shadow the standard library"
+
+
+@pytest.mark.parametrize("module", ["trainshed.cli.main", "trainshed.spec.load"])
+def test_start_up_imports_nothing_heavy(module):
+    heavy = HEAVY if module == "trainshed.cli.main" else HEAVY[:4]
+    program = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_names_every_verb():
+    done = subprocess.run([sys.executable, "-m", "trainshed.cli", "--help"], capture_output=True, text=True, check=True)
+    verbs = [
+        "submit",
+        "check",
+        "plan",
+        "schema",
+        "runs",
+        "show",
+        "logs",
+        "stop",
+        "models",
+        "alias",
+        "endpoints",
+        "ask",
+        "cluster",
+        "doctor",
+    ]
+    assert [verb for verb in verbs if f"\n  {verb}" not in done.stdout] == []
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("jobs/*.yaml")), ids=lambda file: file.name)
+def test_the_schema_accepts_the_job_files_we_ship(file):
+    from trainshed.spec.job import JobDocument
+
+    schema = JobDocument.model_json_schema()
+    for document in yaml.safe_load_all(file.read_text()):
+        jsonschema.validate(document, schema)
+
+
+def test_the_schema_refuses_an_unknown_key():
+    from trainshed.spec.job import JobDocument
+
+    document = next(yaml.safe_load_all((ROOT / "jobs/quickstart.yaml").read_text()))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**document, "sorce": 1}, JobDocument.model_json_schema())
