@@ -21,8 +21,10 @@ from trainshed.runtime.training.order import Order
 from trainshed.spec.models import Gpt2
 from trainshed.spec.optimizers import AdamW
 from trainshed.spec.prepare import TrainBpe
+from trainshed.spec.saving import Checkpoints, Validation
 from trainshed.spec.schedules import Cosine
-from trainshed.spec.train import Checkpoints, Training, Validation, Workers
+from trainshed.spec.train import Training
+from trainshed.spec.workers import Workers
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +81,7 @@ def plain_torch_losses(folder):
     for step in range(TRAINING.steps):
         for group in optimizer.param_groups:
             group["lr"] = TRAINING.optimizer.learning_rate * TRAINING.schedule.factor(step, TRAINING.steps)
-        tokens = torch.from_numpy(blocks.take(order.batch(step)))
+        tokens = torch.from_numpy(blocks.take(order.batch(step))["tokens"])
         loss = F.cross_entropy(model(tokens).logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()

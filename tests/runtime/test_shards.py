@@ -18,7 +18,7 @@ def write(tmp_path, documents, *, block_size=4):
 def test_blocks_are_the_documents_joined_and_cut(tmp_path):
     manifest = write(tmp_path, [[1, 2, 3], [4, 5], [6, 7, 8, 9, 10]])
     blocks = Blocks(tmp_path / "data", manifest, "train")
-    assert blocks.take(np.array([1, 0])).tolist() == [[5, 6, 7, 8], [1, 2, 3, 4]]
+    assert blocks.take(np.array([1, 0]))["tokens"].tolist() == [[5, 6, 7, 8], [1, 2, 3, 4]]
     assert len(blocks) == 2
     assert manifest["splits"]["train"]["tokens_left_out"] == 2
     assert manifest["splits"]["train"]["documents"] == 3
@@ -30,7 +30,7 @@ def test_many_shards_read_like_one(tmp_path, monkeypatch):
     manifest = write(tmp_path, documents)
     assert len(manifest["splits"]["train"]["shards"]) > 5
     blocks = Blocks(tmp_path / "data", manifest, "train")
-    assert blocks.take(np.arange(len(blocks))).ravel().tolist() == list(range(len(blocks) * 4))
+    assert blocks.take(np.arange(len(blocks)))["tokens"].ravel().tolist() == list(range(len(blocks) * 4))
 
 
 def test_the_same_documents_give_the_same_bytes(tmp_path):

@@ -3,10 +3,12 @@
 import pytest
 
 from trainshed.errors import PlanError
+from trainshed.spec.engines import DeepSpeed
 from trainshed.spec.models import Gpt2
 from trainshed.spec.optimizers import AdamW
 from trainshed.spec.plan import plan, refuse_what_cannot_fit
-from trainshed.spec.train import DeepSpeed, Training, Workers
+from trainshed.spec.train import Training
+from trainshed.spec.workers import Workers
 
 
 def training(stage, **workers):

@@ -80,7 +80,7 @@ class BlockWriter:
 
 
 class Blocks:
-    """The blocks of one split: `take(ids)` gives `(len(ids), block_size)` token ids."""
+    """The blocks of one split; see `trainshed.runtime.tasks.Samples`."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any], split: str) -> None:
         self.block_size = int(manifest["block_size"])
@@ -92,13 +92,13 @@ class Blocks:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def take(self, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Blocks by number, shape `(len(ids), block_size)`, int64."""
+    def take(self, ids: np.ndarray[Any, Any]) -> dict[str, Any]:
+        """Blocks by number: `tokens`, shape `(len(ids), block_size)`, int64."""
         out = np.empty((len(ids), self.block_size), dtype=np.int64)
         for row, number in enumerate(ids):
             shard = int(np.searchsorted(self._starts, number, side="right")) - 1
             out[row] = self._arrays[shard][number - self._starts[shard]]
-        return out
+        return {"tokens": out}
 
 
 def entropy(counts: np.ndarray[Any, Any]) -> float:

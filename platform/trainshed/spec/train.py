@@ -9,75 +9,28 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from trainshed.spec.engines import DeepSpeed, Engine
 from trainshed.spec.models import Model
 from trainshed.spec.optimizers import Optimizer
-from trainshed.spec.part import Count, Name, NonNegative, Part, Positive, Ratio, RunRef
+from trainshed.spec.part import Count, Name, Part, RunRef
+from trainshed.spec.regularization import Regularization
+from trainshed.spec.saving import Checkpoints, Validation
 from trainshed.spec.schedules import Constant, Schedule
-
-
-class CausalLm(Part):
-    """Predict the next token; loss is the mean cross-entropy in nats per token."""
-
-    kind: Literal["causal_lm"] = "causal_lm"
-
-
-class Regularization(Part):
-    """What keeps weights and gradients small."""
-
-    label_smoothing: Ratio = 0.0
-    """Probability mass spread over all tokens in the training loss; validation loss never has it."""
-    max_grad_norm: NonNegative = 1.0
-    """Global gradient norm is clipped to this; 0 is off."""
-
-
-class DeepSpeed(Part):
-    """DeepSpeed ZeRO (arXiv 1910.02054)."""
-
-    kind: Literal["deepspeed"] = "deepspeed"
-    zero_stage: Literal[0, 1, 2, 3] = 2
-    """What is split over workers: 0 nothing, 1 optimizer states, 2 and gradients, 3 and parameters."""
-
-
-class Workers(Part):
-    """How many processes train, and what each one gets."""
-
-    count: Count = 1
-    gpus: NonNegative = 0
-    """GPUs per worker."""
-    cpus: Positive = 1
-    """CPUs per worker."""
-    per_device_batch_size: Count = 8
-    """Blocks in one forward pass of one worker."""
-    memory_gb: Positive | None = None
-    """Memory a worker may use for model and optimizer states; the plan refuses what is over it."""
-
-
-class Checkpoints(Part):
-    """When training state is saved, and how many saves are kept."""
-
-    every_steps: Count = 100
-    keep: Count = 2
-
-
-class Validation(Part):
-    """How often the held-out loss is taken, and on how many blocks."""
-
-    every_steps: Count = 50
-    max_blocks: Count = 256
-    """The first so many blocks of the validation split; the same ones every time."""
+from trainshed.spec.tasks import CausalLm, Task
+from trainshed.spec.workers import Workers
 
 
 class Training(Part):
     """Everything a training says but its name: what `space` of a sweep and `--set` address by dotted path."""
 
-    task: CausalLm = CausalLm()
+    task: Task = CausalLm()
     model: Model
     data: RunRef
     """The prepare run whose blocks are read."""
     optimizer: Optimizer
     schedule: Schedule = Constant()
     regularization: Regularization = Regularization()
-    engine: DeepSpeed = DeepSpeed()
+    engine: Engine = DeepSpeed()
     precision: Literal["fp32", "bf16"] = "fp32"
     workers: Workers = Workers()
     global_batch_size: Count
@@ -136,7 +89,7 @@ class TrainFromBest(Part):
     """The sweep whose best trial is trained."""
     steps: Count | None = None
     workers: Workers | None = None
-    engine: DeepSpeed | None = None
+    engine: Engine | None = None
     global_batch_size: Count | None = None
     seed: int | None = None
     validation: Validation | None = None

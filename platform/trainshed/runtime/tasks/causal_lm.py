@@ -24,6 +24,8 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 class CausalLmTask:
     """A decoder that predicts each token from those before it; see `trainshed.runtime.tasks.Task`."""
 
+    unit = "token"
+
     def __init__(self, shape: Model, *, vocab_size: int, block_size: int, tokenizer: Path) -> None:
         if shape.context is not None and shape.context < block_size:
             raise PlatformError(f"model.context {shape.context} is under the data's block size {block_size}; raise it")
@@ -35,13 +37,24 @@ class CausalLmTask:
         model: torch.nn.Module = AutoModelForCausalLM.from_config(self._config, attn_implementation="sdpa")
         return model
 
+    def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> dict[str, torch.Tensor]:  # noqa: ARG002
+        """`input_ids`, shape `(batch, time)`; nothing is drawn."""
+        return {"input_ids": torch.from_numpy(rows["tokens"])}
+
+    def weight(self, batch: dict[str, torch.Tensor]) -> float:
+        """Tokens that are predicted: all but the first of each block."""
+        samples, time = batch["input_ids"].shape
+        return float(samples * (time - 1))
+
     def loss(
-        self, forward: Callable[[torch.Tensor], Any], tokens: torch.Tensor, *, label_smoothing: float
+        self, forward: Callable[..., Any], batch: dict[str, torch.Tensor], *, label_smoothing: float
     ) -> torch.Tensor:
-        """Mean cross-entropy of tokens 1..time-1 given those before; `tokens` is `(batch, time)`."""
-        logits = forward(tokens).logits[:, :-1].float()
-        targets = tokens[:, 1:]
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), label_smoothing=label_smoothing)
+        """Cross-entropy of tokens 1..time-1 given those before, summed."""
+        logits = forward(**batch).logits[:, :-1].float()
+        targets = batch["input_ids"][:, 1:]
+        return F.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), label_smoothing=label_smoothing, reduction="sum"
+        )
 
     def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
         """Safetensors, config.json, generation_config.json and the tokenizer."""

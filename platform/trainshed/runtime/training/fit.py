@@ -14,7 +14,8 @@ from trainshed.record.storage import Storage
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.training.ray_host import train_worker
 from trainshed.runtime.training.worker import WorkerPlan
-from trainshed.spec.train import Training, Workers
+from trainshed.spec.train import Training
+from trainshed.spec.workers import Workers
 
 CHECKPOINTS = "checkpoints"
 

@@ -19,8 +19,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from trainshed.runtime.shards import Blocks
-from trainshed.runtime.tasks import Task
+from trainshed.runtime.tasks import Batch, Samples, Task
 from trainshed.runtime.training import engines
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import Host
@@ -36,10 +35,10 @@ STATE_FILE = "trainshed.json"
 
 @dataclass(frozen=True)
 class Splits:
-    """The blocks that are learnt from, and those held out."""
+    """The samples that are learnt from, and those held out."""
 
-    train: Blocks
-    validation: Blocks
+    train: Samples
+    validation: Samples
 
 
 def train(
@@ -61,7 +60,7 @@ def train(
     metrics: dict[str, Any] = {"step": done}
     began = time.perf_counter()
     for step in range(done, training.steps):
-        loss, norm, rate = _step(training, task, splits.train, engine, order, step, host)
+        loss, norm, rate, weight = _step(training, task, splits.train, engine, order, step, host)
         last = step + 1 == training.steps
         took, began = time.perf_counter() - began, time.perf_counter()
         metrics = {
@@ -71,7 +70,7 @@ def train(
             "learning_rate": rate,
             "grad_norm": norm,
             "step_time_s": took,
-            "tokens_per_s": training.global_batch_size * splits.train.block_size / took,
+            f"{task.unit}s_per_s": weight / took,
         }
         held_out = (step + 1) % training.validation.every_steps == 0 or last
         if held_out:
@@ -86,30 +85,31 @@ def train(
     return engine, metrics
 
 
-def validate(training: Training, task: Task, blocks: Blocks, engine: Engine, host: Host) -> float:
+def validate(training: Training, task: Task, samples: Samples, engine: Engine, host: Host) -> float:
     """Mean loss over the first `max_blocks` held-out blocks, in nats per token, the same on every worker."""
     world, per_device = host.world, training.workers.per_device_batch_size
-    count = min(len(blocks), training.validation.max_blocks)
+    count = min(len(samples), training.validation.max_blocks)
     total = torch.zeros(2, dtype=torch.float64)
     engine.train(on=False)
     with torch.no_grad():
         for start in range(0, count, world.workers * per_device):
             first = start + world.worker * per_device
             ids = np.arange(first, min(first + per_device, count))
-            weight = len(ids)
-            # A worker without a share still passes over a block: under ZeRO-3 every forward needs every worker.
-            tokens = _tokens(blocks, ids if weight else np.zeros(1, dtype=np.int64), host)
-            loss = task.loss(engine.forward, tokens, label_smoothing=0.0)
-            total += torch.tensor([float(loss) * weight, weight], dtype=torch.float64)
+            counted = len(ids) > 0
+            # A worker without a share still passes over a sample: under ZeRO-3 every forward needs every worker.
+            batch = _batch(task, samples, ids if counted else np.zeros(1, dtype=np.int64), (training.seed,), host)
+            loss = task.loss(engine.forward, batch, label_smoothing=0.0)
+            if counted:
+                total += torch.tensor([float(loss), task.weight(batch)], dtype=torch.float64)
     engine.train(on=True)
     total = _sum_over_workers(total, host)
     return float(total[0] / total[1])
 
 
 def _step(
-    training: Training, task: Task, blocks: Blocks, engine: Engine, order: Order, step: int, host: Host
-) -> tuple[float, float, float]:
-    """One optimizer step: mean training loss over the global batch, gradient norm, learning rate."""
+    training: Training, task: Task, samples: Samples, engine: Engine, order: Order, step: int, host: Host
+) -> tuple[float, float, float, float]:
+    """One optimizer step: mean training loss over the global batch, gradient norm, learning rate, units."""
     world = host.world
     torch.manual_seed(hash((training.seed, step, world.worker)))
     shares = share(
@@ -118,21 +118,25 @@ def _step(
         workers=world.workers,
         per_device=training.workers.per_device_batch_size,
     )
+    batches = [_batch(task, samples, ids, (training.seed, step), host) for ids in shares]
+    # Passes and workers may hold different numbers of units; the step's loss is the mean over all of them.
+    weight = float(_sum_over_workers(torch.tensor([sum(map(task.weight, batches))], dtype=torch.float64), host))
+    scale = len(shares) * world.workers / weight
     total = torch.zeros(1, dtype=torch.float64, device=world.device)
-    for ids in shares:
-        loss = task.loss(
-            engine.forward, _tokens(blocks, ids, host), label_smoothing=training.regularization.label_smoothing
-        )
-        engine.backward(loss)
+    for batch in batches:
+        loss = task.loss(engine.forward, batch, label_smoothing=training.regularization.label_smoothing)
+        engine.backward(loss * scale)
         total += loss.detach()
     rate = training.optimizer.learning_rate * training.schedule.factor(step, training.steps)
     norm = engine.step(rate)
-    mean = _sum_over_workers(total, host) / (len(shares) * world.workers)
-    return float(mean), norm, rate
+    mean = _sum_over_workers(total, host) / weight
+    return float(mean), norm, rate, weight
 
 
-def _tokens(blocks: Blocks, ids: np.ndarray[Any, Any], host: Host) -> torch.Tensor:
-    return torch.from_numpy(blocks.take(ids)).to(host.world.device, non_blocking=True)
+def _batch(task: Task, samples: Samples, ids: np.ndarray[Any, Any], key: tuple[int, ...], host: Host) -> Batch:
+    """The samples on this worker's device; what is drawn for one depends on `key` and its number alone."""
+    batch = task.batch(samples.take(ids), keys=[(*key, int(number)) for number in ids])
+    return {name: tensor.to(host.world.device, non_blocking=True) for name, tensor in batch.items()}
 
 
 def _sum_over_workers(value: torch.Tensor, host: Host) -> torch.Tensor:

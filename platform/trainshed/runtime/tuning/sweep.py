@@ -19,8 +19,8 @@ from trainshed.runtime.training.run import check_blocks
 from trainshed.runtime.training.worker import WorkerPlan
 from trainshed.runtime.tuning.space import param_space
 from trainshed.runtime.tuning.trial import run_trial, trial_name
-from trainshed.spec.train import Workers
 from trainshed.spec.tune import Asha, NoStop, TuneJob
+from trainshed.spec.workers import Workers
 
 
 def sweep(job: TuneJob, reporter: Reporter, *, data: Record) -> dict[str, Any]:

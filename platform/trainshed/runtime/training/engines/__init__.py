@@ -14,11 +14,11 @@ from trainshed.spec.train import Training
 class Engine(Protocol):
     """What the loop calls. Every worker makes the same calls in the same order."""
 
-    def forward(self, tokens: torch.Tensor) -> Any:
-        """The model's output for `(batch, time)` token ids."""
+    def forward(self, **batch: torch.Tensor) -> Any:
+        """The model's output for a batch's tensors by name."""
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Adds one pass's gradients, already divided by the passes of a step."""
+        """Adds one pass's gradients; a step applies their mean over its passes and over the workers."""
 
     def step(self, learning_rate: float) -> float:
         """Clips and applies what the passes of this step have added; the global gradient norm before clipping."""

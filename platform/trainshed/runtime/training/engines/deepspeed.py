@@ -48,9 +48,9 @@ class DeepSpeedEngine:
             dist_init_required=False,
         )
 
-    def forward(self, tokens: torch.Tensor) -> Any:
-        """The model's output for `(batch, time)` token ids."""
-        return self._engine(tokens)
+    def forward(self, **batch: torch.Tensor) -> Any:
+        """The model's output for a batch's tensors by name."""
+        return self._engine(**batch)
 
     def backward(self, loss: torch.Tensor) -> None:
         """Adds one pass's gradients; DeepSpeed divides by the passes of a step."""
