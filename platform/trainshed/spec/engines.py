@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from trainshed.spec.part import Part
 
@@ -15,4 +17,10 @@ class DeepSpeed(Part):
     """What is split over workers: 0 nothing, 1 optimizer states, 2 and gradients, 3 and parameters."""
 
 
-Engine = DeepSpeed
+class Ddp(Part):
+    """torch's DistributedDataParallel: every worker holds everything (arXiv 2006.15704)."""
+
+    kind: Literal["ddp"] = "ddp"
+
+
+Engine = Annotated[DeepSpeed | Ddp, Field(discriminator="kind")]

@@ -14,7 +14,7 @@ from trainshed.spec.models import Model
 from trainshed.spec.optimizers import Optimizer
 from trainshed.spec.part import Count, Name, Part, RunRef
 from trainshed.spec.regularization import Regularization
-from trainshed.spec.saving import Checkpoints, Validation
+from trainshed.spec.saving import Checkpoints, Recovery, Validation
 from trainshed.spec.schedules import Constant, Schedule
 from trainshed.spec.tasks import CausalLm, Task
 from trainshed.spec.workers import Workers
@@ -31,7 +31,8 @@ class Training(Part):
     schedule: Schedule = Constant()
     regularization: Regularization = Regularization()
     engine: Engine = DeepSpeed()
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """bf16 and fp16 keep fp32 masters of the weights; fp16 scales its loss, and needs GPUs."""
     workers: Workers = Workers()
     global_batch_size: Count
     """Blocks in one optimizer step over all workers; a multiple of workers.count x per_device_batch_size."""
@@ -41,6 +42,9 @@ class Training(Part):
     """Of the weights and of the order of samples."""
     validation: Validation = Validation()
     checkpoint: Checkpoints = Checkpoints()
+    recovery: Recovery = Recovery()
+    self_test: bool = True
+    """Before the first step: do the workers agree, and is a step of all of them the step of one?"""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often the workers are restarted from the last checkpoint before the run fails."""
 
@@ -52,8 +56,12 @@ class Training(Part):
                 f"global_batch_size must be a multiple of workers.count x workers.per_device_batch_size = {per_pass} "
                 f"({self.workers.count} x {self.workers.per_device_batch_size}), got {self.global_batch_size}"
             )
-        if self.precision == "bf16" and self.engine.zero_stage == 0:
-            raise ValueError("precision bf16 needs engine.zero_stage 1 or more, got 0; stage 0 loses accuracy in bf16")
+        if self.precision != "fp32" and isinstance(self.engine, DeepSpeed) and self.engine.zero_stage == 0:
+            raise ValueError(
+                f"precision {self.precision} needs engine.zero_stage 1 or more, got 0; stage 0 loses accuracy in it"
+            )
+        if self.precision == "fp16" and not self.workers.gpus:
+            raise ValueError("precision fp16 needs workers.gpus, got 0; say bf16 on CPUs")
         warmup = self.schedule.warmup_steps
         if warmup > self.steps:
             raise ValueError(f"schedule.warmup_steps must not be over steps: {warmup} is over {self.steps}")
@@ -94,6 +102,8 @@ class TrainFromBest(Part):
     seed: int | None = None
     validation: Validation | None = None
     checkpoint: Checkpoints | None = None
+    recovery: Recovery | None = None
+    self_test: bool | None = None
     max_failures: Annotated[int, Field(ge=0)] | None = None
     register_as: Name | None = Field(default=None, alias="register")
     """The model name under which the exported weights become the next version."""
