@@ -28,7 +28,7 @@ TRAIN = {
     "data": "run://days",
     "optimizer": {"kind": "adamw", "learning_rate": 0.003},
     "schedule": {"kind": "cosine", "warmup_steps": 5},
-    "engine": {"zero_stage": 2},
+    "engine": {"kind": "deepspeed", "zero_stage": 2},
     "workers": {"count": 2, "per_device_batch_size": 2},
     "global_batch_size": 8,
     "steps": 400,

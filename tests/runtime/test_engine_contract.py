@@ -137,7 +137,7 @@ def test_a_training_goes_on_under_other_engines_and_numbers_of_workers(tmp_path)
     run(folder, {**ENGINES["ddp"], "workers.count": 1}, 9, workers=1)
     rows = run(folder, {**ENGINES["zero-3"], "workers.count": 4}, workers=4)
     assert train_losses(rows) == pytest.approx(expected, rel=1e-5)
-    assert [one.manifest["workers"] for one in all_checkpoints(Storage.open(folder), ".")][0] == 4
+    assert next(one.manifest["workers"] for one in all_checkpoints(Storage.open(folder), ".")) == 4
 
 
 def test_bf16_trains_close_to_fp32_and_resumes_exactly(tmp_path):
