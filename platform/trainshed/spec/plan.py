@@ -67,7 +67,7 @@ def plan(name: str, training: Training, *, vocab_size: int, block_size: int) -> 
         accumulation=training.accumulation,
         workers=training.workers.count,
         stages=stages,
-        chosen=stages[training.engine.zero_stage if isinstance(training.engine, DeepSpeed) else 0],
+        chosen=stages[int(training.engine.zero_stage) if isinstance(training.engine, DeepSpeed) else 0],
         memory_bytes=None if memory_gb is None else int(memory_gb * 10**9),
     )
 

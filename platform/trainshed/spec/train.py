@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from trainshed.spec.devices import DEVICES, Precision
 from trainshed.spec.engines import DeepSpeed, Engine
 from trainshed.spec.models import Model
 from trainshed.spec.optimizers import Optimizer
@@ -31,11 +32,11 @@ class Training(Part):
     schedule: Schedule = Constant()
     regularization: Regularization = Regularization()
     engine: Engine = DeepSpeed()
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     """bf16 and fp16 keep fp32 masters of the weights; fp16 scales its loss, and needs GPUs."""
     workers: Workers = Workers()
     global_batch_size: Count
-    """Blocks in one optimizer step over all workers; a multiple of workers.count x per_device_batch_size."""
+    """Samples in one optimizer step over all workers; a multiple of workers.count x per_device_batch_size."""
     steps: Count
     """Optimizer steps."""
     seed: int = 0
@@ -50,27 +51,40 @@ class Training(Part):
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Training:
-        per_pass = self.workers.count * self.workers.per_device_batch_size
-        if self.global_batch_size % per_pass:
-            raise ValueError(
-                f"global_batch_size must be a multiple of workers.count x workers.per_device_batch_size = {per_pass} "
-                f"({self.workers.count} x {self.workers.per_device_batch_size}), got {self.global_batch_size}"
-            )
-        if self.precision != "fp32" and isinstance(self.engine, DeepSpeed) and self.engine.zero_stage == 0:
-            raise ValueError(
-                f"precision {self.precision} needs engine.zero_stage 1 or more, got 0; stage 0 loses accuracy in it"
-            )
-        if self.precision == "fp16" and not self.workers.gpus:
-            raise ValueError("precision fp16 needs workers.gpus, got 0; say bf16 on CPUs")
+        given = self.workers.per_device_batch_size
+        per_device = 1 if given == "auto" else given
+        for count in range(self.workers.min_count, self.workers.max_count + 1):
+            if self.global_batch_size % (count * per_device):
+                raise ValueError(
+                    "global_batch_size must be a multiple of workers.count x workers.per_device_batch_size "
+                    f"= {count * per_device} ({count} x {per_device}), got {self.global_batch_size}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Training:
         warmup = self.schedule.warmup_steps
         if warmup > self.steps:
             raise ValueError(f"schedule.warmup_steps must not be over steps: {warmup} is over {self.steps}")
         return self
 
+    @model_validator(mode="after")
+    def _precision_has_its_device(self) -> Training:
+        gpu = self.workers.gpu_type
+        if self.precision == "fp16" and not self.workers.gpus:
+            raise ValueError("precision fp16 needs workers.gpus above 0, got 0; say bf16 on CPUs")
+        if self.precision == "bf16" and gpu is not None and not DEVICES[gpu].bf16:
+            raise ValueError(f"precision bf16 is not in workers.gpu_type {gpu}; say fp16 or fp32")
+        if self.precision != "fp32" and isinstance(self.engine, DeepSpeed) and self.engine.zero_stage == 0:
+            raise ValueError(
+                f"precision {self.precision} needs engine.zero_stage 1 or more, got 0; stage 0 loses accuracy in it"
+            )
+        return self
+
     @property
     def accumulation(self) -> int:
         """Forward passes per worker in one optimizer step."""
-        return self.global_batch_size // (self.workers.count * self.workers.per_device_batch_size)
+        return self.global_batch_size // (self.workers.max_count * self.workers.per_device)
 
 
 class TrainJob(Training):
