@@ -15,7 +15,7 @@ from trainshed.spec.optimizers import Optimizer
 from trainshed.spec.part import Count, Name, Part, RunRef
 from trainshed.spec.regularization import Regularization
 from trainshed.spec.saving import Checkpoints, Validation
-from trainshed.spec.schedules import Constant, Schedule
+from trainshed.spec.schedules import Constant, Schedule, misfit
 from trainshed.spec.tasks import CausalLm, Task
 from trainshed.spec.workers import Workers
 
@@ -54,9 +54,8 @@ class Training(Part):
             )
         if self.precision == "bf16" and self.engine.zero_stage == 0:
             raise ValueError("precision bf16 needs engine.zero_stage 1 or more, got 0; stage 0 loses accuracy in bf16")
-        warmup = self.schedule.warmup_steps
-        if warmup > self.steps:
-            raise ValueError(f"schedule.warmup_steps must not be over steps: {warmup} is over {self.steps}")
+        if fault := misfit(self.schedule, self.steps):
+            raise ValueError(fault)
         return self
 
     @property
