@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from trainshed.spec import optimizers, schedules
 from trainshed.spec.engines import DeepSpeed, Engine
 from trainshed.spec.models import Model
 from trainshed.spec.optimizers import Optimizer
 from trainshed.spec.part import Count, Name, Part, RunRef
 from trainshed.spec.regularization import Regularization
 from trainshed.spec.saving import Checkpoints, Validation
-from trainshed.spec.schedules import Constant, Schedule, misfit
+from trainshed.spec.schedules import Constant, Schedule
 from trainshed.spec.tasks import CausalLm, Task
 from trainshed.spec.workers import Workers
 
@@ -54,7 +55,8 @@ class Training(Part):
             )
         if self.precision == "bf16" and self.engine.zero_stage == 0:
             raise ValueError("precision bf16 needs engine.zero_stage 1 or more, got 0; stage 0 loses accuracy in bf16")
-        if fault := misfit(self.schedule, self.steps):
+        fault = schedules.misfit(self.schedule, self.steps) or optimizers.misfit(self.optimizer, self.engine.zero_stage)
+        if fault:
             raise ValueError(fault)
         return self
 

@@ -23,6 +23,9 @@ class Engine(Protocol):
     def step(self, learning_rate: float) -> float:
         """Clips and applies what the passes of this step have added; the global gradient norm before clipping."""
 
+    def refresh(self) -> None:
+        """The model's weights from those that the optimizer steps on, after something else has changed them."""
+
     def train(self, *, on: bool) -> None:
         """Dropout on or off."""
 

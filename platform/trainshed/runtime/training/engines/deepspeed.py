@@ -61,10 +61,21 @@ class DeepSpeedEngine:
     def step(self, learning_rate: float) -> float:
         """Clips and applies; the global gradient norm before clipping."""
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["lr_scale"]
         self._engine.step()
         norm = self._engine.get_global_grad_norm()
         return float(norm) if norm is not None else 0.0
+
+    def refresh(self) -> None:
+        """The model's weights from those that the optimizer steps on, after something else has changed them."""
+        if self._stage in (1, 2):
+            self._optimizer.update_lp_params()
+        elif self._stage == 3:
+            for group in range(len(self._optimizer.fp32_partitioned_groups_flat)):
+                self._optimizer._reassign_or_swap_out_partitioned_parameters(group)
+            if kept := self._optimizer.persistent_parameters:  # small ones, which every worker holds whole
+                kept[0].partition(kept)
+                kept[0].all_gather(kept)
 
     def train(self, *, on: bool) -> None:
         """Dropout on or off."""
@@ -106,7 +117,7 @@ def _config(training: Training, parameters: int) -> dict[str, Any]:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
     return {
         "train_micro_batch_size_per_gpu": training.workers.per_device_batch_size,
-        "gradient_accumulation_steps": training.accumulation,
+        "gradient_accumulation_steps": training.accumulation * training.regularization.passes,
         "gradient_clipping": training.regularization.max_grad_norm,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
