@@ -13,30 +13,33 @@ import torch
 from trainshed.errors import PlatformError
 
 
-def input_embedding(model: torch.nn.Module) -> torch.nn.Module:
-    """The module that turns a sample's tokens (or patches) into vectors.
+def input_embeddings(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The modules that turn a sample's tokens (or patches) into vectors: an encoder's and a decoder's share a weight.
 
     Raises:
         PlatformError: the model has none.
     """
+    first = _declared(model) or next((part for part in model.modules() if isinstance(part, torch.nn.Embedding)), None)
+    if first is None:
+        raise PlatformError(
+            "regularization.embedding_noise and regularization.adversarial need a model with an input embedding, "
+            f"{type(model).__name__} has none; set both to 0"
+        )
+    tables = [part for part in model.modules() if isinstance(part, torch.nn.Embedding)]
+    return [part for part in tables if part.weight is getattr(first, "weight", None)] or [first]
+
+
+def _declared(model: torch.nn.Module) -> torch.nn.Module | None:
+    """What a transformers model says its input embedding is."""
     ask: Callable[[], object] | None = getattr(model, "get_input_embeddings", None)
-    if ask is not None:
-        try:
-            found = ask()
-        except NotImplementedError:  # transformers' answer for a model without one
-            found = None
-        if isinstance(found, torch.nn.Module):
-            return found
-    for module in model.modules():
-        if isinstance(module, torch.nn.Embedding):
-            return module
-    raise PlatformError(
-        "regularization.embedding_noise and regularization.adversarial need a model with an input embedding, "
-        f"{type(model).__name__} has none; set both to 0"
-    )
+    try:
+        found = ask() if ask is not None else None
+    except NotImplementedError:  # transformers' answer for a model without one
+        return None
+    return found if isinstance(found, torch.nn.Module) else None
 
 
-def add_noise(embedding: torch.nn.Module, alpha: float) -> None:
+def add_noise(embeddings: list[torch.nn.Module], alpha: float) -> None:
     """NEFTune: in training, uniform noise in +-alpha / sqrt(length x width) on every vector (arXiv 2310.05914).
 
     Drawn from torch's global generator, which the loop seeds on every step.
@@ -48,7 +51,8 @@ def add_noise(embedding: torch.nn.Module, alpha: float) -> None:
         bound = alpha / (output.shape[-2] * output.shape[-1]) ** 0.5
         return output + torch.empty_like(output).uniform_(-bound, bound)
 
-    embedding.register_forward_hook(noisy)
+    for embedding in embeddings:
+        embedding.register_forward_hook(noisy)
 
 
 class Adversary:
@@ -58,12 +62,13 @@ class Adversary:
     same samples inside `attack` has their embeddings shifted along that gradient, `epsilon` far for each sample.
     """
 
-    def __init__(self, embedding: torch.nn.Module, epsilon: float) -> None:
+    def __init__(self, embeddings: list[torch.nn.Module], epsilon: float) -> None:
         self._epsilon = epsilon
         self._gradients: dict[int, torch.Tensor] = {}
-        self._calls = 0  # of the module in this pass: an encoder and a decoder may share it
+        self._calls = 0  # in this pass; both passes come by the modules in one order
         self._hook: Callable[[torch.Tensor], torch.Tensor] | None = None
-        embedding.register_forward_hook(self._forward)
+        for embedding in embeddings:
+            embedding.register_forward_hook(self._forward)
 
     @contextmanager
     def watch(self) -> Iterator[None]:

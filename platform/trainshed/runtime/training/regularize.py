@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from trainshed.runtime.training.embeddings import Adversary, add_noise, input_embedding
+from trainshed.runtime.training.embeddings import Adversary, add_noise, input_embeddings
 from trainshed.spec.regularization import Regularization
 
 AVERAGE = "ema"
@@ -59,12 +59,12 @@ def apply(
     `step` says which optimizer step (0-based) is being done; the average needs it.
     """
     if spec.embedding_noise:
-        add_noise(input_embedding(model), spec.embedding_noise)
+        add_noise(input_embeddings(model), spec.embedding_noise)
     if spec.l1 or spec.l2:
         penalise(optimizer, l1=spec.l1, l2=spec.l2)
     if spec.ema_decay:
         keep_average(optimizer, lambda: average_decay(spec.ema_decay, step()))
-    adversary = Adversary(input_embedding(model), spec.adversarial) if spec.adversarial else None
+    adversary = Adversary(input_embeddings(model), spec.adversarial) if spec.adversarial else None
     return Regularizers(optimizer, keeps_average=bool(spec.ema_decay), adversary=adversary)
 
 
