@@ -51,7 +51,7 @@ def main():
     training = training.model_copy(update={"engine": training.engine.model_copy(update={"zero_stage": STAGE})})
     manifest = json.loads((FOLDER / "data" / "manifest.json").read_text())
     splits = Splits(*(Blocks(FOLDER / "data", manifest, "train") for _ in range(2)))
-    facts = tasks.TextFacts(manifest["vocab_size"], manifest["block_size"], FOLDER / "data" / "tokenizer")
+    facts = tasks.DataFacts.read(FOLDER / "data", manifest)
     log = MetricLog(Storage.open(FOLDER), "metrics.jsonl") if RANK == 0 else None
     import torch
 

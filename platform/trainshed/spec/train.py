@@ -9,14 +9,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from trainshed.spec.adapting import Lora
 from trainshed.spec.engines import DeepSpeed, Engine
+from trainshed.spec.fitting import MODELS
 from trainshed.spec.models import Model
 from trainshed.spec.optimizers import Optimizer
 from trainshed.spec.part import Count, Name, Part, RunRef
 from trainshed.spec.regularization import Regularization
 from trainshed.spec.saving import Checkpoints, Validation
 from trainshed.spec.schedules import Constant, Schedule
-from trainshed.spec.tasks import CausalLm, Task
+from trainshed.spec.tasks import CausalLm, Custom, Task, TextClassification
 from trainshed.spec.workers import Workers
 
 
@@ -26,7 +28,11 @@ class Training(Part):
     task: Task = CausalLm()
     model: Model
     data: RunRef
-    """The prepare run whose blocks are read."""
+    """The prepare run whose samples are read."""
+    lora: Lora | None = None
+    """Adapters are trained, and merged at export, instead of the model's own weights."""
+    freeze: tuple[str, ...] = ()
+    """Glob patterns of parameter names, like `transformer.wte.*`; what matches is not trained."""
     optimizer: Optimizer
     schedule: Schedule = Constant()
     regularization: Regularization = Regularization()
@@ -34,7 +40,7 @@ class Training(Part):
     precision: Literal["fp32", "bf16"] = "fp32"
     workers: Workers = Workers()
     global_batch_size: Count
-    """Blocks in one optimizer step over all workers; a multiple of workers.count x per_device_batch_size."""
+    """Samples in one optimizer step over all workers; a multiple of workers.count x per_device_batch_size."""
     steps: Count
     """Optimizer steps."""
     seed: int = 0
@@ -57,6 +63,19 @@ class Training(Part):
         warmup = self.schedule.warmup_steps
         if warmup > self.steps:
             raise ValueError(f"schedule.warmup_steps must not be over steps: {warmup} is over {self.steps}")
+        return self
+
+    @model_validator(mode="after")
+    def _model_fits_task(self) -> Training:
+        if isinstance(self.task, Custom):
+            return self
+        known = MODELS[self.task.kind]
+        if self.model.kind not in known:
+            raise ValueError(f"model: {self.task.kind} cannot train a {self.model.kind}; it trains {', '.join(known)}")
+        if self.lora is not None and self.model.kind == "lstm":
+            raise ValueError("lora: it adapts the linear layers of transformers; an lstm has none; leave it out")
+        if isinstance(self.task, TextClassification) and self.task.problem == "regression" and self.task.class_weights:
+            raise ValueError("task.class_weights: a regression has no classes; leave them out")
         return self
 
     @property

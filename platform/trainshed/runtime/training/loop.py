@@ -39,6 +39,7 @@ class Splits:
 
     train: Samples
     validation: Samples
+    test: Samples | None = None
 
 
 def train(
@@ -74,7 +75,9 @@ def train(
         }
         held_out = (step + 1) % training.validation.every_steps == 0 or last
         if held_out:
-            metrics["validation_loss"] = validate(training, task, splits.validation, engine, host)
+            limit = training.validation.max_blocks
+            found = validate(training, task, splits.validation, engine, host, limit=limit)
+            metrics |= {f"validation_{name}": value for name, value in found.items()}
             log.info("step %d: loss %.4f, validation loss %.4f", step + 1, loss, metrics["validation_loss"])
         if metric_log is not None:
             metric_log.row(**metrics)
@@ -85,25 +88,25 @@ def train(
     return engine, metrics
 
 
-def validate(training: Training, task: Task, samples: Samples, engine: Engine, host: Host) -> float:
-    """Mean loss over the first `max_blocks` held-out blocks, in nats per token, the same on every worker."""
+def validate(
+    training: Training, task: Task, samples: Samples, engine: Engine, host: Host, *, limit: int | None = None
+) -> dict[str, float]:
+    """The task's metrics over the first `limit` samples, or all; the same on every worker. `loss` is always there."""
     world, per_device = host.world, training.workers.per_device_batch_size
-    count = min(len(samples), training.validation.max_blocks)
-    total = torch.zeros(2, dtype=torch.float64)
+    count = len(samples) if limit is None else min(len(samples), limit)
+    meter = task.meter()
     engine.train(on=False)
     with torch.no_grad():
         for start in range(0, count, world.workers * per_device):
             first = start + world.worker * per_device
             ids = np.arange(first, min(first + per_device, count))
-            counted = len(ids) > 0
             # A worker without a share still passes over a sample: under ZeRO-3 every forward needs every worker.
-            batch = _batch(task, samples, ids if counted else np.zeros(1, dtype=np.int64), (training.seed,), host)
-            loss = task.loss(engine.forward, batch, label_smoothing=0.0)
-            if counted:
-                total += torch.tensor([float(loss), task.weight(batch)], dtype=torch.float64)
+            counted, ids = (meter, ids) if len(ids) else (task.meter(), np.zeros(1, dtype=np.int64))
+            counted.add(engine.forward, _batch(task, samples, ids, (training.seed,), host))
     engine.train(on=True)
-    total = _sum_over_workers(total, host)
-    return float(total[0] / total[1])
+    meter.sums = _sum_over_workers(meter.sums, host)
+    meter.rows = _rows_of_workers(meter.rows, host)
+    return meter.metrics()
 
 
 def _step(
@@ -144,6 +147,14 @@ def _sum_over_workers(value: torch.Tensor, host: Host) -> torch.Tensor:
         value = value.to(host.world.device)
         dist.all_reduce(value)
     return value.cpu()
+
+
+def _rows_of_workers(rows: list[np.ndarray[Any, Any]], host: Host) -> list[np.ndarray[Any, Any]]:
+    if host.world.workers == 1:
+        return rows
+    gathered: list[Any] = [None] * host.world.workers
+    dist.all_gather_object(gathered, rows)
+    return [array for one in gathered for array in one]
 
 
 def _resume(engine: Engine, host: Host) -> int:

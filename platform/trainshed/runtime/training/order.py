@@ -25,7 +25,7 @@ class Order:
 
     def __post_init__(self) -> None:
         if self.samples < self.global_batch_size:
-            raise ValueError(f"global_batch_size {self.global_batch_size} is over the {self.samples} blocks there are")
+            raise ValueError(f"global_batch_size {self.global_batch_size} is over the {self.samples} samples there are")
 
     @property
     def steps_per_epoch(self) -> int:

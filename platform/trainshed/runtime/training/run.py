@@ -18,6 +18,7 @@ from trainshed.runtime.plots import loss_plot
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.fit import fit
 from trainshed.runtime.training.worker import WorkerPlan
+from trainshed.spec.fitting import form_of_manifest, misfits
 from trainshed.spec.train import Training, TrainJob
 
 WATCH_S = 0.5
@@ -31,7 +32,7 @@ def train_job(
     record, prepared = reporter.record, data.result or {}
     manifest = prepared["manifest"]
     training = job.training
-    check_blocks(training, manifest)
+    check_samples(training, manifest)
     plan = WorkerPlan(
         training=training.model_dump(mode="json"),
         storage=record.storage.uri,
@@ -45,9 +46,9 @@ def train_job(
     )
     with watch_metrics(reporter, record.at("metrics.jsonl"), training.steps):
         fitted = fit(plan, training)
-    entropy = float(manifest["splits"]["validation"]["unigram_entropy_nats"])
+    entropy = manifest["splits"]["validation"].get("unigram_entropy_nats")
     loss = fitted.metrics["validation_loss"]
-    reporter.log(f"validation loss {loss:.4f} nats per token; unigram entropy of the same tokens {entropy:.4f}")
+    _say_metrics(fitted.metrics, entropy, reporter)
     record.storage.write(record.at("loss.png"), loss_plot(record.run_id, record.metrics, unigram_entropy=entropy))
     lineage = training_lineage(
         run_id=record.run_id,
@@ -57,7 +58,7 @@ def train_job(
             "run_id": data.run_id,
             "fingerprint": manifest["fingerprint"],
             "made_by": manifest["made_by"],
-            "tokenizer_sha256": manifest["tokenizer_sha256"],
+            "tokenizer_sha256": manifest.get("tokenizer_sha256"),
             "files": manifest["files"],
         },
         trial=trial,
@@ -75,18 +76,33 @@ def train_job(
     }
 
 
-def check_blocks(training: Training, manifest: dict[str, Any]) -> None:
+def check_samples(training: Training, manifest: dict[str, Any]) -> None:
     """What can be known before workers start.
 
     Raises:
-        PlatformError: there is not one global batch of data.
+        PlatformError: the training does not fit the data, or there is not one global batch of it.
     """
-    blocks = manifest["splits"]["train"]["blocks"]
-    if blocks < training.global_batch_size:
+    for key, message in misfits(training, form_of_manifest(manifest)):
+        raise PlatformError(f"{key}: {message}")
+    samples = manifest["splits"]["train"]["samples"]
+    if samples < training.global_batch_size:
         raise PlatformError(
-            f"the data has {blocks} blocks, less than one global_batch_size of {training.global_batch_size}; "
-            "prepare more text, or ask for a smaller batch"
+            f"the data has {samples} samples, less than one global_batch_size of {training.global_batch_size}; "
+            "prepare more, or ask for a smaller batch"
         )
+
+
+def _say_metrics(metrics: dict[str, Any], entropy: float | None, reporter: Reporter) -> None:
+    """The held-out figures in words: validation's, with what a model of single tokens could reach, and the test's."""
+    for split in ("validation", "test"):
+        found = {
+            name.removeprefix(f"{split}_"): value for name, value in metrics.items() if name.startswith(f"{split}_")
+        }
+        if found:
+            reporter.log(f"{split}: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    if entropy is not None:
+        loss = metrics["validation_loss"]
+        reporter.log(f"validation loss {loss:.4f} nats per token; unigram entropy of the same tokens {entropy:.4f}")
 
 
 @contextmanager
@@ -123,7 +139,7 @@ def watch_metrics(reporter: Reporter, relative: str, steps: int, **fields: Any) 
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in ("train_loss", "learning_rate", "tokens_per_s")}
+    return {key: row[key] for key in ("train_loss", "learning_rate", "tokens_per_s", "samples_per_s") if key in row}
 
 
 def _register(job: TrainJob, record: Record, lineage: dict[str, Any], loss: float, reporter: Reporter) -> str | None:
