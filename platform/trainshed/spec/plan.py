@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from trainshed.errors import PlanError
 from trainshed.spec.engines import DeepSpeed
+from trainshed.spec.models import DataSizes, count_parameters, sequence_length
 from trainshed.spec.train import Training
 
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
@@ -53,11 +54,17 @@ class Plan:
         return float(FLOPS_PER_PARAMETER_AND_TOKEN * self.parameters * self.tokens)
 
 
-def plan(name: str, training: Training, *, vocab_size: int, block_size: int) -> Plan:
-    """The plan of a training over data of these sizes."""
-    parameters = training.model.parameters(vocab_size, training.model.context or block_size)
+def plan(name: str, training: Training, sizes: DataSizes) -> Plan:
+    """The plan of a training over data of these sizes.
+
+    Raises:
+        ValueError: only the cluster can count the weights (`count_parameters` gives None).
+    """
+    parameters = count_parameters(training.model, sizes)
+    if parameters is None:
+        raise ValueError(f"{name}: the weights of a {training.model.kind} are counted on the cluster")
     stages = tuple(states(training, parameters, stage) for stage in range(4))
-    tokens_per_step = training.global_batch_size * block_size
+    tokens_per_step = training.global_batch_size * sequence_length(training.model, sizes)
     memory_gb = training.workers.memory_gb
     return Plan(
         name=name,
