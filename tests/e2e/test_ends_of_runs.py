@@ -28,7 +28,7 @@ TRAIN = {
     "data": "run://days",
     "optimizer": {"kind": "adamw", "learning_rate": 0.003},
     "schedule": {"kind": "cosine", "warmup_steps": 5},
-    "engine": {"zero_stage": 2},
+    "engine": {"kind": "deepspeed", "zero_stage": 2},
     "workers": {"count": 2, "per_device_batch_size": 2},
     "global_batch_size": 8,
     "steps": 400,
@@ -62,7 +62,23 @@ def write(folder, *documents):
 def workers_of(platform):
     """The processes that train now."""
     head = psutil.Process(platform.json("cluster", "up")["pid"])
-    return [child for child in head.children(recursive=True) if "RayTrainWorker" in " ".join(child.cmdline())]
+    return [child for child in head.children(recursive=True) if "RayTrainWorker" in title(child)]
+
+
+def title(process):
+    """What the process calls itself; empty where it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def trains(platform, name):
+    """Whether the newest run of that name has done its first step."""
+    if name not in [run["name"] for run in platform.json("runs")]:
+        return False
+    metrics = platform.folder(name) / "metrics.jsonl"
+    return metrics.exists() and metrics.stat().st_size > 0
 
 
 def losses(platform, run):
@@ -125,7 +141,7 @@ def test_too_little_data_is_found_before_workers_start(platform, folder, data):
 def test_a_stopped_run_is_stopped_and_its_followers_are_skipped(platform, folder, data):
     job = {**TRAIN, "name": "endless", "steps": 100_000}
     runs = platform.json("submit", write(folder, job, {**PREPARE, "name": "after"}), "--detach")["runs"]
-    wait_for(lambda: workers_of(platform))
+    wait_for(lambda: trains(platform, "endless"))
     platform.run("stop", runs[0])
     assert platform.json("show", runs[0])["state"] == "stopped"
     assert platform.json("show", runs[1])["state"] == "skipped"
@@ -155,8 +171,7 @@ def test_two_submissions_of_one_name_are_two_runs(platform, folder, data):
 
 def test_an_interrupted_follower_leaves_the_job_running(platform, folder, data):
     following = platform.start("submit", write(folder, {**TRAIN, "name": "left", "steps": 100_000}))
-    wait_for(lambda: "left" in [run["name"] for run in platform.json("runs")])
-    wait_for(lambda: workers_of(platform))
+    wait_for(lambda: trains(platform, "left"))
     os.kill(following.pid, signal.SIGINT)
     _, stderr = following.communicate(timeout=30)
     assert following.returncode == 130
@@ -169,7 +184,7 @@ def test_an_interrupted_follower_at_a_terminal_asks_and_stops(platform, folder, 
     ours, theirs = pty.openpty()
     job = {**TRAIN, "name": "asked", "steps": 100_000}
     following = platform.start("submit", write(folder, job), stdin=theirs)
-    wait_for(lambda: workers_of(platform))
+    wait_for(lambda: trains(platform, "asked"))
     os.kill(following.pid, signal.SIGINT)
     os.write(ours, b"s\n")
     _, stderr = following.communicate(timeout=60)

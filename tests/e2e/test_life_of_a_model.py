@@ -48,7 +48,7 @@ DOCUMENTS = [
         "name": "tales-model",
         "from_best": "run://tales-sweep",
         "workers": WORKERS,
-        "engine": {"zero_stage": 3},
+        "engine": {"kind": "deepspeed", "zero_stage": 3},
         "steps": 30,
         "checkpoint": {"every_steps": 10, "keep": 2},
         "register": "tales",

@@ -1,6 +1,8 @@
-"""What every engine must do, under every ZeRO stage: the losses of plain torch, exact resume, an export that opens."""
+"""What every engine must do: the losses of plain torch, exact resume by any engine and world, an export that opens."""
 
 import json
+import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +14,11 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
+from trainshed.record.checkpoints import all_checkpoints
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
 from trainshed.runtime.data import tokenizer
-from trainshed.runtime.shards import BlockWriter
+from trainshed.runtime.shards import Blocks, BlockWriter
 from trainshed.runtime.training.optimizers import build_optimizer
 from trainshed.runtime.training.order import Order
 from trainshed.spec.models import Gpt2
@@ -36,10 +39,13 @@ TRAINING = Training(
     workers=Workers(count=2, per_device_batch_size=2),
     global_batch_size=8,
     steps=12,
-    checkpoint=Checkpoints(every_steps=6),
+    checkpoint=Checkpoints(every_steps=6, keep=5),
     validation=Validation(every_steps=6, max_blocks=5),
 )
 BLOCK = 16
+ENGINES = {f"zero-{stage}": {"engine.kind": "deepspeed", "engine.zero_stage": stage} for stage in range(4)} | {
+    "ddp": {"engine.kind": "ddp"}
+}
 
 
 def prepare(folder, training=TRAINING):
@@ -53,12 +59,19 @@ def prepare(folder, training=TRAINING):
     return folder
 
 
-def run(folder, stage, steps):
-    """Two workers until the checkpoint at `steps`; the rows of metrics so far."""
+def run(folder, settings, stop_after=TRAINING.steps, workers=2):
+    """The workers until `stop_after`; the rows of metrics so far."""
     worker = Path(__file__).with_name("engine_worker.py")
-    commands = [[sys.executable, worker, folder, str(rank), "2", str(stage), str(steps)] for rank in range(2)]
+    environment = {**os.environ, "RENDEZVOUS": str(folder / f"rendezvous-{secrets.token_hex(4)}")}
     started = [
-        subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for command in commands
+        subprocess.Popen(
+            [sys.executable, worker, folder, str(rank), str(workers), str(stop_after), json.dumps(settings)],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for rank in range(workers)
     ]
     for process in started:
         _, stderr = process.communicate(timeout=240)
@@ -68,8 +81,6 @@ def run(folder, stage, steps):
 
 def plain_torch_losses(folder):
     """One process, whole batches, no engine: the reference."""
-    from trainshed.runtime.shards import Blocks
-
     manifest = json.loads((folder / "data" / "manifest.json").read_text())
     blocks = Blocks(folder / "data", manifest, "train")
     torch.manual_seed(TRAINING.seed)
@@ -90,18 +101,23 @@ def plain_torch_losses(folder):
     return losses
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_an_engine_trains_like_plain_torch_resumes_exactly_and_exports(stage, tmp_path):
+def train_losses(rows):
+    return [row["train_loss"] for row in rows]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_trains_like_plain_torch_resumes_exactly_and_exports(engine, tmp_path):
     whole = prepare(tmp_path / "whole")
-    rows = run(whole, stage, TRAINING.steps)
-    losses = [row["train_loss"] for row in rows]
+    rows = run(whole, ENGINES[engine])
+    losses = train_losses(rows)
     assert losses == pytest.approx(plain_torch_losses(whole), rel=1e-5)
     assert losses[0] == pytest.approx(np.log(300), rel=0.05)
 
     cut = prepare(tmp_path / "cut")
-    assert [row["step"] for row in run(cut, stage, 6)] == list(range(1, 7))
-    resumed = run(cut, stage, TRAINING.steps)
-    assert [row["train_loss"] for row in resumed] == losses
+    assert [row["step"] for row in run(cut, ENGINES[engine], 5)] == list(range(1, 6))
+    resumed = run(cut, ENGINES[engine])
+    assert train_losses(resumed) == losses
+    assert [row["order_hash"] for row in resumed] == [row["order_hash"] for row in rows]
     assert [row["validation_loss"] for row in resumed[5::6]] == [row["validation_loss"] for row in rows[5::6]]
 
     model = AutoModelForCausalLM.from_pretrained(whole / "model")
@@ -110,11 +126,24 @@ def test_an_engine_trains_like_plain_torch_resumes_exactly_and_exports(stage, tm
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_a_training_goes_on_under_other_engines_and_numbers_of_workers(tmp_path):
+    """2 workers ZeRO-2, then 1 worker ZeRO-3, 2 workers ZeRO-1, 1 worker DDP, 4 workers ZeRO-3: one loss curve."""
+    folder = prepare(tmp_path / "moved")
+    expected = plain_torch_losses(folder)
+    run(folder, ENGINES["zero-2"], 3)
+    run(folder, {**ENGINES["zero-3"], "workers.count": 1}, 5, workers=1)
+    run(folder, ENGINES["zero-1"], 7)
+    run(folder, {**ENGINES["ddp"], "workers.count": 1}, 9, workers=1)
+    rows = run(folder, {**ENGINES["zero-3"], "workers.count": 4}, workers=4)
+    assert train_losses(rows) == pytest.approx(expected, rel=1e-5)
+    assert next(one.manifest["workers"] for one in all_checkpoints(Storage.open(folder), ".")) == 4
+
+
 def test_bf16_trains_close_to_fp32_and_resumes_exactly(tmp_path):
     training = TRAINING.model_copy(update={"precision": "bf16"})
     whole, cut = prepare(tmp_path / "whole", training), prepare(tmp_path / "cut", training)
-    losses = [row["train_loss"] for row in run(whole, 2, TRAINING.steps)]
+    losses = train_losses(run(whole, ENGINES["zero-2"]))
     assert losses == pytest.approx(plain_torch_losses(whole), rel=2e-2)
-    run(cut, 2, 6)
-    assert [row["train_loss"] for row in run(cut, 2, TRAINING.steps)] == losses
+    run(cut, ENGINES["zero-2"], 6)
+    assert train_losses(run(cut, ENGINES["zero-2"])) == losses
     assert next(AutoModelForCausalLM.from_pretrained(whole / "model").parameters()).dtype == torch.bfloat16

@@ -114,3 +114,33 @@ def test_training_from_a_sweep_takes_what_it_does_not_say_from_the_best_trial(tm
 def test_a_context_shorter_than_the_blocks_is_refused(tmp_path):
     found = faults(tmp_path, text(PREPARE, changed(TRAIN, model__context=32)))
     assert found[0].endswith("model.context: 32 is under the data's pack.block_size, 64; leave it out, or raise it")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"workers__per_device_batch_size": 0}, "expected at least 1 or auto, got 0"),
+        ({"workers__per_device_batch_size": "many"}, 'expected a whole number or auto, got "many"'),
+        ({"engine": {"kind": "deepspeed", "zero_stage": "atuo"}}, "got \"atuo\"; did you mean 'auto'?"),
+        (
+            {"engine": {"kind": "deepspeed", "zero_stage": 2, "offload": {"parameters": "cpu"}}},
+            "needs zero_stage 3, got 2",
+        ),
+        (
+            {"engine": {"kind": "deepspeed", "zero_stage": 0, "offload": {"optimizer": "cpu"}}},
+            "needs zero_stage 1 or more, got 0",
+        ),
+        ({"engine": {"kind": "deepspeed", "offload": {"optimizer": "nvme"}}}, "nvme_path is missing"),
+        ({"precision": "fp16"}, "fp16 needs workers.gpus above 0"),
+        ({"workers__gpu_type": "H100"}, "gpu_type H100 needs gpus above 0"),
+        (
+            {"workers__gpu_type": "V100-32GB", "workers__gpus": 1, "precision": "bf16"},
+            "bf16 is not in workers.gpu_type",
+        ),
+        ({"workers__per_device_batch_size": "auto", "global_batch_size": 7}, "must be a multiple of workers.count x"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(tmp_path, changes, said):
+    found = faults(tmp_path, text(changed(TRAIN, **changes)))
+    assert len(found) == 1
+    assert said in found[0]

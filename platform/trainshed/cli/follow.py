@@ -136,6 +136,19 @@ def describe(event: dict[str, Any]) -> str | None:
                 (f"{key} {event[key]:.4f}" for key in ("validation_loss", "train_loss") if key in event), "no metric"
             )
             return f"{event['trial']} {event['state']} at step {event.get('step', 0)}: {value} ({settings})"
+        case "checkpoint_refused":
+            return f"the checkpoint of step {event['step']} is passed over: {event['cause']}"
+        case "checkpoint_failed":
+            return f"the checkpoint of step {event['step']} was not written: {event['cause']}"
+        case "resumed":
+            return f"goes on after step {event['step']} from {event['checkpoint']}"
+        case "stopped_early":
+            return f"validation loss no longer falls (best {event['best']:.4f}): ended after step {event['step']}"
+        case "rolled_back":
+            return (
+                f"step {event['step']}: the loss is {event['verdict']} ({event['loss']}); back to step "
+                f"{event['back_to']}, {len(event['samples'])} samples left out"
+            )
         case "end":
             cause = f": {event['cause']}" if event.get("cause") else ""
             log = f"\n  full log: {event['log']}" if event.get("log") else ""

@@ -79,7 +79,7 @@ class Storage:
         """A JSON file, or None where it is not there."""
         try:
             return json.loads(self.read(relative))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write(self, relative: str, content: bytes) -> None:

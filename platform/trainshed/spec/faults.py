@@ -37,14 +37,36 @@ def validate(adapter: TypeAdapter[Any], data: Any) -> Any:
 
 def explain(error: ValidationError, document: Document, parts: list[type[Part]]) -> list[Fault]:
     """Every error as a fault with the line of the nearest key that the document really has."""
-    faults = []
+    found: dict[Path, list[dict[str, Any]]] = {}
     for detail in error.errors(include_url=False):
         path = _data_path(detail["loc"], document.data)
         if detail["type"] == "too_short" and item_at(document.data, path):
             continue  # pydantic counts only the items that passed; the ones that did not have faults of their own
-        message = _message(dict(detail), path, document.data, parts)
-        faults.append(Fault(document.file, document.line_of(path), ".".join(map(str, path)), message))
+        found.setdefault(path, []).append(dict(detail))
+    faults = []
+    for path, details in found.items():
+        messages = [_message(detail, path, document.data, parts) for detail in details]
+        if len(details) > 1 and all(detail["type"] != "value_error" for detail in details):
+            messages = [_either(details)]
+        line, key = document.line_of(path), ".".join(map(str, path))
+        faults += [Fault(document.file, line, key, message) for message in messages]
     return faults
+
+
+def _either(details: list[dict[str, Any]]) -> str:
+    """One line for a value that is none of the things that may stand there, like a number or `auto`."""
+    wanted = []
+    for detail in details:
+        match detail["type"]:
+            case "literal_error":
+                wanted.append(detail["ctx"]["expected"].replace("'", ""))
+            case "greater_than_equal":
+                wanted.append(f"at least {detail['ctx']['ge']}")
+            case kind if kind in WORDS:
+                wanted.append(WORDS[kind])
+            case _:
+                wanted.append(detail["msg"].lower().removeprefix("input should be "))
+    return f"expected {' or '.join(dict.fromkeys(wanted))}, got {_short(details[0].get('input'))}"
 
 
 def _data_path(loc: tuple[str | int, ...], data: Any) -> Path:

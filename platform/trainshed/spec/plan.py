@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainshed.errors import PlanError
+from trainshed.spec.engines import DeepSpeed
 from trainshed.spec.models import DataSizes, count_parameters, sequence_length
 from trainshed.spec.train import Training
 
-BYTES = {"fp32": 4, "bf16": 2}
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 FP32 = 4
 MOMENTS = 2
 FLOPS_PER_PARAMETER_AND_TOKEN = 6
@@ -73,7 +74,7 @@ def plan(name: str, training: Training, sizes: DataSizes) -> Plan:
         accumulation=training.accumulation,
         workers=training.workers.count,
         stages=stages,
-        chosen=stages[training.engine.zero_stage],
+        chosen=stages[int(training.engine.zero_stage) if isinstance(training.engine, DeepSpeed) else 0],
         memory_bytes=None if memory_gb is None else int(memory_gb * 10**9),
     )
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from trainshed.spec.part import Count, Part
+from typing import Annotated
+
+from pydantic import Field
+
+from trainshed.spec.part import Count, Part, Positive
 
 
 class Checkpoints(Part):
@@ -10,6 +14,22 @@ class Checkpoints(Part):
 
     every_steps: Count = 100
     keep: Count = 2
+    """The newest so many."""
+    keep_best: Annotated[int, Field(ge=0)] = 1
+    """Beside the newest, so many with the lowest validation loss."""
+
+
+class Recovery(Part):
+    """What happens when the loss is no number any more, or leaps: back to the last checkpoint, and around the batch."""
+
+    attempts: Annotated[int, Field(ge=0)] = 3
+    """Rollbacks in one run; 0 is off. After them a loss that is no number ends the run, and a leap is let be."""
+    skip_steps: Count = 1
+    """Batches that are left out, the guilty one last."""
+    spike_sigmas: Positive | None = 10.0
+    """A loss this many standard deviations over the mean of the steps before it is a leap; null: only NaN counts."""
+    spike_window: Annotated[int, Field(ge=8)] = 64
+    """Steps that mean and deviation are taken over; none counts as a leap before there are so many."""
 
 
 class Validation(Part):

@@ -9,14 +9,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from trainshed.spec import optimizers, schedules
 from trainshed.spec.adapting import Lora
+from trainshed.spec.devices import DEVICES, Precision
 from trainshed.spec.engines import DeepSpeed, Engine
 from trainshed.spec.fitting import MODELS
 from trainshed.spec.models import Model
 from trainshed.spec.optimizers import Optimizer
 from trainshed.spec.part import Count, Name, Part, RunRef
 from trainshed.spec.regularization import Regularization
-from trainshed.spec.saving import Checkpoints, Validation
+from trainshed.spec.saving import Checkpoints, Recovery, Validation
 from trainshed.spec.schedules import Constant, Schedule
 from trainshed.spec.tasks import CausalLm, Custom, Task, TextClassification
 from trainshed.spec.workers import Workers
@@ -37,7 +39,8 @@ class Training(Part):
     schedule: Schedule = Constant()
     regularization: Regularization = Regularization()
     engine: Engine = DeepSpeed()
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
+    """bf16 and fp16 keep fp32 masters of the weights; fp16 scales its loss, and needs GPUs."""
     workers: Workers = Workers()
     global_batch_size: Count
     """Samples in one optimizer step over all workers; a multiple of workers.count x per_device_batch_size."""
@@ -47,22 +50,44 @@ class Training(Part):
     """Of the weights and of the order of samples."""
     validation: Validation = Validation()
     checkpoint: Checkpoints = Checkpoints()
+    recovery: Recovery = Recovery()
+    self_test: bool = True
+    """Before the first step: do the workers agree, and is a step of all of them the step of one?"""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often the workers are restarted from the last checkpoint before the run fails."""
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Training:
-        per_pass = self.workers.count * self.workers.per_device_batch_size
-        if self.global_batch_size % per_pass:
+        given = self.workers.per_device_batch_size
+        per_device = 1 if given == "auto" else given
+        for count in range(self.workers.min_count, self.workers.max_count + 1):
+            if self.global_batch_size % (count * per_device):
+                raise ValueError(
+                    "global_batch_size must be a multiple of workers.count x workers.per_device_batch_size "
+                    f"= {count * per_device} ({count} x {per_device}), got {self.global_batch_size}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Training:
+        stage = self.engine.zero_stage if isinstance(self.engine, DeepSpeed) else 0
+        fault = schedules.misfit(self.schedule, self.steps)
+        fault = fault or optimizers.misfit(self.optimizer, 0 if stage == "auto" else stage)
+        if fault:
+            raise ValueError(fault)
+        return self
+
+    @model_validator(mode="after")
+    def _precision_has_its_device(self) -> Training:
+        gpu = self.workers.gpu_type
+        if self.precision == "fp16" and not self.workers.gpus:
+            raise ValueError("precision fp16 needs workers.gpus above 0, got 0; say bf16 on CPUs")
+        if self.precision == "bf16" and gpu is not None and not DEVICES[gpu].bf16:
+            raise ValueError(f"precision bf16 is not in workers.gpu_type {gpu}; say fp16 or fp32")
+        if self.precision != "fp32" and isinstance(self.engine, DeepSpeed) and self.engine.zero_stage == 0:
             raise ValueError(
-                f"global_batch_size must be a multiple of workers.count x workers.per_device_batch_size = {per_pass} "
-                f"({self.workers.count} x {self.workers.per_device_batch_size}), got {self.global_batch_size}"
+                f"precision {self.precision} needs engine.zero_stage 1 or more, got 0; stage 0 loses accuracy in it"
             )
-        if self.precision == "bf16" and self.engine.zero_stage == 0:
-            raise ValueError("precision bf16 needs engine.zero_stage 1 or more, got 0; stage 0 loses accuracy in bf16")
-        warmup = self.schedule.warmup_steps
-        if warmup > self.steps:
-            raise ValueError(f"schedule.warmup_steps must not be over steps: {warmup} is over {self.steps}")
         return self
 
     @model_validator(mode="after")
@@ -81,7 +106,7 @@ class Training(Part):
     @property
     def accumulation(self) -> int:
         """Forward passes per worker in one optimizer step."""
-        return self.global_batch_size // (self.workers.count * self.workers.per_device_batch_size)
+        return self.global_batch_size // (self.workers.max_count * self.workers.per_device)
 
 
 class TrainJob(Training):
@@ -113,6 +138,8 @@ class TrainFromBest(Part):
     seed: int | None = None
     validation: Validation | None = None
     checkpoint: Checkpoints | None = None
+    recovery: Recovery | None = None
+    self_test: bool | None = None
     max_failures: Annotated[int, Field(ge=0)] | None = None
     register_as: Name | None = Field(default=None, alias="register")
     """The model name under which the exported weights become the next version."""

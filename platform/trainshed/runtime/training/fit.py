@@ -10,14 +10,13 @@ import ray.train
 from ray.train.torch import TorchTrainer
 
 from trainshed.errors import PlatformError
+from trainshed.record.checkpoints import FOLDER, all_checkpoints
 from trainshed.record.storage import Storage
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.training.ray_host import train_worker
 from trainshed.runtime.training.worker import WorkerPlan
 from trainshed.spec.train import Training
 from trainshed.spec.workers import Workers
-
-CHECKPOINTS = "checkpoints"
 
 WORKER_ENV = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -42,11 +41,10 @@ def fit(plan: WorkerPlan, training: Training, *, callbacks: list[Any] | None = N
         train_loop_config={"plan": dataclasses.asdict(plan), "report_validation": bool(callbacks)},
         scaling_config=scaling(training.workers),
         run_config=ray.train.RunConfig(
-            name=CHECKPOINTS,
+            name=FOLDER,
             storage_path=storage.path(plan.folder),
             storage_filesystem=None if storage.is_local else storage.fs,
             failure_config=ray.train.FailureConfig(max_failures=training.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=training.checkpoint.keep),
             worker_runtime_env={"env_vars": WORKER_ENV},
             callbacks=callbacks or [],
         ),
@@ -55,9 +53,9 @@ def fit(plan: WorkerPlan, training: Training, *, callbacks: list[Any] | None = N
         result = trainer.fit()
     except Exception as error:
         raise PlatformError(cause_of(error)) from error
-    checkpoint = result.checkpoint.path.rstrip("/").rsplit("/", 1)[-1] if result.checkpoint else None
+    newest = next(iter(all_checkpoints(storage, plan.folder)), None)
     metrics = result.return_value if isinstance(result.return_value, dict) else {}
-    return Fitted(metrics, f"{CHECKPOINTS}/{checkpoint}" if checkpoint else None)
+    return Fitted(metrics, newest.path.removeprefix(f"{plan.folder}/") if newest else None)
 
 
 def scaling(workers: Workers) -> ray.train.ScalingConfig:

@@ -1,12 +1,14 @@
-"""Where a loop runs: under Ray Train, in a Tune trial, or bare. The loop knows only these four things of it."""
+"""Where a loop runs: under Ray Train, in a Tune trial, or bare. The loop knows only this of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
+
+Notice = Literal["leave", "stop"]
+"""`leave`: this worker's machine goes away, the run goes on without it. `stop`: the run is to end here."""
 
 
 @dataclass(frozen=True)
@@ -23,30 +25,34 @@ class Host(Protocol):
 
     world: World
 
-    def resume_folder(self) -> Path | None:
-        """A local folder with the whole state of the newest complete checkpoint, or None at the beginning."""
+    def notice(self) -> Notice | None:
+        """Whether this worker was told to end; asked at every step, so it must cost nothing."""
+
+    def stepped(self, step: int) -> None:
+        """A step was done: a sign of life."""
 
     def validated(self, metrics: dict[str, Any]) -> None:
         """The held-out loss was taken at `metrics["step"]`; called on every worker."""
 
-    def checkpointed(self, folder: Path, metrics: dict[str, Any]) -> None:
-        """This worker's part of the state lies in `folder`, which now belongs to the host."""
+    def committed(self, path: str, metrics: dict[str, Any]) -> None:
+        """The checkpoint in `path`, relative to the storage, is complete; called on every worker at the same step."""
 
 
 class BareHost:
-    """One process, no Ray: for benchmarks, and for looking at the loop in a debugger."""
+    """No Ray: for benchmarks, and for looking at the loop in a debugger."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.checkpoints: list[Path] = []
 
-    def resume_folder(self) -> Path | None:
-        """Always the beginning."""
+    def notice(self) -> Notice | None:
+        """Nobody asks it to end."""
         return None
+
+    def stepped(self, step: int) -> None:
+        """Nobody listens."""
 
     def validated(self, metrics: dict[str, Any]) -> None:
         """Nobody listens."""
 
-    def checkpointed(self, folder: Path, metrics: dict[str, Any]) -> None:  # noqa: ARG002
-        """Keeps the folder."""
-        self.checkpoints.append(folder)
+    def committed(self, path: str, metrics: dict[str, Any]) -> None:
+        """Nobody listens."""

@@ -1,36 +1,39 @@
 """The training loop, read top to bottom. Every worker runs it; nothing here knows Ray.
 
 A step is: take this step's samples from the global order, pass over this worker's share, add gradients, clip, apply.
-All that a checkpoint must hold beside the engine's state is the number of steps done: order, learning rate and random
-numbers are functions of it.
+All that a checkpoint must hold beside the engine's state is `Progress`: order, learning rate and random numbers are
+functions of the step. A step whose loss is no number, or leaps, is taken back to the last checkpoint and its batch is
+left out.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import tempfile
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
-import torch.distributed as dist
 
+from trainshed.errors import PlatformError
 from trainshed.runtime.tasks import Batch, Samples, Task
-from trainshed.runtime.training import engines
+from trainshed.runtime.training import engines, regularize
+from trainshed.runtime.training.checkpoints.keeper import Keeper
+from trainshed.runtime.training.clock import StepClock
 from trainshed.runtime.training.engines import Engine
-from trainshed.runtime.training.host import Host
+from trainshed.runtime.training.host import Host, Notice
+from trainshed.runtime.training.loss_guard import LossGuard, Verdict
+from trainshed.runtime.training.memory_use import peak_megabytes
 from trainshed.runtime.training.metric_log import MetricLog
+from trainshed.runtime.training.notes import Told, told_to_nobody
 from trainshed.runtime.training.optimizers import build_optimizer
-from trainshed.runtime.training.order import Order, share
+from trainshed.runtime.training.order import Ids, Order, batch_number, chained_hash, share
+from trainshed.runtime.training.progress import Progress
+from trainshed.runtime.training.shares import batch_of, sum_over_workers
+from trainshed.runtime.training.validation import validate
 from trainshed.spec.train import Training
 
 log = logging.getLogger("trainshed.training")
-
-STATE_FILE = "trainshed.json"
 
 
 @dataclass(frozen=True)
@@ -43,137 +46,233 @@ class Splits:
 
 
 def train(
-    training: Training, task: Task, splits: Splits, host: Host, *, metric_log: MetricLog | None, keep_state: bool = True
+    training: Training,
+    task: Task,
+    splits: Splits,
+    host: Host,
+    *,
+    metric_log: MetricLog | None,
+    keeper: Keeper | None,
+    told: Told = told_to_nobody,
 ) -> tuple[Engine, dict[str, Any]]:
-    """Trains to `training.steps` and returns the engine and the last metrics (the same on every worker).
+    """Trains to `training.steps`; the engine and the last metrics, the same on every worker.
 
-    Resumes where the host's newest checkpoint ended. `metric_log` is worker 0's, None on the others.
+    Goes on from the newest checkpoint of `keeper` (None: nothing is kept). `metric_log` is worker 0's, None on the
+    others. Told to end, it saves first; the metrics then say so under `notice`.
+
+    Raises:
+        PlatformError: the loss is no number, and going back has not helped.
     """
-    world = host.world
     torch.manual_seed(training.seed)
     engine = engines.build(
-        training, task.make_model, lambda model: build_optimizer(training.optimizer, model), world.device
+        training, task.make_model, lambda model: build_optimizer(training.optimizer, model), host.world.device
     )
-    order = Order(len(splits.train), training.global_batch_size, training.seed)
-    done = _resume(engine, host)
-    if metric_log is not None:
-        metric_log.rewind(done)
-    metrics: dict[str, Any] = {"step": done}
-    began = time.perf_counter()
-    for step in range(done, training.steps):
-        loss, norm, rate, weight = _step(training, task, splits.train, engine, order, step, host)
-        last = step + 1 == training.steps
-        took, began = time.perf_counter() - began, time.perf_counter()
-        metrics = {
-            "step": step + 1,
+    loop = _Loop(training, task, splits, host, engine, metric_log, keeper, told)
+    return engine, loop.run()
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What one optimizer step came to; the same on every worker."""
+
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    units: float
+    notice: Notice | None
+    committed_step: int
+
+
+class _Loop:
+    """The parts of one training, and where it stands."""
+
+    def __init__(
+        self,
+        training: Training,
+        task: Task,
+        splits: Splits,
+        host: Host,
+        engine: Engine,
+        metric_log: MetricLog | None,
+        keeper: Keeper | None,
+        told: Told,
+    ) -> None:
+        self.training, self.task, self.splits, self.host, self.engine = training, task, splits, host, engine
+        self.metric_log, self.keeper, self.told = metric_log, keeper, told
+        self.regularizers = regularize.apply(
+            training.regularization, engine.model, engine.optimizer, lambda: self.progress.step
+        )
+        self.order = Order(len(splits.train), training.global_batch_size, training.seed)
+        self.guard = LossGuard(training.recovery)
+        self.clock = StepClock(host.world.device)
+        self.progress = Progress()
+        self.rollbacks = 0
+        self.told_committed = 0
+
+    def run(self) -> dict[str, Any]:
+        """From where the newest checkpoint ended to the last step; the last metrics."""
+        self._begin()
+        metrics: dict[str, Any] = {"step": self.progress.step} if self.keeper is None else self.keeper.metrics
+        began = time.perf_counter()
+        while self.progress.step < self.training.steps and not self._ends_early():
+            ids = self.order.batch(batch_number(self.progress.step, self.progress.left_out))
+            done = self._step(ids)
+            # Under fp16 a norm that overflows is the loss scaler's business: it leaves the step out by itself.
+            norm = 0.0 if self.training.precision == "fp16" else done.grad_norm
+            verdict = self.guard.verdict(done.loss, norm)
+            if verdict is not None and self._goes_back(verdict, ids, done.loss):
+                continue
+            step = self.progress.step + 1
+            self.progress = replace(self.progress, step=step, order_hash=chained_hash(self.progress.order_hash, ids))
+            took, began = time.perf_counter() - began, time.perf_counter()
+            metrics = self._metrics(done, took)
+            held_out = step % self.training.validation.every_steps == 0 or step == self.training.steps
+            if held_out:
+                metrics |= self._validate()
+                log.info("step %d: loss %.4f, validation loss %.4f", step, done.loss, metrics["validation_loss"])
+            if self.metric_log is not None:
+                self.metric_log.row(**metrics)
+            if held_out:
+                self.host.validated(metrics)  # a sweep may end the trial here; its row is written
+            self._keep(done, metrics)
+            if done.notice is not None:
+                metrics["notice"] = done.notice
+                break
+        if self.keeper is not None:
+            self.keeper.close()
+        if "notice" not in metrics:
+            self.regularizers.swap(self.engine.refresh)  # what is exported is what was validated
+        return metrics
+
+    def _validate(self) -> dict[str, float]:
+        """The held-out metrics, of the averaged weights where an average is kept."""
+        training, limit = self.training, self.training.validation.max_blocks
+        with self.regularizers.averaged(self.engine.refresh):
+            found = validate(training, self.task, self.splits.validation, self.engine, self.host.world, limit=limit)
+        self.progress = replace(self.progress, held_out=(*self.progress.held_out, found["loss"]))
+        return {f"validation_{name}": value for name, value in found.items()}
+
+    def _ends_early(self) -> bool:
+        """Whether the validation losses so far end the training before its last step."""
+        policy = self.training.regularization.early_stopping
+        if policy is None or not policy.should_stop(self.progress.held_out):
+            return False
+        log.info("validation loss no longer falls: ends after step %d", self.progress.step)
+        self.told("stopped_early", {"step": self.progress.step, "best": min(self.progress.held_out)})
+        return True
+
+    def _begin(self) -> None:
+        """Restores the newest checkpoint; at the very beginning it saves one, to have something to go back to."""
+        found = self.keeper.resume(self.engine) if self.keeper is not None else None
+        if found is not None:
+            self.progress = found
+            log.info("resumed after step %d", found.step)
+        if self.metric_log is not None:
+            self.metric_log.rewind(self.progress.step)
+        if found is None and self.keeper is not None and self.training.recovery.attempts:
+            self.keeper.save(self.engine, self.progress, {})
+
+    def _step(self, ids: Ids) -> _Step:
+        """One optimizer step over the global batch `ids`."""
+        training, world, step = self.training, self.host.world, self.progress.step
+        torch.manual_seed(hash((training.seed, step, world.worker)))
+        per_device = training.workers.per_device
+        shares = share(ids, worker=world.worker, workers=world.workers, per_device=per_device)
+        with self.clock.stage("input"):
+            batches = [batch_of(self.task, self.splits.train, part, (training.seed, step), world) for part in shares]
+        # Passes and workers may hold different numbers of units; the step's loss is the mean over all of them.
+        own = torch.tensor([sum(map(self.task.weight, batches))], dtype=torch.float64)
+        units = float(sum_over_workers(own, world))
+        total = torch.zeros(1, dtype=torch.float64, device=world.device)
+        # An engine applies the mean over passes and workers: this makes it the sum over the step, by its units.
+        scale = len(shares) * training.regularization.passes * world.workers / units
+        for batch in batches:
+            total += self._pass(batch, scale)
+        rate = training.optimizer.learning_rate * training.schedule.factor(step, training.steps)
+        with self.clock.stage("step"):
+            norm = self.engine.step(rate)
+        agreed = self._agree(float(total))
+        return _Step(agreed[0] / units, norm, rate, units, _notice(agreed), int(agreed[3]))
+
+    def _pass(self, batch: Batch, scale: float) -> torch.Tensor:
+        """Adds the gradients of one share of samples; its loss, of the clean pass where there is one under attack."""
+        losses = []
+        for attack in self.regularizers.passes():
+            with attack:
+                with self.clock.stage("forward"):
+                    smoothing = self.training.regularization.label_smoothing
+                    loss = self.task.loss(self.engine.forward, batch, label_smoothing=smoothing)
+                with self.clock.stage("backward"):
+                    self.engine.backward(loss * scale)
+            losses.append(loss.detach())
+        return losses[0]
+
+    def _agree(self, loss: float) -> list[float]:
+        """Summed over the workers: the loss, how many were told to leave, how many to stop, what worker 0 committed."""
+        notice = self.host.notice()
+        committed = self.keeper.committed_step() if self.keeper is not None else 0
+        told = torch.tensor([loss, notice == "leave", notice == "stop", max(committed, 0)], dtype=torch.float64)
+        return [float(value) for value in sum_over_workers(told, self.host.world)]
+
+    def _metrics(self, done: _Step, took: float) -> dict[str, Any]:
+        self.host.stepped(self.progress.step)
+        return {
+            "step": self.progress.step,
             "time": time.time(),
-            "train_loss": loss,
-            "learning_rate": rate,
-            "grad_norm": norm,
+            "train_loss": done.loss,
+            "learning_rate": done.learning_rate,
+            "grad_norm": done.grad_norm,
             "step_time_s": took,
-            f"{task.unit}s_per_s": weight / took,
+            f"{self.task.unit}s_per_s": done.units / took,
+            "order_hash": self.progress.order_hash,
+            "memory_mb": peak_megabytes(self.host.world.device),
+            **self.clock.split(),
         }
-        held_out = (step + 1) % training.validation.every_steps == 0 or last
-        if held_out:
-            limit = training.validation.max_blocks
-            found = validate(training, task, splits.validation, engine, host, limit=limit)
-            metrics |= {f"validation_{name}": value for name, value in found.items()}
-            log.info("step %d: loss %.4f, validation loss %.4f", step + 1, loss, metrics["validation_loss"])
-        if metric_log is not None:
-            metric_log.row(**metrics)
-        if held_out:
-            host.validated(metrics)  # a sweep may end the trial here; its row is written
-        if keep_state and ((step + 1) % training.checkpoint.every_steps == 0 or last):
-            _checkpoint(training, engine, host, metrics)
-    return engine, metrics
+
+    def _keep(self, done: _Step, metrics: dict[str, Any]) -> None:
+        """Saves where a checkpoint is due, and tells the host of the one that was completed meanwhile."""
+        if self.keeper is None:
+            return
+        if done.committed_step > self.told_committed:
+            self.told_committed = done.committed_step
+            self.host.committed(self.keeper.path(done.committed_step), {"step": done.committed_step})
+        step = self.progress.step
+        if self.keeper.due(step) or step == self.training.steps or done.notice is not None:
+            with self.clock.stage("checkpoint"):
+                self.keeper.save(self.engine, self.progress, metrics)
+
+    def _goes_back(self, verdict: Verdict, ids: Ids, loss: float) -> bool:
+        """Restores the last checkpoint and leaves the guilty batches out; False: the step stands as it is."""
+        policy, step = self.training.recovery, self.progress.step
+        if self.keeper is None or self.rollbacks >= policy.attempts:
+            if verdict == "leap":
+                return False
+            raise PlatformError(_hopeless(step + 1, loss, ids, self.rollbacks))
+        self.rollbacks += 1
+        first = max(0, step - policy.skip_steps + 1)
+        guilty = [batch_number(number, self.progress.left_out) for number in range(first, step + 1)]
+        left_out = tuple(sorted({*self.progress.left_out, *guilty}))
+        back = self.keeper.resume(self.engine)
+        if back is None:
+            raise PlatformError(_hopeless(step + 1, loss, ids, self.rollbacks))
+        self.progress = replace(back, left_out=left_out)
+        self.guard.forget()
+        log.warning("step %d: the loss is %s (%g); back to step %d", step + 1, verdict, loss, back.step)
+        if self.metric_log is not None:
+            self.metric_log.rewind(back.step)
+        samples = [int(number) for batch in guilty for number in self.order.batch(batch)]
+        facts = {"verdict": verdict, "step": step + 1, "loss": str(loss), "back_to": back.step, "samples": samples}
+        self.told("rolled_back", facts)
+        return True
 
 
-def validate(
-    training: Training, task: Task, samples: Samples, engine: Engine, host: Host, *, limit: int | None = None
-) -> dict[str, float]:
-    """The task's metrics over the first `limit` samples, or all; the same on every worker. `loss` is always there."""
-    world, per_device = host.world, training.workers.per_device_batch_size
-    count = len(samples) if limit is None else min(len(samples), limit)
-    meter = task.meter()
-    engine.train(on=False)
-    with torch.no_grad():
-        for start in range(0, count, world.workers * per_device):
-            first = start + world.worker * per_device
-            ids = np.arange(first, min(first + per_device, count))
-            # A worker without a share still passes over a sample: under ZeRO-3 every forward needs every worker.
-            counted, ids = (meter, ids) if len(ids) else (task.meter(), np.zeros(1, dtype=np.int64))
-            counted.add(engine.forward, _batch(task, samples, ids, (training.seed,), host))
-    engine.train(on=True)
-    meter.sums = _sum_over_workers(meter.sums, host)
-    meter.rows = _rows_of_workers(meter.rows, host)
-    return meter.metrics()
+def _notice(agreed: list[float]) -> Notice | None:
+    return "stop" if agreed[2] else "leave" if agreed[1] else None
 
 
-def _step(
-    training: Training, task: Task, samples: Samples, engine: Engine, order: Order, step: int, host: Host
-) -> tuple[float, float, float, float]:
-    """One optimizer step: mean training loss over the global batch, gradient norm, learning rate, units."""
-    world = host.world
-    torch.manual_seed(hash((training.seed, step, world.worker)))
-    shares = share(
-        order.batch(step),
-        worker=world.worker,
-        workers=world.workers,
-        per_device=training.workers.per_device_batch_size,
+def _hopeless(step: int, loss: float, ids: Ids, rollbacks: int) -> str:
+    samples = ", ".join(map(str, ids[:8])) + (" ..." if len(ids) > 8 else "")
+    return (
+        f"step {step}: the loss is {loss} after {rollbacks} rollback(s); samples {samples}; lower the learning rate, "
+        "look at these samples, or raise recovery.attempts"
     )
-    batches = [_batch(task, samples, ids, (training.seed, step), host) for ids in shares]
-    # Passes and workers may hold different numbers of units; the step's loss is the mean over all of them.
-    weight = float(_sum_over_workers(torch.tensor([sum(map(task.weight, batches))], dtype=torch.float64), host))
-    scale = len(shares) * world.workers / weight
-    total = torch.zeros(1, dtype=torch.float64, device=world.device)
-    for batch in batches:
-        loss = task.loss(engine.forward, batch, label_smoothing=training.regularization.label_smoothing)
-        engine.backward(loss * scale)
-        total += loss.detach()
-    rate = training.optimizer.learning_rate * training.schedule.factor(step, training.steps)
-    norm = engine.step(rate)
-    mean = _sum_over_workers(total, host) / weight
-    return float(mean), norm, rate, weight
-
-
-def _batch(task: Task, samples: Samples, ids: np.ndarray[Any, Any], key: tuple[int, ...], host: Host) -> Batch:
-    """The samples on this worker's device; what is drawn for one depends on `key` and its number alone."""
-    batch = task.batch(samples.take(ids), keys=[(*key, int(number)) for number in ids])
-    return {name: tensor.to(host.world.device, non_blocking=True) for name, tensor in batch.items()}
-
-
-def _sum_over_workers(value: torch.Tensor, host: Host) -> torch.Tensor:
-    if host.world.workers > 1:
-        value = value.to(host.world.device)
-        dist.all_reduce(value)
-    return value.cpu()
-
-
-def _rows_of_workers(rows: list[np.ndarray[Any, Any]], host: Host) -> list[np.ndarray[Any, Any]]:
-    if host.world.workers == 1:
-        return rows
-    gathered: list[Any] = [None] * host.world.workers
-    dist.all_gather_object(gathered, rows)
-    return [array for one in gathered for array in one]
-
-
-def _resume(engine: Engine, host: Host) -> int:
-    """Loads the newest checkpoint, if there is one; the number of steps already done."""
-    folder = host.resume_folder()
-    if folder is None:
-        return 0
-    state = json.loads((folder / STATE_FILE).read_text())
-    if state["workers"] != host.world.workers:
-        raise RuntimeError(f"the checkpoint is of {state['workers']} workers, this run has {host.world.workers}")
-    engine.load(folder)
-    log.info("resumed after step %d", state["step"])
-    return int(state["step"])
-
-
-def _checkpoint(training: Training, engine: Engine, host: Host, metrics: dict[str, Any]) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="trainshed-checkpoint-"))
-    engine.save(folder)
-    if host.world.worker == 0:
-        state = {"step": metrics["step"], "workers": host.world.workers, "engine": training.engine.model_dump()}
-        (folder / STATE_FILE).write_text(json.dumps(state))
-    host.checkpointed(folder, metrics)

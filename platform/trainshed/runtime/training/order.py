@@ -5,6 +5,8 @@ Knows nothing of data or workers. Any step is found at once, so resuming in mid-
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,13 +34,27 @@ class Order:
         """Whole global batches in one pass over the samples."""
         return self.samples // self.global_batch_size
 
-    def batch(self, step: int) -> Ids:
-        """Sample numbers of optimizer step `step` (0-based), shape `(global_batch_size,)`."""
-        epoch, inner = divmod(step, self.steps_per_epoch)
+    def batch(self, number: int) -> Ids:
+        """Sample numbers of global batch `number` (0-based), shape `(global_batch_size,)`."""
+        epoch, inner = divmod(number, self.steps_per_epoch)
         if epoch != self._epoch:
             self._permutation = np.random.default_rng([self.seed, epoch]).permutation(self.samples)
             self._epoch = epoch
         return self._permutation[inner * self.global_batch_size : (inner + 1) * self.global_batch_size]
+
+
+def batch_number(step: int, left_out: Sequence[int]) -> int:
+    """The global batch that optimizer step `step` sees, where the batches `left_out` are passed over."""
+    number = step
+    for skipped in sorted(left_out):
+        if skipped <= number:
+            number += 1
+    return number
+
+
+def chained_hash(before: str, ids: Ids) -> str:
+    """16 hex digits over the sample numbers of a step and of all steps before it: equal hashes, equal sequences."""
+    return hashlib.blake2b(bytes.fromhex(before) + np.ascontiguousarray(ids).tobytes(), digest_size=8).hexdigest()
 
 
 def share(ids: Ids, *, worker: int, workers: int, per_device: int) -> list[Ids]:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, assert_never
 
 from trainshed.errors import PlatformError
 from trainshed.record.journal import read_lines
@@ -17,7 +17,9 @@ from trainshed.record.run import Record
 from trainshed.runtime.plots import loss_plot
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.fit import fit
+from trainshed.runtime.training.notes import FILE as NOTES
 from trainshed.runtime.training.worker import WorkerPlan
+from trainshed.spec.engines import Ddp, DeepSpeed
 from trainshed.spec.fitting import form_of_manifest, misfits
 from trainshed.spec.train import Training, TrainJob
 
@@ -41,7 +43,7 @@ def train_job(
         export=True,
     )
     reporter.log(
-        f"training {job.name}: {training.workers.count} worker(s), ZeRO-{training.engine.zero_stage}, "
+        f"training {job.name}: {training.workers.count} worker(s), {_engine_name(training)}, "
         f"{training.accumulation} pass(es) per step, {training.steps} steps"
     )
     with watch_metrics(reporter, record.at("metrics.jsonl"), training.steps):
@@ -107,15 +109,22 @@ def _say_metrics(metrics: dict[str, Any], entropy: float | None, reporter: Repor
 
 @contextmanager
 def watch_metrics(reporter: Reporter, relative: str, steps: int, **fields: Any) -> Iterator[None]:
-    """While a training runs, its newest row of metrics becomes a progress line, at most one each `WATCH_S`."""
+    """While a training runs, its newest metrics become a progress line each `WATCH_S` at most, its notes events."""
     over = threading.Event()
 
+    notes = f"{relative.rsplit('/', 1)[0]}/{NOTES}"
+    told = len(read_lines(reporter.record.storage, notes))
+
     def watch() -> None:
+        nonlocal told
         said = 0
         while True:
             ended = over.wait(WATCH_S)
             rows = read_lines(reporter.record.storage, relative)
             held_out = [row["validation_loss"] for row in rows if "validation_loss" in row]
+            for note in read_lines(reporter.record.storage, notes)[told:]:
+                told += 1
+                reporter.event(note["event"], **{key: note[key] for key in note if key not in ("event", "time")})
             if rows and rows[-1]["step"] != said:
                 said = rows[-1]["step"]
                 reporter.progress(
@@ -136,6 +145,16 @@ def watch_metrics(reporter: Reporter, relative: str, steps: int, **fields: Any) 
     finally:
         over.set()
         thread.join()
+
+
+def _engine_name(training: Training) -> str:
+    match training.engine:
+        case DeepSpeed(zero_stage=stage):
+            return f"ZeRO-{stage}"
+        case Ddp():
+            return "DDP"
+        case _:
+            assert_never(training.engine)
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

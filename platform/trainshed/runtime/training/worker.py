@@ -21,9 +21,12 @@ from trainshed.record.lineage import sha256
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
 from trainshed.runtime.shards import open_split
+from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.host import Host
-from trainshed.runtime.training.loop import Splits, log, train, validate
+from trainshed.runtime.training.loop import Splits, log, train
 from trainshed.runtime.training.metric_log import MetricLog
+from trainshed.runtime.training.notes import Notes, told_to_nobody
+from trainshed.runtime.training.validation import validate
 from trainshed.spec.train import Training
 
 WEIGHTS = "model.safetensors"
@@ -60,13 +63,17 @@ def run_worker(plan: WorkerPlan, host: Host) -> dict[str, Any]:
         task = tasks.build(training, tasks.DataFacts.read(folder, manifest))
         first = host.world.worker == 0
         metric_log = MetricLog(storage, f"{plan.folder}/metrics.jsonl") if first else None
-        engine, metrics = train(training, task, splits, host, metric_log=metric_log, keep_state=plan.keep_state)
-        if metric_log is not None:
-            metric_log.close()
-        if not plan.export:
+        notes = Notes(storage, plan.folder) if first else None
+        told = notes or told_to_nobody
+        keeper = Keeper(storage, plan.folder, training.checkpoint, host.world, told) if plan.keep_state else None
+        engine, metrics = train(training, task, splits, host, metric_log=metric_log, keeper=keeper, told=told)
+        for journal in (metric_log, notes):
+            if journal is not None:
+                journal.close()
+        if not plan.export or "notice" in metrics:
             return metrics
         if splits.test is not None:
-            found = validate(training, task, splits.test, engine, host)
+            found = validate(training, task, splits.test, engine, host.world)
             metrics |= {f"test_{name}": value for name, value in found.items()}
         state = engine.export()
         exported = _export(task, splits, state, storage, plan.folder) if state is not None else {}

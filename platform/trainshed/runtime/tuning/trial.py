@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import ray.tune
@@ -19,7 +18,7 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.fit import fit
-from trainshed.runtime.training.host import World
+from trainshed.runtime.training.host import Notice, World
 from trainshed.runtime.training.worker import WorkerPlan, run_worker
 from trainshed.runtime.tuning.space import with_settings
 from trainshed.spec.train import Training
@@ -54,14 +53,16 @@ class TrialHost:
         device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         self.world = World(0, 1, device)
 
-    def resume_folder(self) -> Path | None:
-        """A trial begins at the beginning."""
+    def notice(self) -> Notice | None:
+        """Tune ends a trial where it reports."""
         return None
+
+    def stepped(self, step: int) -> None:
+        """Tune hears of held-out losses only."""
 
     def validated(self, metrics: dict[str, Any]) -> None:
         """Tune hears every held-out loss, and may end the trial here."""
         ray.tune.report(metrics)
 
-    def checkpointed(self, folder: Path, metrics: dict[str, Any]) -> None:
-        """Never called: trials keep no state."""
-        raise RuntimeError(f"a trial keeps no state, got {folder} at step {metrics['step']}")
+    def committed(self, path: str, metrics: dict[str, Any]) -> None:
+        """Trials keep no state."""

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 import torch
 
+from trainshed.runtime.training.pieces import Piece, State
+from trainshed.spec.engines import Ddp, DeepSpeed
 from trainshed.spec.train import Training
+
+MakeModel = Callable[[], torch.nn.Module]
+MakeOptimizer = Callable[[torch.nn.Module], torch.optim.Optimizer]
 
 
 class Engine(Protocol):
     """What the loop calls. Every worker makes the same calls in the same order."""
+
+    model: torch.nn.Module
+    """The bare model, as the task made it."""
+    optimizer: torch.optim.Optimizer
+    """torch's optimizer, as it was made; under ZeRO it steps on flat partitions."""
+
+    @property
+    def state(self) -> State:
+        """The optimizer's own memory, by the tensors that it steps on."""
 
     def forward(self, **batch: torch.Tensor) -> Any:
         """The model's output for a batch's tensors by name."""
@@ -26,23 +39,35 @@ class Engine(Protocol):
     def train(self, *, on: bool) -> None:
         """Dropout on or off."""
 
-    def save(self, folder: Path) -> None:
-        """Writes this worker's part of the training state."""
+    def pieces(self) -> list[Piece]:
+        """What this worker holds of the trainable parameters, as the optimizer steps on them."""
 
-    def load(self, folder: Path) -> None:
-        """Reads what `save` of as many workers wrote."""
+    def buffers(self) -> dict[str, torch.Tensor]:
+        """The model's state that is no parameter, such as running means; the same on every worker."""
+
+    def counters(self) -> dict[str, float]:
+        """Single numbers of the engine that a checkpoint must hold, such as the loss scale."""
+
+    def set_counters(self, counters: dict[str, float]) -> None:
+        """Puts back what `counters` gave."""
+
+    def refresh(self) -> None:
+        """The working weights from the pieces, after something has written to them."""
 
     def export(self) -> dict[str, torch.Tensor] | None:
         """The whole model's weights on the CPU, on worker 0; None on the others."""
 
 
-def build(
-    training: Training,
-    make_model: Callable[[], torch.nn.Module],
-    make_optimizer: Callable[[torch.nn.Module], Any],
-    device: torch.device,
-) -> Engine:
-    """The engine that a training names."""
-    from trainshed.runtime.training.engines.deepspeed import DeepSpeedEngine  # heavy: only where something is trained
+def build(training: Training, make_model: MakeModel, make_optimizer: MakeOptimizer, device: torch.device) -> Engine:
+    """The engine that a training names. An engine's libraries are loaded only where it is used."""
+    match training.engine:
+        case DeepSpeed():
+            from trainshed.runtime.training.engines.deepspeed import DeepSpeedEngine
 
-    return DeepSpeedEngine(training, make_model, make_optimizer, device)
+            return DeepSpeedEngine(training, make_model, make_optimizer, device)
+        case Ddp():
+            from trainshed.runtime.training.engines.ddp import DdpEngine
+
+            return DdpEngine(training, make_model, make_optimizer, device)
+        case _:
+            assert_never(training.engine)

@@ -1,18 +1,20 @@
 """DeepSpeed ZeRO 0 to 3 behind the Engine protocol. The only file that knows DeepSpeed.
 
-The process group is there already (Ray Train's, or the trial's own). DeepSpeed loads its state with pickle, so it only
-ever reads folders that this installation wrote.
+The process group is there already (Ray Train's, or the trial's own). Checkpoints are ours: DeepSpeed says where each
+piece of state lies, and never reads or writes a file.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
+from trainshed.runtime.training.engines import MakeModel, MakeOptimizer
+from trainshed.runtime.training.pieces import Piece, State
+from trainshed.spec.engines import DeepSpeed
 from trainshed.spec.train import Training
 
 if not torch.cuda.is_available():
@@ -21,32 +23,36 @@ if not torch.cuda.is_available():
 import deepspeed
 from deepspeed.ops import __compatible_ops__
 
-TAG = "state"
+BUCKET = 1 << 20
 
 
 class DeepSpeedEngine:
     """A model under ZeRO; see `trainshed.runtime.training.engines.Engine`."""
 
     def __init__(
-        self,
-        training: Training,
-        make_model: Callable[[], torch.nn.Module],
-        make_optimizer: Callable[[torch.nn.Module], Any],
-        device: torch.device,
+        self, training: Training, make_model: MakeModel, make_optimizer: MakeOptimizer, device: torch.device
     ) -> None:
         if device.type == "cpu":
             # Compiled on first use otherwise: a minute, and an error where there is no compiler. gloo serves as well.
             __compatible_ops__["deepspeed_shm_comm"] = False
-        self._stage = training.engine.zero_stage
-        model = make_model().to(device)
+        assert isinstance(training.engine, DeepSpeed)
+        self._stage = int(training.engine.zero_stage)
+        self.model = make_model().to(device)
+        self._names = {id(parameter): name for name, parameter in self.model.named_parameters()}
         if training.precision == "bf16":
-            model = model.to(torch.bfloat16)
-        self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=model,
-            optimizer=make_optimizer(model),
-            config=_config(training, sum(p.numel() for p in model.parameters())),
+            self.model = self.model.to(torch.bfloat16)
+        self.optimizer = make_optimizer(self.model)
+        self._engine, self._zero, _, _ = deepspeed.initialize(
+            model=self.model,
+            optimizer=self.optimizer,
+            config=_config(training, sum(p.numel() for p in self.model.parameters())),
             dist_init_required=False,
         )
+
+    @property
+    def state(self) -> State:
+        """The optimizer's own memory, by the tensors that it steps on: parameters, or flat partitions of them."""
+        return self.optimizer.state
 
     def forward(self, **batch: torch.Tensor) -> Any:
         """The model's output for a batch's tensors by name."""
@@ -60,8 +66,8 @@ class DeepSpeedEngine:
 
     def step(self, learning_rate: float) -> float:
         """Clips and applies; the global gradient norm before clipping."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate * group["lr_scale"]
         self._engine.step()
         norm = self._engine.get_global_grad_norm()
         return float(norm) if norm is not None else 0.0
@@ -70,19 +76,40 @@ class DeepSpeedEngine:
         """Dropout on or off."""
         self._engine.train(on)
 
-    def save(self, folder: Path) -> None:
-        """Writes this worker's part: the model's by worker 0 (or by each, stage 3), the optimizer's by each."""
-        self._engine.save_checkpoint(str(folder), tag=TAG, save_latest=False)
+    def pieces(self) -> list[Piece]:
+        """Whole parameters in stage 0, flat fp32 partitions in stages 1 to 3."""
+        trainable = [p for p in self._engine.module.parameters() if p.requires_grad]
+        make = {0: self._whole, 1: self._fragment, 2: self._fragment, 3: self._partition}[self._stage]
+        made = (make(self._names[id(parameter)], parameter) for parameter in trainable)
+        return [piece for piece in made if piece is not None and len(piece)]
 
-    def load(self, folder: Path) -> None:
-        """Reads what `save` of as many workers wrote.
+    def buffers(self) -> dict[str, torch.Tensor]:
+        """The model's persistent buffers."""
+        module = self._engine.module
+        stored = {name for part, _ in module.named_modules() for name in _buffers_of(module, part)}
+        return {name: buffer for name, buffer in module.named_buffers() if name in stored}
 
-        Raises:
-            RuntimeError: the folder is of another number of workers or another stage.
-        """
-        loaded, _ = self._engine.load_checkpoint(str(folder), tag=TAG)
-        if loaded is None:
-            raise RuntimeError(f"{folder} holds no training state of {self._engine.world_size} workers")
+    def counters(self) -> dict[str, float]:
+        """The loss scale of fp16."""
+        scaler = getattr(self._zero, "loss_scaler", None)
+        return {"loss_scale": float(scaler.cur_scale)} if self._engine.fp16_enabled() and scaler is not None else {}
+
+    def set_counters(self, counters: dict[str, float]) -> None:
+        """Puts the loss scale back."""
+        scaler = getattr(self._zero, "loss_scaler", None)
+        if scaler is not None and "loss_scale" in counters:
+            scaler.cur_scale = counters["loss_scale"]
+
+    def refresh(self) -> None:
+        """The working weights from the fp32 partitions; what an interrupted step had added is dropped."""
+        if self._stage in (1, 2):
+            self._zero.update_lp_params()
+        elif self._stage == 3:
+            for group in range(len(self._zero.fp32_partitioned_groups_flat)):
+                self._zero._reassign_or_swap_out_partitioned_parameters(group)
+            if self._zero.persistent_parameters:
+                self._zero.persistent_parameters[0].all_gather(self._zero.persistent_parameters)
+        self._engine.zero_grad()
 
     def export(self) -> dict[str, torch.Tensor] | None:
         """The whole model's weights on worker 0; stage 3 gathers them from all."""
@@ -90,23 +117,54 @@ class DeepSpeedEngine:
             state = self._engine._zero3_consolidated_16bit_state_dict()  # public only as a file writer
         else:
             state = self._engine.module.state_dict()
-        if torch.distributed.get_rank() != 0:
+        if dist.get_rank() != 0:
             return None
         return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+    def _whole(self, name: str, parameter: Any) -> Piece:
+        return Piece(name, 0, parameter.detach().view(-1), parameter, 0, shared=True)
+
+    def _fragment(self, name: str, parameter: Any) -> Piece | None:
+        """Stages 1 and 2: parameters lie end to end in one flat tensor a group, cut evenly over the workers."""
+        link = parameter._hp_mapping
+        if link is None:
+            return None
+        owner = self.optimizer.param_groups[link.param_group_index]["params"][0]
+        inside, outside = link.get_hp_fragment_address(), link.lp_fragment_address
+        return Piece(name, outside.start, link.get_hp_fragment().detach(), owner, inside.start, shared=False)
+
+    def _partition(self, name: str, parameter: Any) -> Piece:
+        """Stage 3: each parameter is cut evenly over the workers, the last part padded."""
+        group, offset, size = self._zero.grad_position[self._zero.get_param_id(parameter)]
+        owner = self._zero.fp32_partitioned_groups_flat[group]
+        start = dist.get_rank() * size
+        length = max(0, min(size, parameter.ds_numel - start))
+        return Piece(name, start, owner.detach()[offset : offset + length], owner, offset, shared=False)
+
+
+def _buffers_of(module: torch.nn.Module, part: str) -> list[str]:
+    """Full names of the buffers of one submodule that a state dict holds."""
+    submodule = module.get_submodule(part)
+    own = set(submodule._buffers) - submodule._non_persistent_buffers_set
+    return [f"{part}.{name}" if part else name for name in own]
 
 
 def _config(training: Training, parameters: int) -> dict[str, Any]:
     """DeepSpeed's own configuration of a training."""
+    assert isinstance(training.engine, DeepSpeed)
     zero = {
         "stage": training.engine.zero_stage,
-        "reduce_bucket_size": max(1 << 20, min(parameters, 5 * 10**8)),
-        "allgather_bucket_size": max(1 << 20, min(parameters, 5 * 10**8)),
+        "reduce_bucket_size": max(BUCKET, min(parameters, 5 * 10**8)),
+        "allgather_bucket_size": max(BUCKET, min(parameters, 5 * 10**8)),
     }
     if training.engine.zero_stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
+    workers = dist.get_world_size()
     return {
-        "train_micro_batch_size_per_gpu": training.workers.per_device_batch_size,
-        "gradient_accumulation_steps": training.accumulation,
+        "train_micro_batch_size_per_gpu": training.workers.per_device,
+        "gradient_accumulation_steps": training.global_batch_size
+        // (workers * training.workers.per_device)
+        * training.regularization.passes,
         "gradient_clipping": training.regularization.max_grad_norm,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,

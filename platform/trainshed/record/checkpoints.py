@@ -1,0 +1,101 @@
+"""Checkpoints of one training as files: complete or invisible, every byte under a hash.
+
+    <folder>/checkpoints/step-0000300/   worker-00000-3f9a.safetensors  worker-00000-3f9a.json  ...  manifest.json
+
+Each worker writes its part under a name that no earlier attempt used, then a note with the part's hash; manifest.json
+is written last, whole, by worker 0. What has no manifest is not a checkpoint. Knows files and hashes; knows no tensor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainshed.record.storage import Storage
+
+FOLDER = "checkpoints"
+MANIFEST = "manifest.json"
+READ_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One complete checkpoint: where it lies, relative to the storage, and what its manifest says."""
+
+    storage: Storage
+    path: str
+    manifest: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done when it was taken."""
+        return int(self.manifest["step"])
+
+    @property
+    def files(self) -> list[str]:
+        """The workers' parts, in the order of the workers."""
+        return sorted(self.manifest["files"])
+
+
+def path_of(folder: str, step: int) -> str:
+    """Where the checkpoint after `step` steps of the training in `folder` lies."""
+    return f"{folder}/{FOLDER}/step-{step:07d}"
+
+
+def part_name(worker: int, token: str) -> str:
+    """The file of one worker's part; `token` differs for each attempt to save."""
+    return f"worker-{worker:05d}-{token}.safetensors"
+
+
+def all_checkpoints(storage: Storage, folder: str) -> list[Checkpoint]:
+    """Every complete checkpoint of a training, newest first; hashes are not looked at."""
+    found = []
+    for name in storage.names(f"{folder}/{FOLDER}"):
+        if name.startswith("step-"):
+            manifest = storage.read_json(f"{folder}/{FOLDER}/{name}/{MANIFEST}")
+            if manifest is not None:
+                found.append(Checkpoint(storage, f"{folder}/{FOLDER}/{name}", manifest))
+    return sorted(found, key=lambda one: one.step, reverse=True)
+
+
+def fault_of(checkpoint: Checkpoint, file: str) -> str | None:
+    """What is wrong with one file of a checkpoint, or None: it is byte for byte what was written."""
+    digest = hashlib.sha256()
+    try:
+        with checkpoint.storage.fs.open_input_stream(checkpoint.storage.path(f"{checkpoint.path}/{file}")) as stream:
+            while chunk := stream.read(READ_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        return f"{checkpoint.path}/{file}: {error}"
+    expected = checkpoint.manifest["files"][file]["sha256"]
+    if digest.hexdigest() != expected:
+        return f"{checkpoint.path}/{file}: its hash is {digest.hexdigest()[:16]}, the manifest says {expected[:16]}"
+    return None
+
+
+def kept(checkpoints: Sequence[Checkpoint], *, last: int, best: int, metric: str) -> set[int]:
+    """Steps of the checkpoints to keep: the newest `last`, and of all the `best` with the lowest `metric`."""
+    newest = sorted((one.step for one in checkpoints), reverse=True)[:last]
+    measured = [one for one in checkpoints if metric in one.manifest["metrics"]]
+    lowest = sorted(measured, key=lambda one: (one.manifest["metrics"][metric], -one.step))[:best]
+    return {*newest, *(one.step for one in lowest)}
+
+
+def prune(storage: Storage, folder: str, *, last: int, best: int, metric: str) -> list[int]:
+    """Removes what is not kept, manifest first, and parts of attempts that never ended; the steps that went."""
+    complete = all_checkpoints(storage, folder)
+    keep = kept(complete, last=last, best=best, metric=metric)
+    gone = []
+    for one in complete:
+        if one.step not in keep:
+            storage.delete(f"{one.path}/{MANIFEST}")
+            storage.delete(one.path)
+            gone.append(one.step)
+    newest = max((one.step for one in complete), default=-1)
+    names = {path_of(folder, one.step).rsplit("/", 1)[-1] for one in complete}
+    for name in storage.names(f"{folder}/{FOLDER}"):
+        if name.startswith("step-") and name not in names and int(name.removeprefix("step-")) < newest:
+            storage.delete(f"{folder}/{FOLDER}/{name}")
+    return gone

@@ -1,0 +1,78 @@
+"""What the loop asks of checkpoints: go on from the newest whole one, save now, go back to the last."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import torch.distributed as dist
+
+from trainshed.record.checkpoints import Checkpoint, path_of
+from trainshed.record.storage import Storage
+from trainshed.runtime.training.checkpoints.restore import newest_whole, restore
+from trainshed.runtime.training.checkpoints.saver import Saver
+from trainshed.runtime.training.checkpoints.snapshot import Snapshot
+from trainshed.runtime.training.engines import Engine
+from trainshed.runtime.training.host import World
+from trainshed.runtime.training.notes import Told
+from trainshed.runtime.training.progress import Progress
+from trainshed.spec.saving import Checkpoints
+
+
+class Keeper:
+    """The checkpoints of one training, as one worker sees them; every worker makes the same calls."""
+
+    def __init__(self, storage: Storage, folder: str, policy: Checkpoints, world: World, told: Told) -> None:
+        self._storage, self._folder, self._policy = storage, folder, policy
+        self._world, self._told = world, told
+        self.metrics: dict[str, Any] = {"step": 0}
+        """What was measured at the step that was resumed from."""
+        self._saver = Saver(
+            storage, folder, policy, Snapshot(world.worker, world.workers), token=_token(world), told=told
+        )
+
+    def resume(self, engine: Engine) -> Progress | None:
+        """Restores the newest whole checkpoint; None: there is none."""
+        self._saver.wait()
+        found = newest_whole(self._storage, self._folder, self._world, self._told)
+        return None if found is None else self._restored(found, engine)
+
+    def due(self, step: int) -> bool:
+        """Whether a checkpoint follows this step."""
+        return step % self._policy.every_steps == 0
+
+    def save(self, engine: Engine, progress: Progress, metrics: dict[str, Any]) -> None:
+        """Copies the state; the rest happens while training goes on."""
+        self._saver.save(engine, {**progress.facts(), "metrics": metrics})
+
+    def committed_step(self) -> int:
+        """The step of the newest checkpoint that this worker knows to be complete; worker 0 commits."""
+        return self._saver.committed_step if self._world.worker == 0 else 0
+
+    def path(self, step: int) -> str:
+        """Where the checkpoint of a step lies, relative to the storage."""
+        return path_of(self._folder, step)
+
+    def close(self) -> None:
+        """Until every worker's last save is through.
+
+        Raises:
+            OSError: the last save failed.
+        """
+        self._saver.close()
+        if self._world.workers > 1:
+            dist.barrier()
+
+    def _restored(self, checkpoint: Checkpoint, engine: Engine) -> Progress:
+        restore(checkpoint, engine)
+        self.metrics = {"step": checkpoint.step, **checkpoint.manifest["metrics"]}
+        self._told("resumed", {"step": checkpoint.step, "checkpoint": checkpoint.path})
+        return Progress.of(checkpoint.manifest)
+
+
+def _token(world: World) -> str:
+    """The same on every worker, and new for every start of them."""
+    held = [secrets.token_hex(4)]
+    if world.workers > 1:
+        dist.broadcast_object_list(held, src=0)
+    return held[0]

@@ -1,0 +1,164 @@
+"""Reading a checkpoint back into any engine: each piece takes the overlaps from the parts of all workers that wrote it.
+
+The number of workers, the ZeRO stage and the engine may have changed since. Parts are safetensors, so nothing in them
+is code; a file is opened only after its hash was found right.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors import safe_open
+
+from trainshed.errors import PlatformError
+from trainshed.record.checkpoints import Checkpoint, all_checkpoints, fault_of
+from trainshed.record.storage import Storage
+from trainshed.runtime.training.engines import Engine
+from trainshed.runtime.training.host import World
+from trainshed.runtime.training.notes import Told
+from trainshed.runtime.training.pieces import Piece
+
+log = logging.getLogger("trainshed.training")
+
+
+def newest_whole(storage: Storage, folder: str, world: World, told: Told) -> Checkpoint | None:
+    """The newest checkpoint whose every file has its hash; workers share the reading and agree on the answer.
+
+    One that does not is passed over, and that is told with the reason.
+    """
+    steps = [one.step for one in all_checkpoints(storage, folder)] if world.worker == 0 else []
+    for step in _from_first(steps, world):
+        one = next((one for one in all_checkpoints(storage, folder) if one.step == step), None)
+        mine = one.files[world.worker :: world.workers] if one is not None else []
+        faults = [fault for file in mine if (fault := fault_of(one, file))] if one is not None else ["it is gone"]
+        said = [fault for each in _from_all(faults, world) for fault in each]
+        if not said:
+            return one
+        log.error("checkpoint of step %d is passed over: %s", step, said[0])
+        if world.worker == 0:
+            told("checkpoint_refused", {"step": step, "cause": said[0]})
+    return None
+
+
+def restore(checkpoint: Checkpoint, engine: Engine) -> None:
+    """Puts the state of a checkpoint into the engine.
+
+    Raises:
+        PlatformError: the checkpoint does not hold all of a parameter that the engine has.
+    """
+    with tempfile.TemporaryDirectory(prefix="trainshed-restore-") as scratch:
+        local = checkpoint.storage.download(checkpoint.path, Path(scratch))
+        parts = [_Part.open(local / file) for file in checkpoint.files]
+        for piece in engine.pieces():
+            _forget_what_was_not_there(piece, parts, engine)
+            _fill(piece, parts, engine)
+            _fill_odd(piece, parts, engine)
+        own = engine.buffers()
+        for part in parts:
+            for name in set(part.buffers) & set(own):
+                own[name].copy_(part.file.get_tensor(f"buffer/{name}").view_as(own[name]))
+        engine.set_counters(parts[0].counters)
+    engine.refresh()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One worker's file."""
+
+    file: Any
+    buffers: tuple[str, ...]
+    states: dict[str, list[str]]
+    """Parameter to the keys of the optimizer's state that the file has for it."""
+    odd: dict[str, list[str]]
+    """As `states`, for state in a shape of its own."""
+    starts: dict[str, int]
+    scalars: dict[str, dict[str, float]]
+    counters: dict[str, float]
+
+    @staticmethod
+    def open(path: Path) -> _Part:
+        file = safe_open(str(path), framework="pt")
+        facts = {key: json.loads(value) for key, value in file.metadata().items()}  # type: ignore[no-untyped-call]
+        kinds: dict[str, dict[str, list[str]]] = {"state": {}, "odd": {}}
+        names = list(file.keys())  # type: ignore[no-untyped-call]
+        for name in names:
+            kind, _, rest = name.partition("/")
+            if kind in kinds:
+                key, _, parameter = rest.partition("/")
+                kinds[kind].setdefault(parameter, []).append(key)
+        buffers = tuple(name.removeprefix("buffer/") for name in names if name.startswith("buffer/"))
+        return _Part(file, buffers, kinds["state"], kinds["odd"], facts["starts"], facts["scalars"], facts["counters"])
+
+    def overlap(self, piece: Piece) -> tuple[int, int] | None:
+        """First and last element of the parameter that both this part and the piece hold."""
+        if piece.name not in self.starts:
+            return None
+        start = self.starts[piece.name]
+        length = self.file.get_slice(f"weights/{piece.name}").get_shape()[0]
+        first, last = max(start, piece.start), min(start + length, piece.start + len(piece))
+        return (first, last) if first < last else None
+
+
+def _fill(piece: Piece, parts: list[_Part], engine: Engine) -> None:
+    filled = 0
+    for part in parts:
+        span = part.overlap(piece)
+        if span is None:
+            continue
+        first, last = span
+        start = part.starts[piece.name]
+        inside = slice(first - piece.start, last - piece.start)
+        piece.values[inside].copy_(part.file.get_slice(f"weights/{piece.name}")[first - start : last - start])
+        state = engine.state[piece.owner]
+        for key in part.states.get(piece.name, ()):
+            stored = part.file.get_slice(f"state/{key}/{piece.name}")[first - start : last - start]
+            _state_tensor(state, key, piece, stored.dtype)[inside].copy_(stored)
+        for key, value in part.scalars[piece.name].items():
+            old = state.get(key)
+            state[key] = torch.full_like(old, value) if isinstance(old, torch.Tensor) else torch.tensor(value)
+        filled += last - first
+    if filled != len(piece):
+        raise PlatformError(
+            f"the checkpoint holds {filled} of {len(piece)} elements of {piece.name}; it is of another model"
+        )
+
+
+def _forget_what_was_not_there(piece: Piece, parts: list[_Part], engine: Engine) -> None:
+    """An optimizer that had not stepped when the checkpoint was taken remembers nothing after it."""
+    if not any(part.scalars.get(piece.name) or part.states.get(piece.name) for part in parts):
+        engine.state.pop(piece.owner, None)
+
+
+def _fill_odd(piece: Piece, parts: list[_Part], engine: Engine) -> None:
+    for part in parts:
+        for key in part.odd.get(piece.name, ()):
+            engine.state[piece.owner][key] = part.file.get_tensor(f"odd/{key}/{piece.name}").to(piece.owner.device)
+
+
+def _state_tensor(state: dict[str, Any], key: str, piece: Piece, dtype: torch.dtype) -> torch.Tensor:
+    """The 1-D view of the optimizer's state that belongs to a piece; made where the optimizer has not stepped yet."""
+    if key not in state:
+        state[key] = torch.zeros_like(piece.owner, dtype=dtype, memory_format=torch.preserve_format)
+    whole: torch.Tensor = state[key]
+    return whole.view(-1)[piece.offset : piece.offset + len(piece)]
+
+
+def _from_first(value: Any, world: World) -> Any:
+    held = [value]
+    if world.workers > 1:
+        dist.broadcast_object_list(held, src=0)
+    return held[0]
+
+
+def _from_all(value: Any, world: World) -> list[Any]:
+    held: list[Any] = [value] * world.workers
+    if world.workers > 1:
+        dist.all_gather_object(held, value)
+    return held

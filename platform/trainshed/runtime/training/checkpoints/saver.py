@@ -1,0 +1,118 @@
+"""Writes checkpoints while training goes on. One save at a time: the next one waits for the one before.
+
+Workers speak through the storage alone: each writes its part and a note with the hash; worker 0 waits for all notes
+and commits. A save that fails is said and forgotten: training goes on from nothing worse than the checkpoint before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from typing import Any
+
+from trainshed.record.checkpoints import MANIFEST, part_name, path_of, prune
+from trainshed.record.storage import Storage
+from trainshed.runtime.training.checkpoints.snapshot import Snapshot
+from trainshed.runtime.training.engines import Engine
+from trainshed.runtime.training.notes import Told
+from trainshed.spec.saving import Checkpoints
+
+log = logging.getLogger("trainshed.training")
+
+COMMIT_WAIT_S = 120.0
+POLL_S = 0.02
+METRIC = "validation_loss"
+
+
+class Saver:
+    """This worker's side of every save of one training."""
+
+    def __init__(
+        self, storage: Storage, folder: str, policy: Checkpoints, snapshot: Snapshot, *, token: str, told: Told
+    ) -> None:
+        self._storage = storage
+        self._folder = folder
+        self._policy = policy
+        self._snapshot = snapshot
+        self._token = token
+        self._told = told
+        self._thread: threading.Thread | None = None
+        self._failed: str | None = None
+        self.committed_step = -1
+        """The newest step whose save this worker has seen through; on worker 0 its manifest is written."""
+
+    def save(self, engine: Engine, facts: dict[str, Any]) -> None:
+        """Copies the state and returns; a thread does the rest. `facts` must hold `step` and `metrics`."""
+        self.wait()
+        self._snapshot.take(engine)
+        self._thread = threading.Thread(target=self._write, args=(facts,), name="save", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until the save under way has ended."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def close(self) -> None:
+        """As `wait`.
+
+        Raises:
+            OSError: the last save failed, so the end of the training would not be there.
+        """
+        self.wait()
+        if self._failed is not None:
+            raise OSError(self._failed)
+
+    def _write(self, facts: dict[str, Any]) -> None:
+        began = time.perf_counter()
+        try:
+            path = path_of(self._folder, facts["step"])
+            self._write_part(path)
+            if self._snapshot.worker == 0:
+                self._commit(path, facts)
+            self._failed = None
+            self.committed_step = int(facts["step"])
+        except OSError as error:
+            self._failed = f"the checkpoint of step {facts['step']} could not be written: {error}"
+            log.error("%s", self._failed)
+            self._told("checkpoint_failed", {"step": facts["step"], "cause": str(error)})
+            return
+        if self._snapshot.worker == 0:
+            self._told("checkpoint", {"step": facts["step"], "seconds": round(time.perf_counter() - began, 3)})
+
+    def _write_part(self, path: str) -> None:
+        """The part, then its note: a note is the word that the part is whole."""
+        name = part_name(self._snapshot.worker, self._token)
+        digest = hashlib.sha256()
+        target = self._storage.path(f"{path}/{name}")
+        self._storage.fs.create_dir(self._storage.path(path), recursive=True)
+        if self._storage.is_local:
+            with open(target, "wb", buffering=0) as file:
+                size = self._snapshot.write_to(file, digest)
+                os.fsync(file.fileno())
+        else:
+            with self._storage.fs.open_output_stream(target) as stream:
+                size = self._snapshot.write_to(stream, digest)
+        note = {"sha256": digest.hexdigest(), "bytes": size}
+        self._storage.write_json(f"{path}/{_note(name)}", note)
+
+    def _commit(self, path: str, facts: dict[str, Any]) -> None:
+        files = {}
+        deadline = time.monotonic() + COMMIT_WAIT_S
+        for worker in range(self._snapshot.workers):
+            name = part_name(worker, self._token)
+            while (note := self._storage.read_json(f"{path}/{_note(name)}")) is None:
+                if time.monotonic() > deadline:
+                    raise OSError(f"worker {worker} has not written its part within {COMMIT_WAIT_S:.0f} s")
+                time.sleep(POLL_S)
+            files[name] = note
+        self._storage.write_json(f"{path}/{MANIFEST}", {**facts, "workers": self._snapshot.workers, "files": files})
+        prune(self._storage, self._folder, last=self._policy.keep, best=self._policy.keep_best, metric=METRIC)
+
+
+def _note(part: str) -> str:
+    return part.replace(".safetensors", ".json")

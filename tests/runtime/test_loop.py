@@ -1,0 +1,145 @@
+"""The loop in one process: order, what goes back and around, what a checkpoint makes unseen."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from tiny_training import VOCAB, TinySamples, TinyTask, tiny_training
+from trainshed.errors import PlatformError
+from trainshed.record.storage import Storage
+from trainshed.runtime.training.checkpoints.keeper import Keeper
+from trainshed.runtime.training.host import BareHost, World
+from trainshed.runtime.training.loop import Splits, train
+from trainshed.runtime.training.loss_guard import LossGuard
+from trainshed.runtime.training.metric_log import MetricLog
+from trainshed.runtime.training.order import Order, batch_number, chained_hash
+from trainshed.spec.saving import Checkpoints, Recovery
+
+ALONE = World(0, 1, torch.device("cpu"))
+POISON = VOCAB - 1
+
+
+class Told(list):
+    def __call__(self, event, facts):
+        self.append((event, facts))
+
+
+class Stops(BareHost):
+    """Told to stop after some steps."""
+
+    def __init__(self, after):
+        super().__init__(ALONE)
+        self.after, self.at = after, 0
+
+    def stepped(self, step):
+        self.at = step
+
+    def notice(self):
+        return "stop" if self.at + 1 >= self.after else None
+
+
+def run(folder, training, *, task=None, samples=None, host=None):
+    """Metrics of every step, the last metrics, the events."""
+    told, storage = Told(), Storage.open(folder)
+    samples = samples or TinySamples(64)
+    log = MetricLog(storage, "metrics.jsonl")
+    keeper = Keeper(storage, ".", training.checkpoint, ALONE, told)
+    splits = Splits(samples, TinySamples(8))
+    _, last = train(
+        training, task or TinyTask(), splits, host or BareHost(ALONE), metric_log=log, keeper=keeper, told=told
+    )
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return rows, last, told
+
+
+def test_the_loss_falls_and_every_step_has_a_row(tmp_path):
+    rows, last, _ = run(tmp_path, tiny_training())
+    assert [row["step"] for row in rows] == list(range(1, 61))
+    assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]
+    assert last["validation_loss"] < rows[0]["train_loss"]
+    assert all(f"{stage}_s" in rows[3] for stage in ("input", "forward", "backward", "step", "checkpoint"))
+
+
+def test_a_stopped_training_goes_on_to_the_bit(tmp_path):
+    training = tiny_training(checkpoint=Checkpoints(every_steps=7))
+    whole, _, _ = run(tmp_path / "whole", training)
+    cut, last, _ = run(tmp_path / "cut", training, host=Stops(after=25))
+    assert (len(cut), last["notice"]) == (25, "stop")
+    resumed, _, told = run(tmp_path / "cut", training)
+    assert ("resumed", 25) in [(event, facts.get("step")) for event, facts in told]
+    assert [row["train_loss"] for row in resumed] == [row["train_loss"] for row in whole]
+    assert [row["order_hash"] for row in resumed] == [row["order_hash"] for row in whole]
+
+
+def poisoned(training, at_step):
+    """Samples of which those of one step break the loss."""
+    ids = Order(64, training.global_batch_size, training.seed).batch(at_step)
+    return TinySamples(64, poisoned=[int(ids[0])], poison=POISON), sorted(map(int, ids))
+
+
+@pytest.mark.parametrize("harm", [float("nan"), float("inf"), 1e4])
+def test_a_poisoned_batch_is_left_out_and_the_run_finishes(tmp_path, harm):
+    training = tiny_training(
+        checkpoint=Checkpoints(every_steps=5),
+        recovery=Recovery(attempts=8, spike_window=8, spike_sigmas=20.0),
+        steps=40,
+    )
+    samples, ids = poisoned(training, at_step=12)
+    rows, last, told = run(tmp_path, training, task=TinyTask(poison=POISON, harm=harm), samples=samples)
+    assert [row["step"] for row in rows] == list(range(1, 41))
+    assert all(math.isfinite(row["train_loss"]) for row in rows)
+    assert last["validation_loss"] < rows[0]["train_loss"]
+    rolled = [facts for event, facts in told if event == "rolled_back"]
+    assert (rolled[0]["step"], rolled[0]["back_to"]) == (13, 10)
+    assert sorted(rolled[0]["samples"]) == ids
+
+
+def test_with_the_feature_off_a_poisoned_batch_ends_the_run(tmp_path):
+    training = tiny_training(recovery=Recovery(attempts=0))
+    samples, _ = poisoned(training, at_step=12)
+    with pytest.raises(PlatformError, match=r"step 13: the loss is nan after 0 rollback"):
+        run(tmp_path, training, task=TinyTask(poison=POISON), samples=samples)
+
+
+def test_a_poison_in_every_batch_ends_after_the_attempts(tmp_path):
+    training = tiny_training(recovery=Recovery(attempts=2))
+    samples = TinySamples(64, poisoned=range(64), poison=POISON)
+    with pytest.raises(PlatformError, match=r"after 2 rollback\(s\)"):
+        run(tmp_path, training, task=TinyTask(poison=POISON), samples=samples)
+
+
+def test_a_leap_that_comes_again_is_let_be(tmp_path):
+    training = tiny_training(
+        recovery=Recovery(attempts=1, spike_window=8, spike_sigmas=20.0), checkpoint=Checkpoints(every_steps=5)
+    )
+    order = Order(64, training.global_batch_size, training.seed)
+    samples = TinySamples(64, poisoned=[int(order.batch(step)[0]) for step in (12, 15)], poison=POISON)
+    rows, _, told = run(tmp_path, training, task=TinyTask(poison=POISON, harm=1e3), samples=samples)
+    assert len(rows) == 60
+    assert [event for event, _ in told].count("rolled_back") == 1
+
+
+def test_batches_left_out_are_passed_over_in_order():
+    assert [batch_number(step, (2, 3, 7)) for step in range(6)] == [0, 1, 4, 5, 6, 8]
+    assert [batch_number(step, ()) for step in range(3)] == [0, 1, 2]
+
+
+def test_the_hash_tells_sequences_apart():
+    order = Order(64, 4, 0)
+    one = chained_hash(chained_hash("0" * 16, order.batch(0)), order.batch(1))
+    other = chained_hash(chained_hash("0" * 16, order.batch(1)), order.batch(0))
+    assert one != other
+    assert one == chained_hash(chained_hash("0" * 16, Order(64, 4, 0).batch(0)), Order(64, 4, 0).batch(1))
+
+
+def test_the_guard_wants_a_full_window_and_a_real_leap():
+    guard = LossGuard(Recovery(spike_window=8, spike_sigmas=3.0))
+    assert [guard.verdict(loss, 1.0) for loss in (9.0, 1.0, 5.0, 1.0, 1.0, 1.0, 1.0, 1.0)] == [None] * 8
+    assert guard.verdict(1000.0, 1.0) == "leap"
+    assert guard.verdict(float("inf"), 1.0) == guard.verdict(1.0, float("nan")) == "not a number"
+    quiet = LossGuard(Recovery(spike_window=8, spike_sigmas=3.0))
+    assert [quiet.verdict(2.0, 1.0) for _ in range(8)] == [None] * 8
+    assert quiet.verdict(2.5, 1.0) is None
+    assert quiet.verdict(3.5, 1.0) == "leap"
