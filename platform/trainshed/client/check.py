@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from trainshed.errors import Fault, SpecError, UsageError
 from trainshed.record.registry import resolve
 from trainshed.record.run import find_finished
 from trainshed.record.storage import Storage
+from trainshed.spec.job import Job
 from trainshed.spec.load import LoadedJob, outside_references
-from trainshed.spec.plan import Plan, plan, refuse_what_cannot_fit
+from trainshed.spec.models import DataSizes
+from trainshed.spec.plan import Plan, plan, refuse_what_cannot_fit, resolved
 from trainshed.spec.prepare import PrepareJob
 from trainshed.spec.train import TrainFromBest, Training, TrainJob
 from trainshed.spec.tune import TuneJob
@@ -45,21 +48,42 @@ def check(loaded: Sequence[LoadedJob], storage: Storage) -> None:
         raise SpecError(faults)
 
 
-def plans(loaded: Sequence[LoadedJob], storage: Storage, *, machine_bytes: int | None = None) -> list[Plan]:
-    """The arithmetic of every training in the submission.
+def plans(
+    loaded: Sequence[LoadedJob], storage: Storage, *, machine_bytes: int | None = None
+) -> tuple[list[LoadedJob], list[Plan]]:
+    """The jobs with numbers in place of every `auto`, and the arithmetic of every training among them.
 
     Raises:
-        PlanError: one cannot fit.
+        PlanError: one cannot fit, or says `auto` where the plan cannot know.
     """
-    made = []
+    settled: list[LoadedJob] = []
+    made: list[Plan] = []
     for one in loaded:
         training = _training(one, loaded, storage)
-        if training is not None:
-            sizes = _data_sizes(training.data, loaded, storage)
-            made.append(plan(one.job.name, training, vocab_size=sizes[0], block_size=sizes[1]))
-    for each in made:
-        refuse_what_cannot_fit(each, machine_bytes=machine_bytes)
-    return made
+        if training is None:
+            settled.append(one)
+            continue
+        own = plan(one.job.name, training, _data_sizes(training.data, loaded, storage), machine_bytes=machine_bytes)
+        refuse_what_cannot_fit(own, training)
+        made.append(own)
+        settled.append(_settled(one, resolved(training, own.chosen)))
+    return settled, made
+
+
+def _settled(one: LoadedJob, training: Training) -> LoadedJob:
+    """The document with what the plan has chosen; the same one where it says no `auto`."""
+    job = one.job
+    match job:
+        case TuneJob():
+            done: Job = job.model_copy(update={"train": training})
+        case TrainJob():
+            done = job.model_copy(update={"engine": training.engine, "workers": training.workers})
+        case TrainFromBest():
+            own = {key for key in ("engine", "workers") if getattr(job, key) is not None}
+            done = job.model_copy(update={key: getattr(training, key) for key in own})
+        case _:
+            return one
+    return one if done == job else replace(one, job=done, asked=job)
 
 
 def source_files(one: LoadedJob) -> list[Path]:
@@ -100,11 +124,11 @@ def _training(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> 
             return None
 
 
-def _data_sizes(reference: str, loaded: Sequence[LoadedJob], storage: Storage) -> tuple[int, int]:
+def _data_sizes(reference: str, loaded: Sequence[LoadedJob], storage: Storage) -> DataSizes:
     """Vocabulary and block size of the data, from the document that makes it or the run that made it."""
     name = reference.removeprefix("run://")
     for other in loaded:
         if isinstance(other.job, PrepareJob) and other.job.name == name:
-            return other.job.tokenizer.vocab_size, other.job.pack.block_size
+            return DataSizes(other.job.tokenizer.vocab_size, other.job.pack.block_size)
     manifest = (find_finished(storage, reference, "prepare").result or {})["manifest"]
-    return int(manifest["vocab_size"]), int(manifest["block_size"])
+    return DataSizes(int(manifest["vocab_size"]), int(manifest["block_size"]))

@@ -5,6 +5,7 @@ The counts are exact for what transformers builds from the same fields (a test c
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
@@ -78,6 +79,25 @@ class Llama(Part):
 
 
 Model = Annotated[Gpt2 | Llama, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class DataSizes:
+    """What a count of weights takes from the data."""
+
+    vocab_size: int | None
+    context: int
+    """Tokens in the longest sample."""
+
+
+def count_parameters(model: Model, data: DataSizes) -> int | None:
+    """Number of weights a training makes; None where only the cluster can count them."""
+    return None if data.vocab_size is None else model.parameters(data.vocab_size, model.context or data.context)
+
+
+def sequence_length(model: Model, data: DataSizes) -> int:  # noqa: ARG001 - every model so far reads tokens
+    """Tokens in the longest sample as the model sees it."""
+    return data.context
 
 
 def _check_heads(model: AnyModel) -> AnyModel:
