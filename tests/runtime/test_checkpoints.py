@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from safetensors import safe_open
 
 from tiny_training import TinyTask, numbers, tiny_training
@@ -18,6 +19,7 @@ from trainshed.runtime.training.checkpoints.snapshot import Snapshot
 from trainshed.runtime.training.host import World
 from trainshed.runtime.training.optimizers import build_optimizer
 from trainshed.runtime.training.progress import Progress
+from trainshed.spec.optimizers import Optimizer
 from trainshed.spec.saving import Checkpoints
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -230,3 +232,28 @@ def test_a_snapshot_is_the_state_when_it_was_taken(tmp_path):
         snapshot.write_to(file, hashlib.sha256())
     with safe_open(str(tmp_path / "part.safetensors"), framework="pt") as file:
         assert all(torch.equal(file.get_tensor(f"weights/{name}"), before[name]) for name in before)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adagrad", "rmsprop", "adafactor", "lion", "muon"])
+def test_every_optimizer_goes_on_where_it_was(tmp_path, kind):
+    optimizer = TypeAdapter(Optimizer).validate_python({"kind": kind, "learning_rate": 0.01})
+    training = tiny_training(optimizer=optimizer)
+    engine = stepped(engine_of(training), TinyTask(), 3)
+    keeper = keeper_in(tmp_path)
+    keeper.save(engine, Progress(3), {})
+    ahead = weights(stepped(engine, TinyTask(), 3))
+    keeper.close()
+    other = engine_of(training)
+    assert keeper_in(tmp_path).resume(other) == Progress(3)
+    after = weights(stepped(other, TinyTask(), 3))
+    assert all(torch.equal(after[name], ahead[name]) for name in ahead)
+
+
+def test_going_back_to_the_beginning_forgets_the_optimizers_steps(tmp_path):
+    engine = engine_of(tiny_training())
+    keeper = keeper_in(tmp_path)
+    keeper.save(engine, Progress(0), {})
+    once = weights(stepped(engine, TinyTask(), 2))
+    assert keeper.resume(engine) == Progress(0)
+    again = weights(stepped(engine, TinyTask(), 2))
+    assert all(torch.equal(again[name], once[name]) for name in once)

@@ -142,6 +142,8 @@ def describe(event: dict[str, Any]) -> str | None:
             return f"the checkpoint of step {event['step']} was not written: {event['cause']}"
         case "resumed":
             return f"goes on after step {event['step']} from {event['checkpoint']}"
+        case "stopped_early":
+            return f"validation loss no longer falls (best {event['best']:.4f}): ended after step {event['step']}"
         case "rolled_back":
             return (
                 f"step {event['step']}: the loss is {event['verdict']} ({event['loss']}); back to step "

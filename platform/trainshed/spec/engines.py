@@ -57,6 +57,10 @@ class Ddp(Part):
     """torch's DistributedDataParallel: every worker holds everything (arXiv 2006.15704)."""
 
     kind: Literal["ddp"] = "ddp"
+    activation_checkpointing: bool = False
+    """As DeepSpeed's."""
+    compile: bool = False
+    """As DeepSpeed's."""
 
 
 Engine = Annotated[DeepSpeed | Ddp, Field(discriminator="kind")]

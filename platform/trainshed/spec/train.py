@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from trainshed.spec import optimizers, schedules
 from trainshed.spec.devices import DEVICES, Precision
 from trainshed.spec.engines import DeepSpeed, Engine
 from trainshed.spec.models import Model
@@ -62,10 +63,12 @@ class Training(Part):
         return self
 
     @model_validator(mode="after")
-    def _warmup_ends(self) -> Training:
-        warmup = self.schedule.warmup_steps
-        if warmup > self.steps:
-            raise ValueError(f"schedule.warmup_steps must not be over steps: {warmup} is over {self.steps}")
+    def _parts_fit_together(self) -> Training:
+        stage = self.engine.zero_stage if isinstance(self.engine, DeepSpeed) else 0
+        fault = schedules.misfit(self.schedule, self.steps)
+        fault = fault or optimizers.misfit(self.optimizer, 0 if stage == "auto" else stage)
+        if fault:
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

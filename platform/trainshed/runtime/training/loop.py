@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.tasks import Samples, Task
-from trainshed.runtime.training import engines
+from trainshed.runtime.tasks import Batch, Samples, Task
+from trainshed.runtime.training import engines, regularize
 from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.clock import StepClock
 from trainshed.runtime.training.engines import Engine
@@ -98,6 +98,9 @@ class _Loop:
     ) -> None:
         self.training, self.task, self.splits, self.host, self.engine = training, task, splits, host, engine
         self.metric_log, self.keeper, self.told = metric_log, keeper, told
+        self.regularizers = regularize.apply(
+            training.regularization, engine.model, engine.optimizer, lambda: self.progress.step
+        )
         self.order = Order(len(splits.train), training.global_batch_size, training.seed)
         self.guard = LossGuard(training.recovery)
         self.clock = StepClock(host.world.device)
@@ -110,7 +113,7 @@ class _Loop:
         self._begin()
         metrics: dict[str, Any] = {"step": self.progress.step}
         began = time.perf_counter()
-        while self.progress.step < self.training.steps:
+        while self.progress.step < self.training.steps and not self._ends_early():
             ids = self.order.batch(batch_number(self.progress.step, self.progress.left_out))
             done = self._step(ids)
             # Under fp16 a norm that overflows is the loss scaler's business: it leaves the step out by itself.
@@ -124,9 +127,7 @@ class _Loop:
             metrics = self._metrics(done, took)
             held_out = step % self.training.validation.every_steps == 0 or step == self.training.steps
             if held_out:
-                metrics["validation_loss"] = validate(
-                    self.training, self.task, self.splits.validation, self.engine, self.host.world
-                )
+                metrics["validation_loss"] = self._validate()
                 log.info("step %d: loss %.4f, validation loss %.4f", step, done.loss, metrics["validation_loss"])
             if self.metric_log is not None:
                 self.metric_log.row(**metrics)
@@ -138,7 +139,25 @@ class _Loop:
                 break
         if self.keeper is not None:
             self.keeper.close()
+        if "notice" not in metrics:
+            self.regularizers.swap(self.engine.refresh)  # what is exported is what was validated
         return metrics
+
+    def _validate(self) -> float:
+        """The held-out loss, of the averaged weights where an average is kept."""
+        with self.regularizers.averaged(self.engine.refresh):
+            loss = validate(self.training, self.task, self.splits.validation, self.engine, self.host.world)
+        self.progress = replace(self.progress, held_out=(*self.progress.held_out, loss))
+        return loss
+
+    def _ends_early(self) -> bool:
+        """Whether the validation losses so far end the training before its last step."""
+        policy = self.training.regularization.early_stopping
+        if policy is None or not policy.should_stop(self.progress.held_out):
+            return False
+        log.info("validation loss no longer falls: ends after step %d", self.progress.step)
+        self.told("stopped_early", {"step": self.progress.step, "best": min(self.progress.held_out)})
+        return True
 
     def _begin(self) -> None:
         """Restores the newest checkpoint; at the very beginning it saves one, to have something to go back to."""
@@ -155,7 +174,7 @@ class _Loop:
         """One optimizer step over the global batch `ids`."""
         training, world, step = self.training, self.host.world, self.progress.step
         torch.manual_seed(hash((training.seed, step, world.worker)))
-        per_device = int(training.workers.per_device_batch_size)
+        per_device = training.workers.per_device
         shares = share(ids, worker=world.worker, workers=world.workers, per_device=per_device)
         with self.clock.stage("input"):
             batches = [batch_of(self.task, self.splits.train, part, (training.seed, step), world) for part in shares]
@@ -163,19 +182,28 @@ class _Loop:
         own = torch.tensor([sum(map(self.task.weight, batches))], dtype=torch.float64)
         units = float(sum_over_workers(own, world))
         total = torch.zeros(1, dtype=torch.float64, device=world.device)
+        # An engine applies the mean over passes and workers: this makes it the sum over the step, by its units.
+        scale = len(shares) * training.regularization.passes * world.workers / units
         for batch in batches:
-            with self.clock.stage("forward"):
-                loss = self.task.loss(
-                    self.engine.forward, batch, label_smoothing=training.regularization.label_smoothing
-                )
-            with self.clock.stage("backward"):
-                self.engine.backward(loss * (len(shares) * world.workers / units))
-            total += loss.detach()
+            total += self._pass(batch, scale)
         rate = training.optimizer.learning_rate * training.schedule.factor(step, training.steps)
         with self.clock.stage("step"):
             norm = self.engine.step(rate)
         agreed = self._agree(float(total))
         return _Step(agreed[0] / units, norm, rate, units, _notice(agreed), int(agreed[3]))
+
+    def _pass(self, batch: Batch, scale: float) -> torch.Tensor:
+        """Adds the gradients of one share of samples; its loss, of the clean pass where there is one under attack."""
+        losses = []
+        for attack in self.regularizers.passes():
+            with attack:
+                with self.clock.stage("forward"):
+                    smoothing = self.training.regularization.label_smoothing
+                    loss = self.task.loss(self.engine.forward, batch, label_smoothing=smoothing)
+                with self.clock.stage("backward"):
+                    self.engine.backward(loss * scale)
+            losses.append(loss.detach())
+        return losses[0]
 
     def _agree(self, loss: float) -> list[float]:
         """Summed over the workers: the loss, how many were told to leave, how many to stop, what worker 0 committed."""

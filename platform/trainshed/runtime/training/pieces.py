@@ -55,6 +55,13 @@ def tensors_of(piece: Piece, state: State) -> Iterator[tuple[str, torch.Tensor]]
             yield key, value.reshape(-1)[piece.offset : piece.offset + len(piece)]
 
 
+def odd_tensors_of(piece: Piece, state: State) -> Iterator[tuple[str, torch.Tensor]]:
+    """What an optimizer remembers of a whole parameter in a shape of its own, such as Adafactor's rows and columns."""
+    for key, value in state.get(piece.owner, {}).items():
+        if isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape != piece.owner.shape:
+            yield key, value
+
+
 def scalars_of(piece: Piece, state: State) -> dict[str, float]:
     """The optimizer's single numbers for the tensor that a piece is part of, such as Adam's step."""
     return {

@@ -18,12 +18,21 @@ class Progress:
     """Over the samples of all steps done; see `trainshed.runtime.training.order.chained_hash`."""
     left_out: tuple[int, ...] = ()
     """Global batches that are passed over, because the loss broke on them."""
+    held_out: tuple[float, ...] = ()
+    """Every validation loss so far, oldest first."""
 
     def facts(self) -> dict[str, Any]:
         """As plain data, for a manifest."""
-        return {"step": self.step, "order_hash": self.order_hash, "left_out": list(self.left_out)}
+        return {
+            "step": self.step,
+            "order_hash": self.order_hash,
+            "left_out": list(self.left_out),
+            "held_out": list(self.held_out),
+        }
 
     @staticmethod
     def of(facts: dict[str, Any]) -> Progress:
         """Reads what `facts` gave."""
-        return Progress(int(facts["step"]), str(facts["order_hash"]), tuple(facts["left_out"]))
+        return Progress(
+            int(facts["step"]), str(facts["order_hash"]), tuple(facts["left_out"]), tuple(facts["held_out"])
+        )

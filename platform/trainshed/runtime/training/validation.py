@@ -14,7 +14,7 @@ from trainshed.spec.train import Training
 
 def validate(training: Training, task: Task, samples: Samples, engine: Engine, world: World) -> float:
     """Mean loss over the first `max_blocks` held-out samples, per unit; no logits are kept."""
-    per_device = int(training.workers.per_device_batch_size)
+    per_device = training.workers.per_device
     count = min(len(samples), training.validation.max_blocks)
     total = torch.zeros(2, dtype=torch.float64)
     engine.train(on=False)

@@ -57,7 +57,9 @@ def restore(checkpoint: Checkpoint, engine: Engine) -> None:
         local = checkpoint.storage.download(checkpoint.path, Path(scratch))
         parts = [_Part.open(local / file) for file in checkpoint.files]
         for piece in engine.pieces():
+            _forget_what_was_not_there(piece, parts, engine)
             _fill(piece, parts, engine)
+            _fill_odd(piece, parts, engine)
         own = engine.buffers()
         for part in parts:
             for name in set(part.buffers) & set(own):
@@ -74,6 +76,8 @@ class _Part:
     buffers: tuple[str, ...]
     states: dict[str, list[str]]
     """Parameter to the keys of the optimizer's state that the file has for it."""
+    odd: dict[str, list[str]]
+    """As `states`, for state in a shape of its own."""
     starts: dict[str, int]
     scalars: dict[str, dict[str, float]]
     counters: dict[str, float]
@@ -82,14 +86,15 @@ class _Part:
     def open(path: Path) -> _Part:
         file = safe_open(str(path), framework="pt")
         facts = {key: json.loads(value) for key, value in file.metadata().items()}  # type: ignore[no-untyped-call]
-        states: dict[str, list[str]] = {}
+        kinds: dict[str, dict[str, list[str]]] = {"state": {}, "odd": {}}
         names = list(file.keys())  # type: ignore[no-untyped-call]
         for name in names:
-            if name.startswith("state/"):
-                _, key, parameter = name.split("/", 2)
-                states.setdefault(parameter, []).append(key)
+            kind, _, rest = name.partition("/")
+            if kind in kinds:
+                key, _, parameter = rest.partition("/")
+                kinds[kind].setdefault(parameter, []).append(key)
         buffers = tuple(name.removeprefix("buffer/") for name in names if name.startswith("buffer/"))
-        return _Part(file, buffers, states, facts["starts"], facts["scalars"], facts["counters"])
+        return _Part(file, buffers, kinds["state"], kinds["odd"], facts["starts"], facts["scalars"], facts["counters"])
 
     def overlap(self, piece: Piece) -> tuple[int, int] | None:
         """First and last element of the parameter that both this part and the piece hold."""
@@ -123,6 +128,18 @@ def _fill(piece: Piece, parts: list[_Part], engine: Engine) -> None:
         raise PlatformError(
             f"the checkpoint holds {filled} of {len(piece)} elements of {piece.name}; it is of another model"
         )
+
+
+def _forget_what_was_not_there(piece: Piece, parts: list[_Part], engine: Engine) -> None:
+    """An optimizer that had not stepped when the checkpoint was taken remembers nothing after it."""
+    if not any(part.scalars.get(piece.name) or part.states.get(piece.name) for part in parts):
+        engine.state.pop(piece.owner, None)
+
+
+def _fill_odd(piece: Piece, parts: list[_Part], engine: Engine) -> None:
+    for part in parts:
+        for key in part.odd.get(piece.name, ()):
+            engine.state[piece.owner][key] = part.file.get_tensor(f"odd/{key}/{piece.name}").to(piece.owner.device)
 
 
 def _state_tensor(state: dict[str, Any], key: str, piece: Piece, dtype: torch.dtype) -> torch.Tensor:

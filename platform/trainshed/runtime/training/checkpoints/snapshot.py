@@ -1,9 +1,9 @@
 """A worker's part of the training state, copied into one buffer that is a safetensors file but for its header.
 
-The copy is all that training waits for. Names in the file: `weights/NAME`, `state/KEY/NAME`, `buffer/NAME`; the
-metadata says where each piece starts in its parameter and holds the optimizer's single numbers.
-The layout is that of the safetensors format (huggingface.co/docs/safetensors): the library reads it, but writing with
-it would copy every tensor once more.
+The copy is all that training waits for. Names in the file: `weights/NAME`, `state/KEY/NAME`, `odd/KEY/NAME` (state of a
+whole parameter in a shape of its own), `buffer/NAME`; the metadata says where each piece starts in its parameter and
+holds the optimizer's single numbers. The layout is that of the safetensors format (huggingface.co/docs/safetensors):
+the library reads it, but writing with it would copy every tensor once more.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from trainshed.runtime.training.engines import Engine
-from trainshed.runtime.training.pieces import Piece, scalars_of, share_of, tensors_of
+from trainshed.runtime.training.pieces import Piece, odd_tensors_of, scalars_of, share_of, tensors_of
 
 DTYPES = {
     torch.float32: "F32",
@@ -50,7 +50,11 @@ class Snapshot:
             entries.append((f"weights/{piece.name}", piece.values))
             entries += [(f"state/{key}/{piece.name}", part) for key, part in tensors_of(piece, engine.state)]
         if self.worker == 0:
-            entries += [(f"buffer/{name}", tensor.reshape(-1)) for name, tensor in engine.buffers().items()]
+            whole = [piece for piece in engine.pieces() if piece.shared]
+            entries += [
+                (f"odd/{key}/{one.name}", odd) for one in whole for key, odd in odd_tensors_of(one, engine.state)
+            ]
+            entries += [(f"buffer/{name}", tensor) for name, tensor in engine.buffers().items()]
         self._lay_out(entries, {"starts": starts, "scalars": scalars, "counters": engine.counters()})
 
     def _pieces(self, engine: Engine) -> list[Piece]:
@@ -64,7 +68,7 @@ class Snapshot:
             size = tensor.numel() * tensor.element_size()
             head[name] = {
                 "dtype": DTYPES[tensor.dtype],
-                "shape": [tensor.numel()],
+                "shape": list(tensor.shape),
                 "data_offsets": [end, end + size],
             }
             end += size
@@ -72,7 +76,7 @@ class Snapshot:
             self.buffer = torch.empty(end, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
         for name, tensor in entries:
             first, last = head[name]["data_offsets"]
-            self.buffer[first:last].copy_(tensor.detach().contiguous().view(torch.uint8), non_blocking=True)
+            self.buffer[first:last].copy_(tensor.detach().reshape(-1).view(torch.uint8), non_blocking=True)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         text = json.dumps(head).encode()

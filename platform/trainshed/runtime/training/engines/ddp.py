@@ -31,7 +31,8 @@ class DdpEngine:
         workers = dist.get_world_size() if dist.is_initialized() else 1
         devices = [device] if device.type == "cuda" else None
         self._ddp = DistributedDataParallel(self.model, device_ids=devices) if workers > 1 else None
-        self._passes = training.global_batch_size // (workers * int(training.workers.per_device_batch_size))
+        self._passes = training.global_batch_size // (workers * training.workers.per_device)
+        self._passes *= training.regularization.passes
         self._done = 0
         self._max_norm = training.regularization.max_grad_norm or NO_CLIP
         self._device = device
@@ -57,7 +58,7 @@ class DdpEngine:
     def step(self, learning_rate: float) -> float:
         """Clips and applies; the global gradient norm before clipping."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate * group.get("lr_scale", 1.0)
+            group["lr"] = learning_rate * group["lr_scale"]
         self._scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._max_norm)
         self._scaler.step(self.optimizer)

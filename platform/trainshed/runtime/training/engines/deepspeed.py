@@ -67,7 +67,7 @@ class DeepSpeedEngine:
     def step(self, learning_rate: float) -> float:
         """Clips and applies; the global gradient norm before clipping."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate * group.get("lr_scale", 1.0)
+            group["lr"] = learning_rate * group["lr_scale"]
         self._engine.step()
         norm = self._engine.get_global_grad_norm()
         return float(norm) if norm is not None else 0.0
@@ -161,9 +161,10 @@ def _config(training: Training, parameters: int) -> dict[str, Any]:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
     workers = dist.get_world_size()
     return {
-        "train_micro_batch_size_per_gpu": training.workers.per_device_batch_size,
+        "train_micro_batch_size_per_gpu": training.workers.per_device,
         "gradient_accumulation_steps": training.global_batch_size
-        // (workers * int(training.workers.per_device_batch_size)),
+        // (workers * training.workers.per_device)
+        * training.regularization.passes,
         "gradient_clipping": training.regularization.max_grad_norm,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,

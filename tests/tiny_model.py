@@ -1,0 +1,82 @@
+"""A model of a few hundred weights, its data, and plain torch's training of it: what engines are compared with."""
+
+import torch
+import torch.nn.functional as F
+
+from trainshed.runtime.training.optimizers import build_optimizer
+from trainshed.spec.engines import DeepSpeed
+from trainshed.spec.models import Gpt2
+from trainshed.spec.regularization import Regularization
+from trainshed.spec.schedules import Cosine
+from trainshed.spec.train import Training
+from trainshed.spec.workers import Workers
+
+TOKENS, WIDTH, TIME, CLASSES = 24, 12, 6, 5
+
+
+class Tiny(torch.nn.Module):
+    """An embedding, two layers of a matrix, a norm and a bias, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = torch.nn.Embedding(TOKENS, WIDTH)
+        self.layers = torch.nn.ModuleList(
+            torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH), torch.nn.Tanh(), torch.nn.LayerNorm(WIDTH))
+            for _ in range(2)
+        )
+        self.head = torch.nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, tokens):
+        hidden = self.embed(tokens)
+        for layer in self.layers:
+            hidden = hidden + layer(hidden)
+        return self.head(hidden.mean(dim=1))
+
+
+def make_model():
+    torch.manual_seed(0)
+    return Tiny()
+
+
+def batch(step, size):
+    """Tokens, shape `(size, TIME)`, and one class for each sample."""
+    generator = torch.Generator().manual_seed(step)
+    return (
+        torch.randint(TOKENS, (size, TIME), generator=generator),
+        torch.randint(CLASSES, (size,), generator=generator),
+    )
+
+
+def training(optimizer, *, zero_stage=0, regularization=None, steps=6):
+    return Training(
+        model=Gpt2(layers=1, heads=1, width=8),  # not made: the engine is given Tiny
+        data="run://text",
+        optimizer=optimizer,
+        schedule=Cosine(warmup_steps=2),
+        regularization=regularization or Regularization(),
+        engine=DeepSpeed(zero_stage=zero_stage),
+        workers=Workers(count=2, per_device_batch_size=2),
+        global_batch_size=8,
+        steps=steps,
+    )
+
+
+def loss_of(forward, tokens, classes):
+    """Summed over the samples."""
+    return F.cross_entropy(forward(tokens=tokens).float(), classes, reduction="sum")
+
+
+def plain_steps(plain, loss=loss_of):
+    """Plain torch in one process, on whole batches; gives the model, optimizer and loss before each optimizer step."""
+    model = make_model()
+    optimizer = build_optimizer(plain.optimizer, model)
+    for step in range(plain.steps):
+        for group in optimizer.param_groups:
+            factor = plain.schedule.factor(step, plain.steps)
+            group["lr"] = plain.optimizer.learning_rate * factor * group["lr_scale"]
+        optimizer.zero_grad()
+        summed = loss(model, *batch(step, plain.global_batch_size))
+        (summed / plain.global_batch_size).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), plain.regularization.max_grad_norm)
+        yield model, optimizer, float(summed.detach()) / plain.global_batch_size
+        optimizer.step()
