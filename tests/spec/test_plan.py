@@ -5,7 +5,7 @@ import pytest
 from trainshed.errors import PlanError
 from trainshed.spec.engines import Ddp, DeepSpeed, Offload
 from trainshed.spec.models import DataSizes, Gpt2, Llama
-from trainshed.spec.optimizers import AdamW
+from trainshed.spec.optimizers import Adafactor, AdamW
 from trainshed.spec.plan import needed, plan, refuse_what_cannot_fit, resolved
 from trainshed.spec.train import Training
 from trainshed.spec.workers import Workers
@@ -15,12 +15,15 @@ BILLIONS = DataSizes(vocab_size=32_000, context=2048)
 SMALL = Gpt2(layers=2, heads=2, width=64)
 SEVEN = Llama(layers=32, heads=32, width=4096, feed_forward=11_008, tie_embeddings=False)
 
+ADAMW = AdamW(learning_rate=0.001)
+AGAIN = DeepSpeed(zero_stage=2, activation_checkpointing=True)
 
-def training(stage=1, *, model=SMALL, engine=None, precision="fp32", batch=16, **workers):
+
+def training(stage=1, *, model=SMALL, engine=None, precision="fp32", batch=16, optimizer=ADAMW, **workers):
     return Training(
         model=model,
         data="run://text",
-        optimizer=AdamW(learning_rate=0.001),
+        optimizer=optimizer,
         engine=engine or DeepSpeed(zero_stage=stage),
         precision=precision,
         workers=Workers(**{"count": 2, "per_device_batch_size": 4, **workers}),
@@ -33,9 +36,8 @@ def large(stage="auto", batch=64, **values):
     return training(
         stage,
         model=SEVEN,
-        precision="bf16",
         batch=batch,
-        **{"gpus": 1, "gpu_type": "H100", "count": 8, "per_device_batch_size": "auto", **values},
+        **{"precision": "bf16", "gpus": 1, "gpu_type": "H100", "count": 8, "per_device_batch_size": "auto", **values},
     )
 
 
@@ -73,8 +75,8 @@ def test_ddp_holds_everything_in_fp32():
 def test_auto_takes_the_least_communication_that_fits():
     assert str(plan("a", large(memory_gb=1000.0), BILLIONS).chosen.layout) == "ZeRO-1"
     assert str(plan("a", large(), BILLIONS).chosen.layout) == "ZeRO-1"
-    assert str(plan("a", large(memory_gb=35.0), BILLIONS).chosen.layout) == "ZeRO-2"
-    assert str(plan("a", large(memory_gb=24.0), BILLIONS).chosen.layout) == "ZeRO-3"
+    assert str(plan("a", large(memory_gb=50.0), BILLIONS).chosen.layout) == "ZeRO-2"
+    assert str(plan("a", large(memory_gb=35.0), BILLIONS).chosen.layout) == "ZeRO-3"
 
 
 def test_auto_takes_the_largest_batch_that_divides_and_fits():
@@ -87,7 +89,7 @@ def test_auto_takes_the_largest_batch_that_divides_and_fits():
 
 
 def test_auto_offloads_where_nothing_else_fits():
-    job = large(memory_gb=24.0, count=1, engine=DeepSpeed(zero_stage="auto", activation_checkpointing=True))
+    job = large(memory_gb=10.0, count=1, engine=DeepSpeed(zero_stage="auto", activation_checkpointing=True))
     made = plan("a", job, BILLIONS)
     assert made.chosen.layout.offload == Offload(optimizer="cpu", parameters="cpu")
     assert made.chosen.host > 100e9
@@ -119,6 +121,13 @@ def test_what_was_chosen_replaces_every_auto():
     assert resolved(training(1), None) == training(1)
 
 
+def test_auto_leaves_out_stages_that_the_optimizer_cannot_have():
+    job = training("auto", optimizer=Adafactor(learning_rate=0.01), memory_gb=1.0)
+    assert str(plan("a", job, SIZES).chosen.layout) == "ZeRO-0"
+    with pytest.raises(PlanError, match="no stage goes with precision bf16: optimizer adafactor needs whole matrices"):
+        plan("a", job.model_copy(update={"precision": "bf16"}), SIZES)
+
+
 def test_auto_without_a_known_memory_is_refused():
     with pytest.raises(
         PlanError, match=r"engine\.zero_stage and .*: auto needs .*workers\.gpu_type or workers\.memory_gb"
@@ -134,7 +143,7 @@ def test_on_the_local_cluster_auto_goes_by_this_machines_memory():
 @pytest.mark.parametrize(
     ("job", "sizes", "said"),
     [
-        (training(1, memory_gb=0.013), SIZES, "engine.zero_stage: 3"),
+        (large(engine=AGAIN, per_device_batch_size=1, memory_gb=24.0), BILLIONS, "engine.zero_stage: 3"),
         (training(1, memory_gb=0.009), SIZES, "workers.per_device_batch_size: "),
         (large(2, per_device_batch_size=8, memory_gb=40.0), BILLIONS, "workers.per_device_batch_size: 1"),
         (large(3, per_device_batch_size=1, memory_gb=19.0), BILLIONS, "engine.activation_checkpointing: true"),

@@ -11,6 +11,7 @@ from typing import TypeVar
 from trainshed.errors import PlanError
 from trainshed.spec.engines import DeepSpeed
 from trainshed.spec.models import DataSizes
+from trainshed.spec.optimizers import misfit
 from trainshed.spec.plan.layouts import Layout, every_layout, layouts_to_choose_from
 from trainshed.spec.plan.limits import Limit, limits_of
 from trainshed.spec.plan.model import ModelCost, cost_of
@@ -107,6 +108,9 @@ def _refuse_blind_auto(name: str, training: Training, cost: ModelCost, limit: Li
             f"{said} needs a model whose {what} can be counted from the job, and a {training.model.kind} model is only "
             "known on the cluster; give numbers"
         )
+    if not layouts_to_choose_from(training):
+        cause = misfit(training.optimizer, 1)
+        raise PlanError(f"{said}: no stage goes with precision {training.precision}: {cause}")
     if limit is None:
         raise PlanError(f"{said} needs to know the memory of a worker; give workers.gpu_type or workers.memory_gb")
 

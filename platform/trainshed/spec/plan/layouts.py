@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from trainshed.spec.engines import Ddp, DeepSpeed, Offload
+from trainshed.spec.optimizers import misfit
 from trainshed.spec.train import Training
 
 NOTHING = Offload()
@@ -66,6 +67,8 @@ def layouts_to_choose_from(training: Training) -> tuple[Layout, ...]:
             nvme_path=asked.nvme_path,
         )
         if layout.zero_stage < (3 if offload.parameters != "none" else 1 if offload.optimizer != "none" else 0):
+            continue
+        if misfit(training.optimizer, layout.zero_stage) is not None:
             continue
         layouts.append(Layout("deepspeed", layout.zero_stage, offload))
     return tuple(dict.fromkeys(layouts))
