@@ -50,8 +50,25 @@ class TinyTask:
         bad = self.poison is not None and bool((batch["input_ids"][:, 0] == self.poison).any())
         return loss * self.harm if bad else loss
 
+    def meter(self):
+        return TinyMeter(self)
+
     def export(self, state, folder):
         raise AssertionError("not exported here")
+
+
+class TinyMeter:
+    """The mean loss."""
+
+    def __init__(self, task):
+        self.task, self.sums, self.rows = task, torch.zeros(2, dtype=torch.float64), []
+
+    def add(self, forward, batch):
+        loss = self.task.loss(forward, batch, label_smoothing=0.0)
+        self.sums += torch.tensor([float(loss), self.task.weight(batch)], dtype=torch.float64)
+
+    def metrics(self):
+        return {"loss": float(self.sums[0] / self.sums[1])}
 
 
 class TinySamples:

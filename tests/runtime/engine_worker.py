@@ -49,7 +49,7 @@ def run(folder, settings):
     training = override(Training.model_validate_json((folder / "training.json").read_text()), settings)
     manifest = json.loads((folder / "data" / "manifest.json").read_text())
     splits = Splits(*(Blocks(folder / "data", manifest, "train") for _ in range(2)))
-    facts = tasks.TextFacts(manifest["vocab_size"], manifest["block_size"], folder / "data" / "tokenizer")
+    facts = tasks.DataFacts.read(folder / "data", manifest)
     storage, first = Storage.open(folder), RANK == 0
     log = MetricLog(storage, "metrics.jsonl") if first else None
     told = Notes(storage, ".") if first else told_to_nobody

@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM
 
 from trainshed.record.checkpoints import all_checkpoints
 from trainshed.record.storage import Storage
+from trainshed.runtime import tasks
 from trainshed.runtime.data import tokenizer
 from trainshed.runtime.shards import Blocks, BlockWriter
-from trainshed.runtime.tasks.causal_lm import CausalLmTask
 from trainshed.runtime.training.optimizers import build_optimizer
 from trainshed.runtime.training.order import Order
 from trainshed.spec.models import Gpt2
@@ -84,8 +84,7 @@ def plain_torch_losses(folder):
     manifest = json.loads((folder / "data" / "manifest.json").read_text())
     blocks = Blocks(folder / "data", manifest, "train")
     torch.manual_seed(TRAINING.seed)
-    sizes = {"vocab_size": manifest["vocab_size"], "block_size": BLOCK}
-    model = CausalLmTask(TRAINING.model, tokenizer=folder / "data" / "tokenizer", **sizes).make_model()
+    model = tasks.build(TRAINING, tasks.DataFacts.read(folder / "data", manifest)).make_model()
     optimizer = build_optimizer(TRAINING.optimizer, model)
     order = Order(len(blocks), TRAINING.global_batch_size, TRAINING.seed)
     losses = []

@@ -34,5 +34,5 @@ def test_any_number_of_workers_sees_the_same_batch(workers):
 
 
 def test_fewer_samples_than_a_batch_is_an_error():
-    with pytest.raises(ValueError, match="global_batch_size 8 is over the 5 blocks"):
+    with pytest.raises(ValueError, match="global_batch_size 8 is over the 5 samples"):
         Order(samples=5, global_batch_size=8, seed=0)

@@ -26,7 +26,7 @@ def test_blocks_are_the_documents_joined_and_cut(tmp_path):
 
 def test_many_shards_read_like_one(tmp_path, monkeypatch):
     documents = [list(range(start, start + 7)) for start in range(0, 210, 7)]
-    monkeypatch.setattr(shards, "SHARD_TOKENS", 16)
+    monkeypatch.setattr(shards.blocks, "SHARD_TOKENS", 16)
     manifest = write(tmp_path, documents)
     assert len(manifest["splits"]["train"]["shards"]) > 5
     blocks = Blocks(tmp_path / "data", manifest, "train")

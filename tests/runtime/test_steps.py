@@ -59,26 +59,26 @@ def test_files_of_a_source(tmp_path):
     for name in ("b.txt", "a.txt", "c.jsonl", "sub/d.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(json.dumps(name))
-    names = [path.removeprefix(f"{tmp_path}/") for path in find_files(TextFiles(path=f"{tmp_path}/*.txt"))[1]]
+    names = [path.removeprefix(f"{tmp_path}/") for path in find_files(TextFiles(path=f"{tmp_path}/*.txt")).files]
     assert names == ["a.txt", "b.txt"]
-    assert len(find_files(TextFiles(path=f"{tmp_path}/**/*.txt"))[1]) == 3
-    assert len(find_files(TextFiles(path=f"{tmp_path}/[ab].t?t"))[1]) == 2
-    assert len(find_files(TextFiles(path=str(tmp_path)))[1]) == 4
-    assert len(find_files(JsonLines(path=str(tmp_path)))[1]) == 1
-    assert find_files(TextFiles(path=f"{tmp_path}/a.txt"))[1] == [f"{tmp_path}/a.txt"]
+    assert len(find_files(TextFiles(path=f"{tmp_path}/**/*.txt")).files) == 3
+    assert len(find_files(TextFiles(path=f"{tmp_path}/[ab].t?t")).files) == 2
+    assert len(find_files(TextFiles(path=str(tmp_path))).files) == 4
+    assert len(find_files(JsonLines(path=str(tmp_path))).files) == 1
+    assert find_files(TextFiles(path=f"{tmp_path}/a.txt")).files == [f"{tmp_path}/a.txt"]
     with pytest.raises(PlatformError, match="no file matches"):
         find_files(TextFiles(path=f"{tmp_path}/*.parquet"))
 
 
 def test_the_standard_library_is_found_without_its_tests_and_tables():
-    files = find_files(TextFiles(path="python-stdlib"))[1]
+    files = find_files(TextFiles(path="python-stdlib")).files
     assert any(path.endswith("/argparse.py") for path in files)
     assert not any("/test/" in path or "/encodings/" in path or "site-packages" in path for path in files)
 
 
 def test_a_hash_follows_the_content(tmp_path):
     (tmp_path / "a").write_text("1")
-    fs, files = find_files(TextFiles(path=f"{tmp_path}/a"))
-    before = hash_files(fs, files)
+    found = find_files(TextFiles(path=f"{tmp_path}/a"))
+    before = hash_files(found)
     (tmp_path / "a").write_text("2")
-    assert hash_files(fs, files) != before
+    assert hash_files(found) != before

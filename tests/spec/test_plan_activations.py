@@ -2,11 +2,13 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
-from trainshed.runtime.tasks.causal_lm import model_config
-from trainshed.spec.models import Gpt2, Llama
-from trainshed.spec.plan.model import layer_bytes, layers_of
+from trainshed.runtime.encoding import SpecialIds
+from trainshed.runtime.tasks.configuration import configuration
+from trainshed.runtime.tasks.facts import DataFacts
+from trainshed.spec.models import T5, Bart, Bert, Gpt2, Llama, Qwen3
+from trainshed.spec.plan.layers import layer_bytes, layers_of
 
 TOKENS, SAMPLES, VOCAB = 64, 2, 48
 SHAPES = {
@@ -14,13 +16,30 @@ SHAPES = {
     "gpt2 with dropout": lambda layers: Gpt2(layers=layers, heads=4, width=128, dropout=0.1),
     "llama": lambda layers: Llama(layers=layers, heads=4, width=128),
     "llama with shared keys": lambda layers: Llama(layers=layers, heads=4, width=128, kv_heads=1),
+    "qwen3": lambda layers: Qwen3(layers=layers, heads=4, width=128),
+    "bert": lambda layers: Bert(layers=layers, heads=4, width=128, dropout=0.1),
+    "t5": lambda layers: T5(layers=layers, heads=4, width=128),
+    "bart": lambda layers: Bart(layers=layers, heads=4, width=128),
 }
+CLASSES = {"bert": AutoModelForSequenceClassification, "t5": AutoModelForSeq2SeqLM, "bart": AutoModelForSeq2SeqLM}
+
+
+class Facts(DataFacts):
+    """Sizes without a tokenizer on the disk."""
+
+    special = SpecialIds(eos=0, bos=0, pad=1, mask=None, cls=None, all=frozenset((0, 1)))
+
+
+def build(shape):
+    facts = Facts(VOCAB, TOKENS, None, max_target_tokens=TOKENS, labels=("no", "yes") if shape.kind == "bert" else ())
+    config = configuration(shape, facts, problem="single_label" if shape.kind == "bert" else None)
+    attention = {} if shape.kind == "t5" else {"attn_implementation": "sdpa"}
+    return CLASSES.get(shape.kind, AutoModelForCausalLM).from_config(config, **attention)
 
 
 def kept_by_autograd(shape, dtype):
     """Bytes of tensors that the backward pass needs, each storage once, parameters and buffers left out."""
-    config = model_config(shape, VOCAB, TOKENS, end_of_text=0)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").to(dtype)
+    model = build(shape).to(dtype)
     own = {one.untyped_storage().data_ptr() for one in [*model.parameters(), *model.buffers()]}
     kept, alive = {}, []
 
@@ -32,7 +51,9 @@ def kept_by_autograd(shape, dtype):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model(input_ids=torch.randint(0, VOCAB, (SAMPLES, TOKENS))).logits.sum()
+        tokens = torch.randint(2, VOCAB, (SAMPLES, TOKENS))
+        answers = {"labels": tokens} if shape.kind in ("t5", "bart") else {}
+        model(input_ids=tokens, **answers).logits.sum()
     return sum(kept.values())
 
 
@@ -41,5 +62,5 @@ def kept_by_autograd(shape, dtype):
 def test_a_layer_keeps_what_the_plan_says(shape, dtype):
     make = SHAPES[shape]
     measured = (kept_by_autograd(make(3), dtype) - kept_by_autograd(make(1), dtype)) / 2 / SAMPLES
-    planned = layer_bytes(layers_of(make(1))[0], TOKENS, width=dtype.itemsize, gpu=False)
+    planned = sum(layer_bytes(one, TOKENS, width=dtype.itemsize, gpu=False) for one in layers_of(make(1)))
     assert planned == pytest.approx(measured, rel=0.05)

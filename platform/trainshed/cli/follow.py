@@ -171,8 +171,9 @@ def _progress_text(event: dict[str, Any]) -> str:
         words.append(f"loss {event['train_loss']:.3f}")
     if "validation_loss" in event:
         words.append(f"validation {event['validation_loss']:.3f}")
-    if "tokens_per_s" in event:
-        words.append(f"{event['tokens_per_s']:,.0f} tokens/s")
+    for unit in ("tokens", "samples"):
+        if f"{unit}_per_s" in event:
+            words.append(f"{event[f'{unit}_per_s']:,.0f} {unit}/s")
     return "  ".join(words)
 
 

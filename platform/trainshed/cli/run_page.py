@@ -63,15 +63,20 @@ def draw(record: Record) -> None:
 
 
 def _split_text(split: dict[str, Any]) -> str:
-    entropy = split["unigram_entropy_nats"]
-    return f"{split['documents']:,} documents, {split['blocks']:,} blocks, unigram entropy {entropy:.3f} nats"
+    said = f"{split['samples']:,} samples, {split['tokens']:,} tokens"
+    if "unigram_entropy_nats" not in split:
+        return said
+    return f"{split['documents']:,} documents, {said}, unigram entropy {split['unigram_entropy_nats']:.3f} nats"
 
 
 def _training_facts(record: Record, result: dict[str, Any]) -> list[tuple[str, Any]]:
     lineage = record.lineage or {}
     trial, data = lineage.get("trial"), lineage.get("data")
+    entropy, metrics = result["unigram_entropy_nats"], result["metrics"]
+    measured = [(name.replace("_", " "), f"{metrics[name]:.4f}") for name in metrics if name.startswith("test_")]
     return [
-        ("unigram entropy", f"{result['unigram_entropy_nats']:.4f} nats per token"),
+        ("unigram entropy", entropy and f"{entropy:.4f} nats per token"),
+        *measured,
         ("trial", trial and f"{trial['run_id']} {trial['trial']}"),
         ("data", data and data["run_id"]),
         ("checkpoint", result["checkpoint"]),

@@ -5,24 +5,21 @@ Knows job files and storage; no HTTP, so that a refusal costs little.
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
+from trainshed.client.uploads import upload_faults
 from trainshed.errors import Fault, SpecError, UsageError
 from trainshed.record.registry import resolve
 from trainshed.record.run import find_finished
 from trainshed.record.storage import Storage
+from trainshed.spec.fitting import DataForm, form_of, form_of_manifest, misfits
 from trainshed.spec.job import Job
 from trainshed.spec.load import LoadedJob, outside_references
-from trainshed.spec.models import DataSizes
 from trainshed.spec.plan import Plan, plan, refuse_what_cannot_fit, resolved
 from trainshed.spec.prepare import PrepareJob
 from trainshed.spec.train import TrainFromBest, Training, TrainJob
 from trainshed.spec.tune import TuneJob
-
-STDLIB = "python-stdlib"
 
 
 def check(loaded: Sequence[LoadedJob], storage: Storage) -> None:
@@ -41,9 +38,11 @@ def check(loaded: Sequence[LoadedJob], storage: Storage) -> None:
         except UsageError as error:
             faults.append(one.fault(reference.key, str(error)))
     for one in loaded:
-        if isinstance(one.job, PrepareJob) and is_relative(one.job.source.path) and not source_files(one):
-            message = f"no file matches {one.job.source.path!r}; a relative path starts at {root_of(one)}"
-            faults.append(one.fault("source.path", message))
+        faults += upload_faults(one)
+    if faults:
+        raise SpecError(faults)
+    for one in loaded:
+        faults += _data_faults(one, loaded, storage)
     if faults:
         raise SpecError(faults)
 
@@ -63,7 +62,8 @@ def plans(
         if training is None:
             settled.append(one)
             continue
-        own = plan(one.job.name, training, _data_sizes(training.data, loaded, storage), machine_bytes=machine_bytes)
+        sizes = _data_form(training.data, loaded, storage).sizes
+        own = plan(one.job.name, training, sizes, machine_bytes=machine_bytes)
         refuse_what_cannot_fit(own, training)
         made.append(own)
         settled.append(_settled(one, resolved(training, own.chosen)))
@@ -86,27 +86,6 @@ def _settled(one: LoadedJob, training: Training) -> LoadedJob:
     return one if done == job else replace(one, job=done, asked=job)
 
 
-def source_files(one: LoadedJob) -> list[Path]:
-    """The files on this machine that a prepare job's source means; empty where nothing matches."""
-    if not isinstance(one.job, PrepareJob):
-        return []
-    pattern = root_of(one) / one.job.source.path
-    if pattern.is_dir():
-        pattern = pattern / "**" / ("*.jsonl" if one.job.source.kind == "jsonl" else "*")
-    found = (Path(name) for name in glob.glob(str(pattern), recursive=True))
-    return sorted(path for path in found if path.is_file())
-
-
-def is_relative(path: str) -> bool:
-    """Whether a source is found from the job file's folder, and so is uploaded."""
-    return path != STDLIB and "://" not in path and not path.startswith("/")
-
-
-def root_of(one: LoadedJob) -> Path:
-    """The folder that relative paths of a document start at."""
-    return Path(one.document.file).resolve().parent
-
-
 def _training(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> Training | None:
     match one.job:
         case TuneJob():
@@ -124,11 +103,20 @@ def _training(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> 
             return None
 
 
-def _data_sizes(reference: str, loaded: Sequence[LoadedJob], storage: Storage) -> DataSizes:
-    """Vocabulary and block size of the data, from the document that makes it or the run that made it."""
+def _data_faults(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> list[Fault]:
+    """Ways in which a training does not fit data that is there; `load` compares documents of one submission."""
+    training = _training(one, loaded, storage)
+    if training is None or any(f"run://{other.job.name}" == training.data for other in loaded):
+        return []
+    inside = "train." if isinstance(one.job, TuneJob) else ""
+    found = misfits(training, _data_form(training.data, loaded, storage))
+    return [one.fault(inside + key, message) for key, message in found]
+
+
+def _data_form(reference: str, loaded: Sequence[LoadedJob], storage: Storage) -> DataForm:
+    """What the data is made of, from the document that makes it or the run that made it."""
     name = reference.removeprefix("run://")
     for other in loaded:
         if isinstance(other.job, PrepareJob) and other.job.name == name:
-            return DataSizes(other.job.tokenizer.vocab_size, other.job.pack.block_size)
-    manifest = (find_finished(storage, reference, "prepare").result or {})["manifest"]
-    return DataSizes(int(manifest["vocab_size"]), int(manifest["block_size"]))
+            return form_of(other.job)
+    return form_of_manifest((find_finished(storage, reference, "prepare").result or {})["manifest"])

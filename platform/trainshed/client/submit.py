@@ -12,20 +12,17 @@ from pathlib import Path
 
 from trainshed import __version__
 from trainshed.client.address import Address
-from trainshed.client.check import is_relative, root_of, source_files
 from trainshed.client.jobs_api import JobsClient
 from trainshed.client.package import own_package, package_files
-from trainshed.errors import CapacityError, ClusterError, SpecError
+from trainshed.client.uploads import root_of, uploads
+from trainshed.errors import CapacityError, ClusterError
 from trainshed.record.run import new_run_id, now
 from trainshed.record.secrets import find_secret, keep_secret, new_key
 from trainshed.record.storage import Storage
 from trainshed.record.submission import FILE_NAME, PlannedRun, Submission, begin_runs, forget_runs
 from trainshed.spec.load import LoadedJob
-from trainshed.spec.prepare import PrepareJob
 from trainshed.spec.serve import ServeJob
 from trainshed.spec.tune import TuneJob
-
-MAX_UPLOAD_BYTES = 64 * 10**6
 
 
 @dataclass(frozen=True)
@@ -80,13 +77,10 @@ def _submission(loaded: Sequence[LoadedJob], storage: Storage, code: str) -> tup
     runs: list[PlannedRun] = []
     files: dict[str, Path] = {}
     for one in loaded:
-        job = one.job.model_dump(mode="json", by_alias=True, exclude_none=True)
-        if isinstance(one.job, PrepareJob) and is_relative(one.job.source.path):
-            uploaded = _uploads(one)
-            files |= uploaded
-            job["source"]["path"] = f"source/{one.job.name}/*"
+        own = uploads(one)
+        files |= own.files
         asked = None if one.asked is None else one.asked.model_dump(mode="json", by_alias=True, exclude_none=True)
-        runs.append(PlannedRun(run_id=new_run_id(one.job.name), job=job, file=one.document.file, asked=asked))
+        runs.append(PlannedRun(run_id=new_run_id(one.job.name), job=own.job, file=one.document.file, asked=asked))
     submission = Submission(
         submission_id=f"ts-{runs[0].run_id}",
         storage=storage.uri,
@@ -95,19 +89,6 @@ def _submission(loaded: Sequence[LoadedJob], storage: Storage, code: str) -> tup
         code={"version": __version__, "package_sha256": code, "git_commit": _git_commit(root_of(loaded[0]))},
     )
     return submission, files
-
-
-def _uploads(one: LoadedJob) -> dict[str, Path]:
-    """Name in the package to file; the number keeps the order, the suffix keeps the kind."""
-    files = source_files(one)
-    size = sum(path.stat().st_size for path in files)
-    if size > MAX_UPLOAD_BYTES:
-        message = (
-            f"{size / 1e6:.0f} MB would be uploaded with the job, at most {MAX_UPLOAD_BYTES / 1e6:.0f} MB are; "
-            "put the files where the cluster reads them and give an absolute path or URI"
-        )
-        raise SpecError([one.fault("source.path", message)])
-    return {f"source/{one.job.name}/{number:06d}-{path.name}": path for number, path in enumerate(files)}
 
 
 def _check_capacity(loaded: Sequence[LoadedJob], address: Address) -> None:

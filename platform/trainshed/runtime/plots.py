@@ -23,7 +23,7 @@ def loss_plot(title: str, rows: list[dict[str, Any]], *, unigram_entropy: float 
         top.plot(*zip(*held_out, strict=True), color="#1f4e79", marker="o", markersize=4, label="validation")
     if unigram_entropy is not None:
         top.axhline(unigram_entropy, color="#b03a2e", linestyle="--", linewidth=1, label="unigram entropy")
-    top.set(title=title, ylabel="loss, nats per token")
+    top.set(title=title, ylabel="loss" if unigram_entropy is None else "loss, nats per token")
     top.legend()
     bottom.plot(steps, [row["learning_rate"] for row in rows], color="#5d6d7e", linewidth=1)
     bottom.set(xlabel="optimizer step", ylabel="learning rate")

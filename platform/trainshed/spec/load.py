@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainshed.errors import Fault, SpecError
 from trainshed.spec.faults import explain, validate
+from trainshed.spec.fitting import form_of, misfits
 from trainshed.spec.job import Job, JobDocument, Reference, references
 from trainshed.spec.override import override
 from trainshed.spec.part import Part
@@ -79,7 +80,7 @@ def load_documents(documents: Sequence[Document], sets: Sequence[str] = ()) -> l
     for text in sets:
         loaded = _apply_set(loaded, text)
     faults = [fault for one in loaded if isinstance(one.job, TuneJob) for fault in _space_faults(one, one.job)]
-    faults += _from_best_faults(loaded) + _context_faults(loaded)
+    faults += _from_best_faults(loaded) + _data_faults(loaded)
     if faults:
         raise SpecError(faults)
     return loaded
@@ -217,20 +218,15 @@ def _from_best_faults(loaded: list[LoadedJob]) -> list[Fault]:
     return faults
 
 
-def _context_faults(loaded: list[LoadedJob]) -> list[Fault]:
-    """A model whose context is shorter than the blocks it would be given."""
-    blocks = {f"run://{one.job.name}": one.job.pack.block_size for one in loaded if isinstance(one.job, PrepareJob)}
+def _data_faults(loaded: list[LoadedJob]) -> list[Fault]:
+    """A training that does not fit the data which another document of the submission makes."""
+    forms = {f"run://{one.job.name}": form_of(one.job) for one in loaded if isinstance(one.job, PrepareJob)}
     faults = []
     for one in loaded:
         training = one.job.train if isinstance(one.job, TuneJob) else one.job
-        if not isinstance(training, Training) or training.data not in blocks:
-            continue
-        context, block = training.model.context, blocks[training.data]
-        if context is not None and context < block:
-            key = "train.model.context" if isinstance(one.job, TuneJob) else "model.context"
-            faults.append(
-                one.fault(key, f"{context} is under the data's pack.block_size, {block}; leave it out, or raise it")
-            )
+        if isinstance(training, Training) and training.data in forms:
+            inside = "train." if isinstance(one.job, TuneJob) else ""
+            faults += [one.fault(inside + key, message) for key, message in misfits(training, forms[training.data])]
     return faults
 
 

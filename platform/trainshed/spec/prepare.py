@@ -1,34 +1,37 @@
-"""What a prepare job may say: where text comes from, what is done to it, how it becomes blocks of tokens."""
+"""What a prepare job may say: where samples come from, what is done to them, and how they become numbers.
+
+Either text is packed into blocks (`pack`), or samples stay apart and carry a target or a label (`examples`).
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from trainshed.spec.part import Name, Part
+from trainshed.spec.part import Count, Name, Part
+from trainshed.spec.sources import Builtin, Csv, Images, JsonLines, Source, TextFiles, fields_of, image_of
+from trainshed.spec.tokenizers import Characters, PretrainedTokenizer, SpecialToken, Tokenizer, TrainBpe
 
-
-class TextFiles(Part):
-    """Every matching file is one document."""
-
-    kind: Literal["text_files"] = "text_files"
-    path: str = Field(min_length=1)
-    """A file, directory, glob or URI (s3://, gs://); or `python-stdlib`, the cluster's own Python library source.
-    A relative path starts at the job file's folder and is uploaded with the job."""
-
-
-class JsonLines(Part):
-    """Every line of the matching .jsonl files is one document."""
-
-    kind: Literal["jsonl"] = "jsonl"
-    path: str = Field(min_length=1)
-    """A file, directory, glob or URI, as for text_files."""
-    field: str = "text"
-    """The key that holds the text."""
-
-
-Source = Annotated[TextFiles | JsonLines, Field(discriminator="kind")]
+__all__ = [
+    "Builtin",
+    "Characters",
+    "Clean",
+    "Csv",
+    "Deduplicate",
+    "Examples",
+    "Images",
+    "JsonLines",
+    "Pack",
+    "PrepareJob",
+    "PretrainedTokenizer",
+    "Source",
+    "Split",
+    "Step",
+    "TextFiles",
+    "Tokenizer",
+    "TrainBpe",
+]
 
 
 class Clean(Part):
@@ -49,16 +52,6 @@ class Deduplicate(Part):
 Step = Annotated[Clean | Deduplicate, Field(discriminator="kind")]
 
 
-class TrainBpe(Part):
-    """A byte-level BPE tokenizer trained on the training split."""
-
-    kind: Literal["train_bpe"] = "train_bpe"
-    vocab_size: Annotated[int, Field(ge=260, le=1_000_000)]
-    """256 bytes, the special tokens, and merges up to this many."""
-    chat_template: str | None = None
-    """A Jinja template kept with the tokenizer; without one the endpoint has no chat route."""
-
-
 class Pack(Part):
     """Documents end with <|endoftext|>, are joined, and cut into blocks without padding."""
 
@@ -66,22 +59,120 @@ class Pack(Part):
     """Tokens in a block: the sequence length of training."""
 
 
+class Examples(Part):
+    """Samples stay apart; each field says what it holds. A sample has a text or an image."""
+
+    text: str | None = None
+    """The field with the text."""
+    target: str | None = None
+    """The field with the text to be produced: a translation, an answer."""
+    label: str | None = None
+    """The field with the label."""
+    label_kind: Literal["class", "multi", "number"] = "class"
+    """One class; several, as a list or parted by `|`; or a number."""
+    image: str | None = None
+    """The field with the image."""
+    max_tokens: Count = 128
+    """Longer texts are cut."""
+    max_target_tokens: Count = 128
+    """Longer targets are cut."""
+
+    @model_validator(mode="after")
+    def _text_or_image(self) -> Examples:
+        if (self.text is None) == (self.image is None):
+            raise ValueError("say which field holds the text, or which holds the image: `text:` or `image:`")
+        if self.image is not None and self.label is None:
+            raise ValueError("an image needs a label: say which field holds it")
+        return self
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What a sample has (text, target, label, image): the field of the source that holds it."""
+        said = {"text": self.text, "target": self.target, "label": self.label, "image": self.image}
+        return {what: field for what, field in said.items() if field is not None}
+
+
 class Split(Part):
     """Which documents are held out; decided by a hash of their text, so equal texts stay on one side."""
 
     validation: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
-    """The part of documents held out."""
+    """The part of documents held out; not used where the source names its own validation files."""
+    test: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """The part kept for one measurement at the end; not used where the source names its own test files."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Split:
+        if self.validation + self.test >= 1.0:
+            raise ValueError(
+                f"split.validation and split.test leave nothing to train on: {self.validation + self.test}"
+            )
+        return self
 
 
 class PrepareJob(Part):
-    """Text to packed blocks of tokens: clean, split, tokenise, pack."""
+    """From files to what a training reads: clean, split, tokenise, then pack into blocks or keep as examples."""
 
     kind: Literal["prepare"]
     name: Name
     source: Source
-    tokenizer: TrainBpe
-    pack: Pack
+    tokenizer: Tokenizer | None = None
+    """Needed for text; images have none."""
+    pack: Pack | None = None
+    """Text as blocks without padding: for language models."""
+    examples: Examples | None = None
+    """Samples with a target or a label."""
     steps: tuple[Step, ...] = ()
     """Applied in the order given."""
     split: Split = Split()
+
+    @model_validator(mode="after")
+    def _packed_or_examples(self) -> PrepareJob:
+        if (self.pack is None) == (self.examples is None):
+            both = self.pack is not None
+            raise ValueError(
+                f"{'pack and examples exclude' if both else 'pack or examples is missing: they exclude'} "
+                "each other; say `pack:` for blocks of tokens, `examples:` for samples with a label or target"
+            )
+        has_text = self.examples is None or self.examples.text is not None
+        if has_text and self.tokenizer is None:
+            raise ValueError("tokenizer is missing; text needs one, like {kind: train_bpe, vocab_size: 4096}")
+        if not has_text and self.tokenizer is not None:
+            raise ValueError("tokenizer: images have no text; leave it out")
+        if not has_text and self.steps:
+            raise ValueError("steps: they are done to text, and there is none; leave them out")
+        return self
+
+    @model_validator(mode="after")
+    def _fields_are_there(self) -> PrepareJob:
+        known = fields_of(self.source)
+        if self.pack is not None and image_of(self.source) is not None:
+            raise ValueError("pack: the source holds images; say `examples: {image: image, label: label}`")
+        for what, field in self.read_fields.items():
+            if known is not None and field not in known:
+                key = f"examples.{what}" if self.examples is not None else "source.field"
+                raise ValueError(f"{key}: the source has no field {field!r}; it has {', '.join(known)}")
+        return self
+
+    @property
+    def read_fields(self) -> dict[str, str]:
+        """What is read of each sample (text, target, label, image): the source's field that holds it."""
+        if self.examples is not None:
+            return self.examples.fields
+        return {"text": self.source.field if isinstance(self.source, JsonLines | Csv) else "text"}
+
+    @property
+    def special_tokens(self) -> tuple[SpecialToken, ...]:
+        """The special tokens a trained tokenizer gets beside <|endoftext|>, in the order of their numbers."""
+        if self.tokenizer is None or isinstance(self.tokenizer, PretrainedTokenizer):
+            return ()
+        wanted = {*self.tokenizer.special_tokens, *(("pad",) if self.examples is not None else ())}
+        order: tuple[SpecialToken, ...] = ("pad", "mask", "cls", "sep")
+        return tuple(token for token in order if token in wanted)
+
+    @property
+    def context(self) -> int:
+        """Tokens in the longest sample; 0 for images."""
+        if self.pack is not None:
+            return self.pack.block_size
+        return self.examples.max_tokens if self.examples is not None and self.examples.text is not None else 0

@@ -10,15 +10,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from trainshed.spec import optimizers, schedules
+from trainshed.spec.adapting import Lora
 from trainshed.spec.devices import DEVICES, Precision
 from trainshed.spec.engines import DeepSpeed, Engine
+from trainshed.spec.fitting import MODELS
 from trainshed.spec.models import Model
 from trainshed.spec.optimizers import Optimizer
 from trainshed.spec.part import Count, Name, Part, RunRef
 from trainshed.spec.regularization import Regularization
 from trainshed.spec.saving import Checkpoints, Recovery, Validation
 from trainshed.spec.schedules import Constant, Schedule
-from trainshed.spec.tasks import CausalLm, Task
+from trainshed.spec.tasks import CausalLm, Custom, Task, TextClassification
 from trainshed.spec.workers import Workers
 
 
@@ -28,7 +30,11 @@ class Training(Part):
     task: Task = CausalLm()
     model: Model
     data: RunRef
-    """The prepare run whose blocks are read."""
+    """The prepare run whose samples are read."""
+    lora: Lora | None = None
+    """Adapters are trained, and merged at export, instead of the model's own weights."""
+    freeze: tuple[str, ...] = ()
+    """Glob patterns of parameter names, like `transformer.wte.*`; what matches is not trained."""
     optimizer: Optimizer
     schedule: Schedule = Constant()
     regularization: Regularization = Regularization()
@@ -82,6 +88,19 @@ class Training(Part):
             raise ValueError(
                 f"precision {self.precision} needs engine.zero_stage 1 or more, got 0; stage 0 loses accuracy in it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _model_fits_task(self) -> Training:
+        if isinstance(self.task, Custom):
+            return self
+        known = MODELS[self.task.kind]
+        if self.model.kind not in known:
+            raise ValueError(f"model: {self.task.kind} cannot train a {self.model.kind}; it trains {', '.join(known)}")
+        if self.lora is not None and self.model.kind == "lstm":
+            raise ValueError("lora: it adapts the linear layers of transformers; an lstm has none; leave it out")
+        if isinstance(self.task, TextClassification) and self.task.problem == "regression" and self.task.class_weights:
+            raise ValueError("task.class_weights: a regression has no classes; leave them out")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""The prepare job, read top to bottom: find, fingerprint, clean, split, train the tokenizer, tokenise, pack, commit.
+"""The prepare job, read top to bottom: find, fingerprint, clean, split, train the tokenizer, make samples, commit.
 
 The result lies at `data/<fingerprint>/`, named by what made it, so that the same job on the same bytes does no work.
 """
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 import ray.data
 from tokenizers import Tokenizer
@@ -19,15 +18,15 @@ from tokenizers import Tokenizer
 from trainshed.errors import PlatformError
 from trainshed.record.lineage import fingerprint, sha256
 from trainshed.record.storage import Storage
-from trainshed.runtime.data import sources, steps, tokenizer
+from trainshed.runtime.data import examples, packing, sources, steps, tokenizer
+from trainshed.runtime.data.sources import Found
 from trainshed.runtime.report import Reporter
-from trainshed.runtime.shards import BlockWriter
-from trainshed.spec.prepare import PrepareJob, Split
+from trainshed.spec.prepare import Examples, Images, Pack, PrepareJob, PretrainedTokenizer, Split
+from trainshed.spec.sources import places
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same job on the same bytes would give other shards."""
 
-SPLITS = ("train", "validation")
 DOCUMENTS_PER_BATCH = 64
 
 
@@ -35,20 +34,20 @@ def prepare(job: PrepareJob, reporter: Reporter) -> dict[str, Any]:
     """Runs the job and returns its result: where the data lies and its manifest.
 
     Raises:
-        PlatformError: nothing matches the source, or a split is too small for one block.
+        PlatformError: nothing matches the source, or a split is too small.
     """
     storage = reporter.record.storage
-    fs, files = sources.find_files(job.source)
-    made_from = {"format": FORMAT, "job": _what_matters(job), "files": sources.hash_files(fs, files)}
-    key = fingerprint(made_from)[:32]
+    found = sources.find_files(job.source)
+    key = fingerprint({"format": FORMAT, "job": _what_matters(job), "files": _identities(job, found)})[:32]
     folder = f"data/{key}"
     manifest = storage.read_json(f"{folder}/manifest.json")
     if manifest is not None:
         reporter.log(f"unchanged: the data is already there, made by {manifest['made_by']}; no work done", reused=True)
         return _result(storage, folder, manifest, reused=True)
-    reporter.log(f"{len(files)} files match {job.source.path}")
-    manifest = _Pipeline(job, reporter, storage, folder).run(sources.read(job.source, fs, files))
-    manifest |= {"fingerprint": key, "made_by": reporter.record.run_id, "files": len(files), "job": _what_matters(job)}
+    reporter.log(f"{len(found.files)} files match {', '.join(places(job.source).values()) or 'a builtin source'}")
+    manifest = _Pipeline(job, reporter, storage, folder).run(sources.read(job, found))
+    facts = {"fingerprint": key, "made_by": reporter.record.run_id, "files": len(found.files)}
+    manifest |= {**facts, "job": _what_matters(job)}
     storage.write_json(f"{folder}/manifest.json", manifest)
     return _result(storage, folder, manifest, reused=False)
 
@@ -60,7 +59,7 @@ class _Pipeline:
     storage: Storage
     folder: str
 
-    def run(self, documents: ray.data.Dataset) -> dict[str, Any]:
+    def run(self, samples: ray.data.Dataset) -> dict[str, Any]:
         """Everything between reading and the manifest; returns the manifest."""
         ray.data.DataContext.get_current().execution_options.preserve_order = True
         ray.data.DataContext.get_current().enable_progress_bars = False
@@ -68,89 +67,93 @@ class _Pipeline:
         self.reporter.progress("prepare", 0, total, what="read")
         for number, step in enumerate(self.job.steps, 1):
             self.reporter.progress("prepare", number, total, what=step.kind)
-            documents = steps.apply(documents, step)
-        documents = documents.map(_assign_split, fn_kwargs={"split": self.job.split}).materialize()
-        self.reporter.log(
-            f"{documents.count()} documents after {', '.join(s.kind for s in self.job.steps) or 'reading'}"
-        )
-        self.reporter.progress("prepare", total - 2, total, what="train tokenizer")
-        trained, tokenizer_sha256 = self._tokenizer(documents)
-        self.reporter.progress("prepare", total - 1, total, what="tokenise and pack")
-        splits = self._pack(documents, trained)
+            samples = steps.apply(samples, step)
+        named = {split for split in ("validation", "test") if split in places(self.job.source)}
+        samples = samples.map(_assign_split, fn_kwargs={"split": self.job.split, "named": named}).materialize()
+        done = ", ".join(step.kind for step in self.job.steps) or "reading"
+        self.reporter.log(f"{samples.count()} documents after {done}")
+        self.reporter.progress("prepare", total - 2, total, what="tokenizer")
+        trained, facts = self._tokenizer(samples) if self.job.tokenizer is not None else (None, {})
+        self.reporter.progress("prepare", total - 1, total, what="make samples")
+        splits = ("train", "validation", *(("test",) if "test" in named or self.job.split.test > 0 else ()))
+        made = self._make(samples, trained, splits)
         self.reporter.progress("prepare", total, total, what="done")
-        return {
-            "block_size": self.job.pack.block_size,
-            "vocab_size": trained.get_vocab_size(),
-            "tokenizer_sha256": tokenizer_sha256,
-            "splits": splits,
-        }
+        return {**facts, "has": list(self.job.read_fields), **made}
 
-    def _tokenizer(self, documents: ray.data.Dataset) -> tuple[Tokenizer, str]:
-        spec = self.job.tokenizer
-        texts = documents.filter(_is_in, fn_kwargs={"split": "train"}).select_columns(["text"])
-        trained = tokenizer.train(spec, _texts(texts))
+    def _tokenizer(self, samples: ray.data.Dataset) -> tuple[Tokenizer, dict[str, Any]]:
+        """The tokenizer, kept beside the data, and what the manifest says of it."""
+        fields: list[str] = [name for name in ("text", "target") if name in self.job.read_fields]
+        texts = samples.filter(_is_in, fn_kwargs={"split": "train"}).select_columns(fields)
         with tempfile.TemporaryDirectory() as scratch:
-            tokenizer.save(trained, spec, self.job.pack.block_size, Path(scratch))
+            made = tokenizer.make(self.job, _texts(texts, fields), Path(scratch))
             self.storage.upload(Path(scratch), f"{self.folder}/tokenizer")
             digest = sha256((Path(scratch) / "tokenizer.json").read_bytes())
-        return trained, digest
+        return made, {
+            "vocab_size": made.get_vocab_size(),
+            "tokenizer_sha256": digest,
+            "special_tokens": list(self.job.special_tokens),
+            "own_tokenizer": not isinstance(self.job.tokenizer, PretrainedTokenizer),
+        }
 
-    def _pack(self, documents: ray.data.Dataset, trained: Tokenizer) -> dict[str, Any]:
-        vocab, block = trained.get_vocab_size(), self.job.pack.block_size
-        writers = {split: BlockWriter(self.storage, self.folder, split, block, vocab) for split in SPLITS}
-        encoded = documents.map_batches(
-            _Encode, fn_constructor_args=(trained.to_str(),), batch_size=DOCUMENTS_PER_BATCH, concurrency=(1, 8)
-        )
-        for batch in encoded.iter_batches(batch_size=DOCUMENTS_PER_BATCH, batch_format="numpy"):
-            for split, tokens in zip(batch["split"], batch["tokens"], strict=True):
-                writers[str(split)].add(np.asarray(tokens, dtype=np.uint32))
-        made = {split: writer.close() for split, writer in writers.items()}
-        for split, facts in made.items():
-            if not facts["blocks"]:
-                raise PlatformError(
-                    f"the {split} split has {facts['tokens_left_out']} tokens, less than one block of {block}; "
-                    f"give more text, a smaller pack.block_size or another split.validation"
-                )
-            self.reporter.log(
-                f"{split}: {facts['blocks']:,} blocks, {facts['tokens']:,} tokens, "
-                f"unigram entropy {facts['unigram_entropy_nats']:.3f} nats per token"
-            )
+    def _make(self, samples: ray.data.Dataset, trained: Tokenizer | None, splits: tuple[str, ...]) -> dict[str, Any]:
+        """Shards of every split, and what the manifest says of them."""
+        match self.job:
+            case PrepareJob(pack=Pack() as spec) if trained is not None:
+                made = packing.pack(samples, trained, spec, self.storage, self.folder, splits)
+            case PrepareJob(examples=Examples()):
+                made = examples.write(samples, trained, self.job, self.storage, self.folder, splits)
+            case _:
+                raise ValueError("a job says pack or examples, and text has a tokenizer")
+        for split, facts in made["splits"].items():
+            if not facts["samples"]:
+                raise PlatformError(_too_small(split, self.job, facts))
+            entropy = facts.get("unigram_entropy_nats")
+            said = f", unigram entropy {entropy:.3f} nats per token" if entropy is not None else ""
+            self.reporter.log(f"{split}: {facts['samples']:,} samples, {facts['tokens']:,} tokens{said}")
         return made
 
 
-class _Encode:
-    """Batches of documents to token ids, each document closed with the end mark; runs in a Ray Data worker."""
-
-    def __init__(self, serialized: str) -> None:
-        self._tokenizer = Tokenizer.from_str(serialized)
-        self._end = self._tokenizer.token_to_id(tokenizer.END_OF_TEXT)
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        encoded = self._tokenizer.encode_batch_fast([str(text) for text in batch["text"]])
-        tokens = np.empty(len(encoded), dtype=object)
-        for row, one in enumerate(encoded):
-            tokens[row] = np.array([*one.ids, self._end], dtype=np.uint32)
-        return {"split": batch["split"], "tokens": tokens}
+def _too_small(split: str, job: PrepareJob, facts: dict[str, Any]) -> str:
+    if job.pack is None:
+        return f"the {split} split has no samples; give more data or another split.{split}"
+    return (
+        f"the {split} split has {facts['tokens_left_out']} tokens, less than one block of {job.pack.block_size}; "
+        f"give more text, a smaller pack.block_size or another split.validation"
+    )
 
 
-def _texts(documents: ray.data.Dataset) -> Iterator[str]:
-    for batch in documents.iter_batches(batch_size=DOCUMENTS_PER_BATCH, batch_format="numpy"):
-        yield from (str(text) for text in batch["text"])
+def _texts(samples: ray.data.Dataset, fields: list[str]) -> Iterator[str]:
+    for batch in samples.iter_batches(batch_size=DOCUMENTS_PER_BATCH, batch_format="numpy"):
+        for field in fields:
+            yield from (str(text) for text in batch[field])
 
 
-def _assign_split(row: dict[str, Any], split: Split) -> dict[str, Any]:
-    salted = steps.text_key(f"{split.seed}\n{row['text']}")
-    held_out = int.from_bytes(salted[:8], "big") < split.validation * 2**64
-    return {"text": row["text"], "split": "validation" if held_out else "train"}
+def _assign_split(row: dict[str, Any], split: Split, named: set[str]) -> dict[str, Any]:
+    """The split of the row's file; else by a hash of what it holds, so that equal samples stay on one side."""
+    if row["split"]:
+        return row
+    content = row["text"] if "text" in row else row["image"].hex()
+    drawn = int.from_bytes(steps.text_key(f"{split.seed}\n{content}")[:8], "big") / 2**64
+    held_out = 0.0 if "validation" in named else split.validation
+    tested = 0.0 if "test" in named else split.test
+    chosen = "validation" if drawn < held_out else "test" if drawn < held_out + tested else "train"
+    return {**row, "split": chosen}
 
 
 def _is_in(row: dict[str, Any], split: str) -> bool:
     return bool(row["split"] == split)
 
 
+def _identities(job: PrepareJob, found: Found) -> list[list[str]]:
+    """What a file adds to the data: its content, its split, and an image's class, whatever it is called."""
+    hashes = sources.hash_files(found)
+    names = [Path(path).parent.name if isinstance(job.source, Images) else "" for path in found.files]
+    return [list(one) for one in zip(hashes, found.splits.values(), names, strict=True)]
+
+
 def _what_matters(job: PrepareJob) -> dict[str, Any]:
     """The job without what does not change its output: its name and where the files lie."""
-    return job.model_dump(mode="json", exclude={"name": True, "source": {"path"}})
+    return job.model_dump(mode="json", exclude={"name": True, "source": {"path", "validation", "test"}})
 
 
 def _result(storage: Storage, folder: str, manifest: dict[str, Any], *, reused: bool) -> dict[str, Any]:

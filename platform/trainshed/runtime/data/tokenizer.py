@@ -1,27 +1,91 @@
-"""Training a byte-level BPE tokenizer, and keeping it so that `AutoTokenizer.from_pretrained` opens it."""
+"""Training a tokenizer, and keeping it so that `AutoTokenizer.from_pretrained` opens it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, assert_never
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from trainshed.spec.prepare import TrainBpe
+from trainshed.spec.prepare import Characters, PrepareJob, PretrainedTokenizer, TrainBpe
 
 END_OF_TEXT = "<|endoftext|>"
+UNKNOWN = "<|unknown|>"
 CHAT_TOKENS = ("<|im_start|>", "<|im_end|>")
 
 
-def train(spec: TrainBpe, texts: Iterable[str]) -> Tokenizer:
-    """A byte-level BPE (Radford et al. 2019) with at most `vocab_size` entries; any text survives it unchanged."""
+def make(job: PrepareJob, texts: Iterable[str], folder: Path) -> Tokenizer:
+    """Trains or fetches the tokenizer of a job and writes it to `folder`.
+
+    Raises:
+        PlatformError: an existing tokenizer cannot be read.
+    """
+    match job.tokenizer:
+        case PretrainedTokenizer(name_or_path=place):
+            from trainshed.runtime.tasks.existing import save_tokenizer  # torch: not in every worker of Ray Data
+
+            save_tokenizer(place, folder)
+            return Tokenizer.from_file(str(folder / "tokenizer.json"))
+        case TrainBpe() | Characters() as spec:
+            trained = train(spec, texts, special_tokens=job.special_tokens)
+            if job.examples is not None:
+                _enclose(trained, job.special_tokens)
+            save(trained, spec, job.context, folder, special_tokens=job.special_tokens)
+            return trained
+        case None:
+            raise ValueError("a job without text has no tokenizer")
+        case _:
+            assert_never(job.tokenizer)
+
+
+def train(spec: TrainBpe | Characters, texts: Iterable[str], *, special_tokens: tuple[str, ...] = ()) -> Tokenizer:
+    """A tokenizer of a kind. Any text survives a byte-level BPE unchanged; of characters those that were seen do."""
+    special = [END_OF_TEXT, *(CHAT_TOKENS if spec.chat_template else ()), *map(_mark, special_tokens)]
+    match spec:
+        case TrainBpe():
+            return _train_bpe(spec.vocab_size, special, texts)
+        case Characters():
+            return _characters(special, texts)
+        case _:
+            assert_never(spec)
+
+
+def save(
+    tokenizer: Tokenizer,
+    spec: TrainBpe | Characters,
+    context: int,
+    folder: Path,
+    *,
+    special_tokens: tuple[str, ...] = (),
+) -> None:
+    """Writes tokenizer.json and tokenizer_config.json, and the chat template where the job gives one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context,
+        "bos_token": END_OF_TEXT,
+        "eos_token": END_OF_TEXT,
+        "pad_token": END_OF_TEXT,
+        "clean_up_tokenization_spaces": False,
+    }
+    config |= {f"{token}_token": _mark(token) for token in special_tokens}
+    if isinstance(spec, Characters):
+        config["unk_token"] = UNKNOWN
+    if spec.chat_template:
+        config["chat_template"] = spec.chat_template
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _train_bpe(vocab_size: int, special: list[str], texts: Iterable[str]) -> Tokenizer:
+    """A byte-level BPE (Radford et al. 2019) with at most `vocab_size` entries."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    special = [END_OF_TEXT, *(CHAT_TOKENS if spec.chat_template else ())]
     trainer = trainers.BpeTrainer(
-        vocab_size=spec.vocab_size,
+        vocab_size=vocab_size,
         special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -30,18 +94,25 @@ def train(spec: TrainBpe, texts: Iterable[str]) -> Tokenizer:
     return tokenizer
 
 
-def save(tokenizer: Tokenizer, spec: TrainBpe, context: int, folder: Path) -> None:
-    """Writes tokenizer.json and tokenizer_config.json, and the chat template where the job gives one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    config: dict[str, object] = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": context,
-        "bos_token": END_OF_TEXT,
-        "eos_token": END_OF_TEXT,
-        "pad_token": END_OF_TEXT,
-        "clean_up_tokenization_spaces": False,
-    }
-    if spec.chat_template:
-        config["chat_template"] = spec.chat_template
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+def _characters(special: list[str], texts: Iterable[str]) -> Tokenizer:
+    """A word for each character, in the order of their code points."""
+    seen = sorted({character for text in texts for character in text})
+    vocab = {token: number for number, token in enumerate([*special, UNKNOWN, *seen])}
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"(?s:.)"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.add_special_tokens([*special, UNKNOWN])
+    return tokenizer
+
+
+def _enclose(tokenizer: Tokenizer, special_tokens: tuple[str, ...]) -> None:
+    """A sample is `<|cls|> text <|sep|>`, or text and end mark where there are no such tokens."""
+    before = [_mark("cls")] if "cls" in special_tokens else []
+    after = [_mark("sep")] if "sep" in special_tokens else [END_OF_TEXT]
+    marks = [(token, tokenizer.token_to_id(token)) for token in [*before, *after]]
+    single = [*before, "$A", *after]
+    tokenizer.post_processor = processors.TemplateProcessing(single=single, special_tokens=marks)
+
+
+def _mark(token: str) -> str:
+    return f"<|{token}|>"

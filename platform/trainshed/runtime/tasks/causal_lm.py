@@ -1,24 +1,26 @@
 """Next-token prediction with the decoder models of transformers.
 
-Knows how a shape becomes a transformers configuration; knows nothing of workers, engines or steps.
+Packed blocks count every token; samples with a target count only the target's (supervised fine-tuning).
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedConfig
+from transformers import AutoModelForCausalLM
 
 from trainshed.errors import PlatformError
-from trainshed.spec.models import Gpt2, Llama, Model
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+from trainshed.runtime.tasks.collating import IGNORED, inputs, pad
+from trainshed.runtime.tasks.configuration import configuration
+from trainshed.runtime.tasks.facts import DataFacts
+from trainshed.runtime.tasks.meters import TokenMeter
+from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
+from trainshed.runtime.tasks.weights import TransformersModel
+from trainshed.spec.train import Training
 
 
 class CausalLmTask:
@@ -26,87 +28,84 @@ class CausalLmTask:
 
     unit = "token"
 
-    def __init__(self, shape: Model, *, vocab_size: int, block_size: int, tokenizer: Path) -> None:
-        if shape.context is not None and shape.context < block_size:
-            raise PlatformError(f"model.context {shape.context} is under the data's block size {block_size}; raise it")
-        self._tokenizer = tokenizer
-        self._config = model_config(shape, vocab_size, shape.context or block_size, _end_of_text(tokenizer))
+    def __init__(self, training: Training, facts: DataFacts) -> None:
+        context = training.model.context
+        longest = facts.block_size + facts.max_target_tokens
+        if context is not None and context < facts.block_size:
+            raise PlatformError(f"model.context {context} is under the data's block size {facts.block_size}; raise it")
+        self._facts = facts
+        shape = training.model
+        if facts.max_target_tokens and context is None and "context" in type(shape).model_fields:
+            shape = shape.model_copy(update={"context": longest})
+        self._model = TransformersModel(AutoModelForCausalLM, configuration(shape, facts), training, facts)
 
     def make_model(self) -> torch.nn.Module:
         """The model in fp32, without a key-value cache."""
-        model: torch.nn.Module = AutoModelForCausalLM.from_config(self._config, attn_implementation="sdpa")
-        return model
+        return self._model.make()
 
-    def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> dict[str, torch.Tensor]:  # noqa: ARG002
-        """`input_ids`, shape `(batch, time)`; nothing is drawn."""
-        return {"input_ids": torch.from_numpy(rows["tokens"])}
+    def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:  # noqa: ARG002
+        """`input_ids` of blocks `(batch, time)`; of samples also `attention_mask` and `labels`. Nothing is drawn."""
+        if isinstance(rows["tokens"], np.ndarray):
+            return {"input_ids": torch.from_numpy(rows["tokens"])}
+        if "target" not in rows:
+            return {**inputs(rows["tokens"], self._facts.pad), "labels": pad(rows["tokens"], IGNORED)}
+        prompts = [self._without_end(tokens) for tokens in rows["tokens"]]
+        pairs = list(zip(prompts, rows["target"], strict=True))
+        labels = [np.concatenate([np.full(len(prompt), IGNORED), target]) for prompt, target in pairs]
+        whole = [np.concatenate([prompt, target]) for prompt, target in pairs]
+        return {**inputs(whole, self._facts.pad), "labels": pad(labels, IGNORED)}
 
-    def weight(self, batch: dict[str, torch.Tensor]) -> float:
-        """Tokens that are predicted: all but the first of each block."""
+    def weight(self, batch: Batch) -> float:
+        """Tokens that are predicted: all but the first of each sample, or those of the target."""
+        if "labels" in batch:
+            return float((batch["labels"][:, 1:] != IGNORED).sum())
         samples, time = batch["input_ids"].shape
         return float(samples * (time - 1))
 
-    def loss(
-        self, forward: Callable[..., Any], batch: dict[str, torch.Tensor], *, label_smoothing: float
-    ) -> torch.Tensor:
-        """Cross-entropy of tokens 1..time-1 given those before, summed."""
-        logits = forward(**batch).logits[:, :-1].float()
-        targets = batch["input_ids"][:, 1:]
+    def loss(self, forward: Forward, batch: Batch, *, label_smoothing: float) -> torch.Tensor:
+        """Cross-entropy of each token given those before, summed."""
+        logits, targets = _predictions(forward, batch)
         return F.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), label_smoothing=label_smoothing, reduction="sum"
+            logits.float().flatten(0, 1),
+            targets.flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=label_smoothing,
+            reduction="sum",
         )
+
+    def meter(self) -> Meter:
+        """Loss, perplexity, accuracy."""
+        return TokenMeter(_predictions, sequences=False)
 
     def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
         """Safetensors, config.json, generation_config.json and the tokenizer."""
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(self._config, attn_implementation="sdpa")
-        model.config.use_cache = True
-        model.config.dtype = next(iter(state.values())).dtype
-        model.load_state_dict(state, assign=True)
-        model.tie_weights()
-        model.save_pretrained(folder)
-        for name in TOKENIZER_FILES:
-            shutil.copyfile(self._tokenizer / name, folder / name)
+        self._model.export(state, folder)
+
+    def examine(self, folder: Path, samples: Samples) -> dict[str, float]:  # noqa: ARG002
+        """Nothing more."""
+        return {}
+
+    @torch.no_grad()
+    def predict(self, model: torch.nn.Module, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """For each text the log-probability of its tokens after the first, in nats, and the likeliest next token."""
+        texts = [self._without_end(ids) for ids in self._facts.encoder.texts([row["text"] for row in rows])]
+        batch = {**inputs(texts, self._facts.pad), "labels": pad(texts, IGNORED)}
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float()
+        losses = F.cross_entropy(
+            logits[:, :-1].transpose(1, 2), batch["labels"][:, 1:], ignore_index=IGNORED, reduction="none"
+        ).sum(1)
+        following = [int(logits[row, len(ids) - 1].argmax()) for row, ids in enumerate(texts)]
+        return [
+            {"log_probability": -float(loss), "next": self._facts.encoder.decode([token])}
+            for loss, token in zip(losses, following, strict=True)
+        ]
+
+    def _without_end(self, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return ids[:-1] if len(ids) > 1 and ids[-1] == self._facts.special.eos else ids
 
 
-def model_config(shape: Model, vocab_size: int, context: int, end_of_text: int) -> PreTrainedConfig:
-    """The transformers configuration of a shape."""
-    shared: dict[str, Any] = {
-        "vocab_size": vocab_size,
-        "bos_token_id": end_of_text,
-        "eos_token_id": end_of_text,
-        "use_cache": False,
-    }
-    match shape:
-        case Gpt2():
-            return GPT2Config(
-                n_layer=shape.layers,
-                n_head=shape.heads,
-                n_embd=shape.width,
-                n_positions=context,
-                resid_pdrop=shape.dropout,
-                embd_pdrop=shape.dropout,
-                attn_pdrop=shape.dropout,
-                **shared,
-            )
-        case Llama():
-            return LlamaConfig(
-                num_hidden_layers=shape.layers,
-                num_attention_heads=shape.heads,
-                num_key_value_heads=shape.kv_heads or shape.heads,
-                hidden_size=shape.width,
-                intermediate_size=shape.inner,
-                max_position_embeddings=context,
-                attention_dropout=shape.dropout,
-                tie_word_embeddings=shape.tie_embeddings,
-                **shared,
-            )
-        case _:
-            assert_never(shape)
-
-
-def _end_of_text(tokenizer: Path) -> int:
-    """The id of the tokenizer's end mark."""
-    mark = json.loads((tokenizer / "tokenizer_config.json").read_text())["eos_token"]
-    added = json.loads((tokenizer / "tokenizer.json").read_text())["added_tokens"]
-    return int(next(token["id"] for token in added if token["content"] == mark))
+def _predictions(forward: Forward, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of every token but the last and the tokens they predict."""
+    given = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    targets = batch.get("labels", batch["input_ids"])[:, 1:]
+    return forward(**given).logits[:, :-1], targets

@@ -42,6 +42,7 @@ class Splits:
 
     train: Samples
     validation: Samples
+    test: Samples | None = None
 
 
 def train(
@@ -111,7 +112,7 @@ class _Loop:
     def run(self) -> dict[str, Any]:
         """From where the newest checkpoint ended to the last step; the last metrics."""
         self._begin()
-        metrics: dict[str, Any] = {"step": self.progress.step}
+        metrics: dict[str, Any] = {"step": self.progress.step} if self.keeper is None else self.keeper.metrics
         began = time.perf_counter()
         while self.progress.step < self.training.steps and not self._ends_early():
             ids = self.order.batch(batch_number(self.progress.step, self.progress.left_out))
@@ -127,7 +128,7 @@ class _Loop:
             metrics = self._metrics(done, took)
             held_out = step % self.training.validation.every_steps == 0 or step == self.training.steps
             if held_out:
-                metrics["validation_loss"] = self._validate()
+                metrics |= self._validate()
                 log.info("step %d: loss %.4f, validation loss %.4f", step, done.loss, metrics["validation_loss"])
             if self.metric_log is not None:
                 self.metric_log.row(**metrics)
@@ -143,12 +144,13 @@ class _Loop:
             self.regularizers.swap(self.engine.refresh)  # what is exported is what was validated
         return metrics
 
-    def _validate(self) -> float:
-        """The held-out loss, of the averaged weights where an average is kept."""
+    def _validate(self) -> dict[str, float]:
+        """The held-out metrics, of the averaged weights where an average is kept."""
+        training, limit = self.training, self.training.validation.max_blocks
         with self.regularizers.averaged(self.engine.refresh):
-            loss = validate(self.training, self.task, self.splits.validation, self.engine, self.host.world)
-        self.progress = replace(self.progress, held_out=(*self.progress.held_out, loss))
-        return loss
+            found = validate(training, self.task, self.splits.validation, self.engine, self.host.world, limit=limit)
+        self.progress = replace(self.progress, held_out=(*self.progress.held_out, found["loss"]))
+        return {f"validation_{name}": value for name, value in found.items()}
 
     def _ends_early(self) -> bool:
         """Whether the validation losses so far end the training before its last step."""

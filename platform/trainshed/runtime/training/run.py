@@ -20,6 +20,7 @@ from trainshed.runtime.training.fit import fit
 from trainshed.runtime.training.notes import FILE as NOTES
 from trainshed.runtime.training.worker import WorkerPlan
 from trainshed.spec.engines import Ddp, DeepSpeed
+from trainshed.spec.fitting import form_of_manifest, misfits
 from trainshed.spec.train import Training, TrainJob
 
 WATCH_S = 0.5
@@ -33,7 +34,7 @@ def train_job(
     record, prepared = reporter.record, data.result or {}
     manifest = prepared["manifest"]
     training = job.training
-    check_blocks(training, manifest)
+    check_samples(training, manifest)
     plan = WorkerPlan(
         training=training.model_dump(mode="json"),
         storage=record.storage.uri,
@@ -47,9 +48,9 @@ def train_job(
     )
     with watch_metrics(reporter, record.at("metrics.jsonl"), training.steps):
         fitted = fit(plan, training)
-    entropy = float(manifest["splits"]["validation"]["unigram_entropy_nats"])
+    entropy = manifest["splits"]["validation"].get("unigram_entropy_nats")
     loss = fitted.metrics["validation_loss"]
-    reporter.log(f"validation loss {loss:.4f} nats per token; unigram entropy of the same tokens {entropy:.4f}")
+    _say_metrics(fitted.metrics, entropy, reporter)
     record.storage.write(record.at("loss.png"), loss_plot(record.run_id, record.metrics, unigram_entropy=entropy))
     lineage = training_lineage(
         run_id=record.run_id,
@@ -59,7 +60,7 @@ def train_job(
             "run_id": data.run_id,
             "fingerprint": manifest["fingerprint"],
             "made_by": manifest["made_by"],
-            "tokenizer_sha256": manifest["tokenizer_sha256"],
+            "tokenizer_sha256": manifest.get("tokenizer_sha256"),
             "files": manifest["files"],
         },
         trial=trial,
@@ -77,18 +78,33 @@ def train_job(
     }
 
 
-def check_blocks(training: Training, manifest: dict[str, Any]) -> None:
+def check_samples(training: Training, manifest: dict[str, Any]) -> None:
     """What can be known before workers start.
 
     Raises:
-        PlatformError: there is not one global batch of data.
+        PlatformError: the training does not fit the data, or there is not one global batch of it.
     """
-    blocks = manifest["splits"]["train"]["blocks"]
-    if blocks < training.global_batch_size:
+    for key, message in misfits(training, form_of_manifest(manifest)):
+        raise PlatformError(f"{key}: {message}")
+    samples = manifest["splits"]["train"]["samples"]
+    if samples < training.global_batch_size:
         raise PlatformError(
-            f"the data has {blocks} blocks, less than one global_batch_size of {training.global_batch_size}; "
-            "prepare more text, or ask for a smaller batch"
+            f"the data has {samples} samples, less than one global_batch_size of {training.global_batch_size}; "
+            "prepare more, or ask for a smaller batch"
         )
+
+
+def _say_metrics(metrics: dict[str, Any], entropy: float | None, reporter: Reporter) -> None:
+    """The held-out figures in words: validation's, with what a model of single tokens could reach, and the test's."""
+    for split in ("validation", "test"):
+        found = {
+            name.removeprefix(f"{split}_"): value for name, value in metrics.items() if name.startswith(f"{split}_")
+        }
+        if found:
+            reporter.log(f"{split}: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    if entropy is not None:
+        loss = metrics["validation_loss"]
+        reporter.log(f"validation loss {loss:.4f} nats per token; unigram entropy of the same tokens {entropy:.4f}")
 
 
 @contextmanager

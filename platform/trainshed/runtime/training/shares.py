@@ -24,3 +24,12 @@ def sum_over_workers(value: torch.Tensor, world: World) -> torch.Tensor:
         value = value.to(world.device)
         dist.all_reduce(value)
     return value.cpu()
+
+
+def rows_of_workers(rows: list[np.ndarray[Any, Any]], world: World) -> list[np.ndarray[Any, Any]]:
+    """The arrays of all workers, in the order of the workers; the same on every worker."""
+    if world.workers == 1:
+        return rows
+    gathered: list[Any] = [None] * world.workers
+    dist.all_gather_object(gathered, rows)
+    return [array for one in gathered for array in one]

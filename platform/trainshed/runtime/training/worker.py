@@ -20,12 +20,13 @@ from trainshed.record.journal import Journal, JournalHandler
 from trainshed.record.lineage import sha256
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
-from trainshed.runtime.shards import Blocks
+from trainshed.runtime.shards import open_split
 from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.host import Host
 from trainshed.runtime.training.loop import Splits, log, train
 from trainshed.runtime.training.metric_log import MetricLog
 from trainshed.runtime.training.notes import Notes, told_to_nobody
+from trainshed.runtime.training.validation import validate
 from trainshed.spec.train import Training
 
 WEIGHTS = "model.safetensors"
@@ -58,10 +59,8 @@ def run_worker(plan: WorkerPlan, host: Host) -> dict[str, Any]:
     with _worker_log(storage, plan, host), tempfile.TemporaryDirectory(prefix="trainshed-data-") as scratch:
         folder = storage.download(plan.data, Path(scratch))
         manifest = json.loads((folder / "manifest.json").read_text())
-        splits = Splits(Blocks(folder, manifest, "train"), Blocks(folder, manifest, "validation"))
-        task = tasks.build(
-            training, tasks.TextFacts(manifest["vocab_size"], manifest["block_size"], folder / "tokenizer")
-        )
+        splits = Splits(*(open_split(folder, manifest, split) for split in manifest["splits"]))
+        task = tasks.build(training, tasks.DataFacts.read(folder, manifest))
         first = host.world.worker == 0
         metric_log = MetricLog(storage, f"{plan.folder}/metrics.jsonl") if first else None
         notes = Notes(storage, plan.folder) if first else None
@@ -73,21 +72,30 @@ def run_worker(plan: WorkerPlan, host: Host) -> dict[str, Any]:
                 journal.close()
         if not plan.export or "notice" in metrics:
             return metrics
+        if splits.test is not None:
+            found = validate(training, task, splits.test, engine, host.world)
+            metrics |= {f"test_{name}": value for name, value in found.items()}
         state = engine.export()
-        model_sha256 = _export(task, state, storage, plan.folder) if state is not None else None
+        exported = _export(task, splits, state, storage, plan.folder) if state is not None else {}
         dist.barrier()
-        return {**metrics, "model_sha256": model_sha256}
+        return {**metrics, **exported}
 
 
-def _export(task: tasks.Task, state: dict[str, Any], storage: Storage, folder: str) -> str:
-    """Writes `model/`; manifest.json, with a hash of every file, comes last: without it there is no model."""
+def _export(task: tasks.Task, splits: Splits, state: dict[str, Any], storage: Storage, folder: str) -> dict[str, Any]:
+    """Writes `model/`; manifest.json, with a hash of every file, comes last: without it there is no model.
+
+    Returns the hash of the weights, and what the task finds out from the exported model itself.
+    """
+    held_out, prefix = (splits.validation, "validation") if splits.test is None else (splits.test, "test")
     with tempfile.TemporaryDirectory(prefix="trainshed-export-") as scratch:
         local = Path(scratch)
         task.export(state, local)
+        found = {f"{prefix}_{name}": value for name, value in task.examine(local, held_out).items()}
         hashes = {path.name: sha256(path.read_bytes()) for path in sorted(local.iterdir())}
         storage.upload(local, f"{folder}/model")
         storage.write_json(f"{folder}/model/manifest.json", {"files": hashes})
-    return hashes[WEIGHTS] if WEIGHTS in hashes else sha256(json.dumps(hashes).encode())
+    weights = hashes[WEIGHTS] if WEIGHTS in hashes else sha256(json.dumps(hashes).encode())
+    return {**found, "model_sha256": weights}
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from trainshed.record.run import Record
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.plots import sweep_plot
 from trainshed.runtime.report import Reporter
-from trainshed.runtime.training.run import check_blocks
+from trainshed.runtime.training.run import check_samples
 from trainshed.runtime.training.worker import WorkerPlan
 from trainshed.runtime.tuning.space import param_space
 from trainshed.runtime.tuning.trial import run_trial, trial_name
@@ -30,7 +30,7 @@ def sweep(job: TuneJob, reporter: Reporter, *, data: Record) -> dict[str, Any]:
         PlatformError: no trial came to a metric; the message is the commonest cause.
     """
     record = reporter.record
-    check_blocks(job.train, (data.result or {})["manifest"])
+    check_samples(job.train, (data.result or {})["manifest"])
     plan = WorkerPlan(
         training=job.train.model_dump(mode="json"),
         storage=record.storage.uri,

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trainshed.spec.optimizers import moments
+from trainshed.spec.plan.layers import FP32
 from trainshed.spec.plan.layouts import Layout
-from trainshed.spec.plan.model import FP32, WIDTHS, ModelCost, activation_bytes
+from trainshed.spec.plan.model import WIDTHS, ModelCost, activation_bytes
 from trainshed.spec.train import Training
 
 SMALLEST_BUCKET, LARGEST_BUCKET = 1 << 20, 5 * 10**8
@@ -29,7 +30,7 @@ class Need:
     parameters: int
     gradients: int
     optimizer: int
-    """Moments, and fp32 master weights where the engine keeps them."""
+    """Moments, an average of the weights where one is kept, and fp32 master weights where the engine has them."""
     buffers: int = 0
     """Of communication; whole parameters that stage 3 has gathered."""
     activations: int = 0
@@ -56,7 +57,8 @@ def states(training: Training, cost: ModelCost, layout: Layout) -> Need:
     assert cost.parameters is not None
     assert cost.trainable is not None
     count, trained = cost.parameters, cost.trainable
-    kept, width = moments(training.optimizer), WIDTHS[training.precision]
+    average = 1 if training.regularization.ema_decay else 0
+    kept, width = moments(training.optimizer) + average, WIDTHS[training.precision]
     if layout.engine == "ddp":  # autocast: weights stay fp32, and their half-precision copies live through a pass
         return Need(
             layout, 0, count * FP32, trained * FP32, trained * kept * FP32, buffers=count * width if width < FP32 else 0

@@ -25,6 +25,8 @@ class Keeper:
     def __init__(self, storage: Storage, folder: str, policy: Checkpoints, world: World, told: Told) -> None:
         self._storage, self._folder, self._policy = storage, folder, policy
         self._world, self._told = world, told
+        self.metrics: dict[str, Any] = {"step": 0}
+        """What was measured at the step that was resumed from."""
         self._saver = Saver(
             storage, folder, policy, Snapshot(world.worker, world.workers), token=_token(world), told=told
         )
@@ -63,6 +65,7 @@ class Keeper:
 
     def _restored(self, checkpoint: Checkpoint, engine: Engine) -> Progress:
         restore(checkpoint, engine)
+        self.metrics = {"step": checkpoint.step, **checkpoint.manifest["metrics"]}
         self._told("resumed", {"step": checkpoint.step, "checkpoint": checkpoint.path})
         return Progress.of(checkpoint.manifest)
 

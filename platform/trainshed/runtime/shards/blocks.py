@@ -6,7 +6,6 @@ and nothing but the operating system's page cache in memory. manifest.json is wr
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
+from trainshed.runtime.shards.files import map_shard, write_shard
 
 SHARD_TOKENS = 1 << 24
 
@@ -57,6 +56,7 @@ class BlockWriter:
             self._write(joined[:whole])
         return {
             "documents": self.documents,
+            "samples": self.blocks,
             "blocks": self.blocks,
             "tokens": self.blocks * self.block_size,
             "tokens_left_out": len(joined) - whole,
@@ -68,14 +68,8 @@ class BlockWriter:
         self.counts += np.bincount(tokens, minlength=self.vocab_size)
         values = pa.array(tokens.astype(np.uint32))
         table = pa.table({"tokens": pa.FixedSizeListArray.from_arrays(values, self.block_size)})
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table, max_chunksize=table.num_rows)
-        content = sink.getvalue().to_pybytes()
         name = f"{self.split}-{len(self.shards):05d}.arrow"
-        self.storage.write(f"{self.folder}/{name}", content)
-        digest = hashlib.sha256(content).hexdigest()
-        self.shards.append({"file": name, "blocks": table.num_rows, "bytes": len(content), "sha256": digest})
+        self.shards.append(write_shard(self.storage, self.folder, name, table))
         self.blocks += table.num_rows
 
 
@@ -85,7 +79,7 @@ class Blocks:
     def __init__(self, folder: Path, manifest: dict[str, Any], split: str) -> None:
         self.block_size = int(manifest["block_size"])
         self._arrays = [
-            _map_shard(folder / shard["file"], self.block_size) for shard in manifest["splits"][split]["shards"]
+            _map_blocks(folder / shard["file"], self.block_size) for shard in manifest["splits"][split]["shards"]
         ]
         self._starts = np.cumsum([0, *(len(array) for array in self._arrays)])
 
@@ -107,10 +101,6 @@ def entropy(counts: np.ndarray[Any, Any]) -> float:
     return float(-(shares * np.log(shares)).sum())
 
 
-def _map_shard(path: Path, block_size: int) -> np.ndarray[Any, Any]:
-    try:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise PlatformError(f"{path}: not a readable shard: {error}; run the prepare job again") from None
-    tokens: np.ndarray[Any, Any] = table["tokens"].chunk(0).flatten().to_numpy(zero_copy_only=True)
+def _map_blocks(path: Path, block_size: int) -> np.ndarray[Any, Any]:
+    tokens: np.ndarray[Any, Any] = map_shard(path)["tokens"].chunk(0).flatten().to_numpy(zero_copy_only=True)
     return tokens.reshape(-1, block_size)

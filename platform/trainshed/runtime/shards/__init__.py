@@ -1,0 +1,17 @@
+"""Prepared samples on disk, written by `data` and read by `training`: packed blocks, or labelled examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trainshed.runtime.shards.blocks import Blocks, BlockWriter, entropy
+from trainshed.runtime.shards.examples import Examples, ExampleWriter, schema_of
+
+__all__ = ["BlockWriter", "Blocks", "ExampleWriter", "Examples", "entropy", "open_split", "schema_of"]
+
+
+def open_split(folder: Path, manifest: dict[str, Any], split: str) -> Blocks | Examples:
+    """The samples of one split, whichever form the data has."""
+    reader = Examples if manifest.get("form") == "examples" else Blocks
+    return reader(folder, manifest, split)

@@ -1,0 +1,136 @@
+"""Labelled samples on disk: Arrow IPC files with a column for each thing a sample has, read by memory map.
+
+Columns: tokens and target (lists of uint32), label (int64, float64 or list of float64), pixels (a fixed list of uint8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from trainshed.record.storage import Storage
+from trainshed.runtime.shards.files import map_shard, write_shard
+
+SHARD_SAMPLES = 1 << 16
+LABEL_TYPES = {"class": pa.int64(), "number": pa.float64(), "multi": pa.list_(pa.float64())}
+
+
+@dataclass
+class ExampleWriter:
+    """Writes the samples of one split as shards."""
+
+    storage: Storage
+    folder: str
+    split: str
+    schema: pa.Schema
+    labels: int = 0
+    """Classes that are counted; 0 where labels are numbers or there are none."""
+    shards: list[dict[str, Any]] = field(default_factory=list)
+    samples: int = 0
+    tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self._held: list[dict[str, Any]] = []
+        self._label_counts = np.zeros(self.labels, dtype=np.int64)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Appends one sample."""
+        self._held.append({name: row[name] for name in self.schema.names})
+        self.tokens += sum(len(row[name]) for name in ("tokens", "target") if name in self.schema.names)
+        if self.labels:
+            label = row["label"]
+            self._label_counts += (
+                np.array(label, dtype=np.int64) if isinstance(label, list) else _one(label, self.labels)
+            )
+        if len(self._held) >= SHARD_SAMPLES:
+            self._write()
+
+    def close(self) -> dict[str, Any]:
+        """Writes the rest and returns the split's manifest."""
+        if self._held:
+            self._write()
+        counts = {"label_counts": self._label_counts.tolist()} if self.labels else {}
+        return {"samples": self.samples, "tokens": self.tokens, **counts, "shards": self.shards}
+
+    def _write(self) -> None:
+        table = pa.Table.from_pylist(self._held, schema=self.schema)
+        name = f"{self.split}-{len(self.shards):05d}.arrow"
+        self.shards.append(write_shard(self.storage, self.folder, name, table))
+        self.samples += table.num_rows
+        self._held = []
+
+
+def schema_of(has: tuple[str, ...], label_kind: str | None, image: tuple[int, int] | None) -> pa.Schema:
+    """The columns of samples that have these things."""
+    fields = []
+    if "text" in has:
+        fields.append(pa.field("tokens", pa.list_(pa.uint32())))
+    if "target" in has:
+        fields.append(pa.field("target", pa.list_(pa.uint32())))
+    if image is not None:
+        fields.append(pa.field("pixels", pa.list_(pa.uint8(), image[0] ** 2 * image[1])))
+    if label_kind is not None:
+        fields.append(pa.field("label", LABEL_TYPES[label_kind]))
+    return pa.schema(fields)
+
+
+class Examples:
+    """The labelled samples of one split; see `trainshed.runtime.tasks.Samples`."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], split: str) -> None:
+        image = manifest.get("image")
+        self._shape = (image["channels"], image["size"], image["size"]) if image else None
+        self._shards = [_Shard(map_shard(folder / shard["file"])) for shard in manifest["splits"][split]["shards"]]
+        self._starts = np.cumsum([0, *(shard.samples for shard in self._shards)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def take(self, ids: np.ndarray[Any, Any]) -> dict[str, Any]:
+        """Samples by number, a column for each thing they have.
+
+        `tokens` and `target` are lists of int64 arrays; `label` is int64 or float64 `(samples,)`, or float64
+        `(samples, labels)`; `pixels` is uint8 `(samples, channels, size, size)`.
+        """
+        places = [(int(np.searchsorted(self._starts, number, side="right")) - 1, number) for number in ids]
+        taken: dict[str, Any] = {}
+        for name in self._shards[0].columns:
+            values = [self._shards[shard].row(name, int(number - self._starts[shard])) for shard, number in places]
+            if name in ("tokens", "target"):
+                taken[name] = [value.astype(np.int64) for value in values]
+            else:
+                taken[name] = np.stack(values)
+        if self._shape is not None:
+            taken["pixels"] = taken["pixels"].reshape(-1, *self._shape)
+        return taken
+
+
+class _Shard:
+    """Columns of one shard as numpy views: values, and offsets where rows have lengths of their own."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.samples = table.num_rows
+        self.columns: dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]] = {}
+        for name in table.column_names:
+            array = table[name].chunk(0)
+            if pa.types.is_list(array.type):
+                self.columns[name] = (array.values.to_numpy(), array.offsets.to_numpy())
+            elif pa.types.is_fixed_size_list(array.type):
+                self.columns[name] = (array.flatten().to_numpy().reshape(-1, array.type.list_size), None)
+            else:
+                self.columns[name] = (array.to_numpy(), None)
+
+    def row(self, name: str, number: int) -> Any:
+        """One sample's value."""
+        values, offsets = self.columns[name]
+        return values[number] if offsets is None else values[offsets[number] : offsets[number + 1]]
+
+
+def _one(label: int, labels: int) -> np.ndarray[Any, Any]:
+    counted = np.zeros(labels, dtype=np.int64)
+    counted[label] = 1
+    return counted

@@ -1,0 +1,84 @@
+"""Labels for texts and images with the encoders of transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
+
+from trainshed.runtime.tasks.collating import inputs
+from trainshed.runtime.tasks.configuration import configuration
+from trainshed.runtime.tasks.facts import DataFacts
+from trainshed.runtime.tasks.labels import Labels
+from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
+from trainshed.runtime.tasks.weights import TransformersModel
+from trainshed.spec.tasks import ImageClassification, TextClassification
+from trainshed.spec.train import Training
+
+MIDDLE, HALF = 127.5, 127.5
+"""Pixels 0 to 255 become -1 to 1, as ViT's own image processor has it."""
+
+
+class ClassificationTask:
+    """An encoder with a classifier on it; see `trainshed.runtime.tasks.Task`."""
+
+    unit = "sample"
+
+    def __init__(self, training: Training, task: TextClassification | ImageClassification, facts: DataFacts) -> None:
+        self._facts = facts
+        of_text = isinstance(task, TextClassification)
+        problem = task.problem if isinstance(task, TextClassification) else "single_label"
+        self._labels = Labels(problem, facts, task.class_weights)
+        auto = AutoModelForSequenceClassification if of_text else AutoModelForImageClassification
+        config = configuration(training.model, facts, problem=problem)
+        self._model = TransformersModel(auto, config, training, facts)
+
+    def make_model(self) -> torch.nn.Module:
+        """The model in fp32."""
+        return self._model.make()
+
+    def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:  # noqa: ARG002
+        """`input_ids` and `attention_mask`, or `pixel_values`; and `labels`. Nothing is drawn."""
+        return {**self._inputs(rows), "labels": self._labels.tensor(rows["label"])}
+
+    def weight(self, batch: Batch) -> float:
+        """Samples, with the weights of their classes."""
+        return self._labels.weight(batch)
+
+    def loss(self, forward: Forward, batch: Batch, *, label_smoothing: float) -> torch.Tensor:
+        """The problem's loss, summed."""
+        return self._labels.loss(_logits(forward, batch), batch["labels"], label_smoothing=label_smoothing)
+
+    def meter(self) -> Meter:
+        """Loss and the problem's figures."""
+        return self._labels.meter(_logits)
+
+    def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
+        """Safetensors, config.json with the labels' names, and the tokenizer."""
+        self._model.export(state, folder)
+
+    def examine(self, folder: Path, samples: Samples) -> dict[str, float]:  # noqa: ARG002
+        """Nothing more."""
+        return {}
+
+    @torch.no_grad()
+    def predict(self, model: torch.nn.Module, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """For each text or image its label and scores."""
+        if self._facts.image is not None:
+            columns: dict[str, Any] = {"pixels": np.stack([row["image"] for row in rows])}
+        else:
+            columns = {"tokens": self._facts.encoder.texts([row["text"] for row in rows])}
+        return self._labels.answers(model(**self._inputs(columns)).logits)
+
+    def _inputs(self, rows: dict[str, Any]) -> Batch:
+        if "pixels" in rows:
+            return {"pixel_values": (torch.from_numpy(rows["pixels"]).float() - MIDDLE) / HALF}
+        return inputs(rows["tokens"], self._facts.pad)
+
+
+def _logits(forward: Forward, batch: Batch) -> torch.Tensor:
+    logits: torch.Tensor = forward(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits
+    return logits

@@ -1,0 +1,118 @@
+"""Models and tokenizers that are there already: a directory, an s3:// address, or a name on the hub.
+
+Safetensors only, and no code of theirs is ever run. One clear line where they cannot be used.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
+
+from trainshed.errors import PlatformError
+from trainshed.record.storage import Storage
+from trainshed.runtime.tasks.facts import DataFacts
+from trainshed.spec.models import Pretrained
+from trainshed.spec.places import is_address, is_directory
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+
+
+@lru_cache
+def located(place: str) -> str:
+    """A directory on this machine, or the hub name as it is.
+
+    Raises:
+        PlatformError: there is no such directory.
+    """
+    if is_address(place):
+        return str(Storage.open(place).download("", Path(tempfile.mkdtemp(prefix="trainshed-model-"))))
+    if is_directory(place) and not Path(place).is_dir():
+        raise PlatformError(f"{place}: no such directory on this node; the cluster must be able to read it")
+    return place
+
+
+def save_tokenizer(place: str, folder: Path) -> None:
+    """Writes the tokenizer of an existing model to `folder`, as tokenizer.json.
+
+    Raises:
+        PlatformError: there is none, or it has no fast form.
+    """
+    opened = _tokenizer(located(place), None)
+    if opened is None:
+        raise PlatformError(f"{place}: no tokenizer there; one of {', '.join(TOKENIZER_FILES)} is needed")
+    opened.save_pretrained(str(folder))
+    if not (folder / "tokenizer.json").is_file():
+        raise PlatformError(f"{place}: its tokenizer has no tokenizer.json form")
+
+
+def read_config(spec: Pretrained, **changes: Any) -> PreTrainedConfig:
+    """Its configuration with some fields changed.
+
+    Raises:
+        PlatformError: there is none that transformers knows.
+    """
+    try:
+        return AutoConfig.from_pretrained(
+            located(spec.name_or_path), revision=spec.revision or "main", trust_remote_code=False, **changes
+        )
+    except LOAD_ERRORS as error:
+        raise PlatformError(f"model.name_or_path: {spec.name_or_path}: {first_line(error)}") from error
+
+
+def check_vocabulary(spec: Pretrained, config: PreTrainedConfig, facts: DataFacts) -> None:
+    """The data must be tokenised by the model's own tokenizer.
+
+    Raises:
+        PlatformError: it is not.
+    """
+    hint = f"prepare it with `tokenizer: {{kind: pretrained, name_or_path: {spec.name_or_path}}}`"
+    if facts.vocab_size > config.vocab_size:
+        raise PlatformError(
+            f"{spec.name_or_path}: the model knows {config.vocab_size} tokens, the data has {facts.vocab_size}; {hint}"
+        )
+    own = _tokenizer(located(spec.name_or_path), spec.revision)
+    if own is not None and own.get_vocab() != AutoTokenizer.from_pretrained(facts.text_folder).get_vocab():
+        raise PlatformError(f"{spec.name_or_path}: the data was not tokenised by this model's tokenizer; {hint}")
+
+
+def load_weights(auto: Any, spec: Pretrained, config: PreTrainedConfig) -> Any:
+    """The model in fp32.
+
+    Raises:
+        PlatformError: no safetensors, or they are not of this architecture.
+    """
+    place = located(spec.name_or_path)
+    if is_directory(place) and not any(Path(place).glob("*.safetensors")):
+        raise PlatformError(f"{spec.name_or_path}: no *.safetensors there; weights in other formats are not loaded")
+    try:
+        return auto.from_pretrained(
+            place,
+            config=config,
+            revision=spec.revision or "main",
+            dtype="float32",
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except LOAD_ERRORS as error:
+        raise PlatformError(f"{spec.name_or_path}: the weights cannot be loaded: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _tokenizer(place: str, revision: str | None) -> Any:
+    """None where there is none. (transformers would return one of a single token and say nothing.)"""
+    if is_directory(place) and not any((Path(place) / name).is_file() for name in TOKENIZER_FILES):
+        return None
+    try:
+        return AutoTokenizer.from_pretrained(place, revision=revision or "main", trust_remote_code=False)
+    except LOAD_ERRORS as error:
+        raise PlatformError(f"{place}: the tokenizer cannot be read: {first_line(error)}") from error

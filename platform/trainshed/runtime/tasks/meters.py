@@ -1,0 +1,134 @@
+"""Held-out metrics in running sums and short rows: nothing here keeps logits over a vocabulary.
+
+Classifiers' figures are scikit-learn's over every sample's scores; language models' are sums over tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from trainshed.runtime.tasks.collating import IGNORED
+from trainshed.runtime.tasks.protocol import Batch, Forward, Rows
+
+Array = np.ndarray[Any, Any]
+MAX_EXPONENT = 700.0
+
+
+class TokenMeter:
+    """Loss, perplexity and accuracy over tokens; whole sequences too where `sequences` is on."""
+
+    def __init__(
+        self, measure: Callable[[Forward, Batch], tuple[torch.Tensor, torch.Tensor]], *, sequences: bool
+    ) -> None:
+        """`measure` gives logits `(batch, time, vocab)` and targets `(batch, time)`, IGNORED where nothing counts."""
+        self._measure = measure
+        self._sequences = sequences
+        self.sums = torch.zeros(5, dtype=torch.float64)
+        self.rows: Rows = []
+
+    def add(self, forward: Forward, batch: Batch) -> None:
+        """Adds loss, tokens, tokens right, samples, samples with every token right."""
+        logits, targets = self._measure(forward, batch)
+        counted = targets != IGNORED
+        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+        right = (logits.argmax(-1) == targets) & counted
+        whole = (right == counted).all(dim=1)
+        values = [loss, counted.sum(), right.sum(), torch.tensor(len(targets)), whole.sum()]
+        self.sums += torch.stack([value.detach().double().cpu() for value in values])
+
+    def metrics(self) -> dict[str, float]:
+        """loss, perplexity, accuracy; sequence_accuracy (each token given the right ones before it)."""
+        loss, tokens, right, samples, whole = self.sums.tolist()
+        mean = loss / tokens
+        said = {"loss": mean, "perplexity": math.exp(min(mean, MAX_EXPONENT)), "accuracy": right / tokens}
+        return {**said, "sequence_accuracy": whole / samples} if self._sequences else said
+
+
+class LabelMeter:
+    """Keeps every sample's scores and label: a few numbers each."""
+
+    def __init__(
+        self,
+        measure: Callable[[Forward, Batch], tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+        figures: Callable[[Array, Array], dict[str, float]],
+        weight: Callable[[Batch], float],
+        *,
+        scores: int,
+    ) -> None:
+        """`measure` gives the summed loss, scores `(batch, scores)` and labels `(batch,)` or `(batch, labels)`."""
+        self._measure, self._figures, self._weight = measure, figures, weight
+        self._scores = scores
+        self.sums = torch.zeros(2, dtype=torch.float64)
+        self.rows: Rows = []
+
+    def add(self, forward: Forward, batch: Batch) -> None:
+        """Adds a row of scores and labels for each sample."""
+        loss, scores, labels = self._measure(forward, batch)
+        self.sums += torch.tensor([float(loss), self._weight(batch)], dtype=torch.float64)
+        columns = [scores.detach().double().cpu(), labels.reshape(len(labels), -1).double().cpu()]
+        self.rows.append(torch.cat(columns, dim=1).numpy())
+
+    def metrics(self) -> dict[str, float]:
+        """loss, and the figures of the problem."""
+        loss, weight = self.sums.tolist()
+        rows = np.concatenate(self.rows)
+        return {"loss": loss / weight, **self._figures(rows[:, : self._scores], rows[:, self._scores :])}
+
+
+def class_figures(scores: Array, labels: Array) -> dict[str, float]:
+    """Of one class out of several; `scores` are probabilities `(samples, classes)`, `labels` `(samples, 1)`.
+
+    With two classes precision, recall and f1 are those of the second; roc_auc is left out where a class is missing.
+    """
+    from sklearn import metrics
+
+    truth, said, classes = labels[:, 0].astype(int), scores.argmax(1), scores.shape[1]
+    macro = metrics.precision_recall_fscore_support(truth, said, average="macro", zero_division=0.0)[:3]
+    found = {"accuracy": float((truth == said).mean()), **_named("macro_", macro)}
+    if classes == 2:
+        found |= _named(
+            "", metrics.precision_recall_fscore_support(truth, said, average="binary", zero_division=0.0)[:3]
+        )
+    if len(np.unique(truth)) == classes:
+        by = {"y_score": scores[:, 1]} if classes == 2 else {"y_score": scores, "multi_class": "ovr"}
+        found["roc_auc"] = float(metrics.roc_auc_score(truth, **by))
+    return found
+
+
+def several_figures(scores: Array, labels: Array) -> dict[str, float]:
+    """Of any number of labels at once; `scores` are probabilities, both `(samples, labels)`.
+
+    accuracy: samples with every label right. roc_auc is left out where a label never, or always, stands.
+    """
+    from sklearn import metrics
+
+    said = (scores > 0.5).astype(int)
+    macro = metrics.precision_recall_fscore_support(labels, said, average="macro", zero_division=0.0)[:3]
+    found = {"accuracy": float((labels == said).all(1).mean()), **_named("macro_", macro)}
+    found["micro_f1"] = float(metrics.f1_score(labels, said, average="micro", zero_division=0.0))
+    shares = labels.mean(0)
+    if ((shares > 0) & (shares < 1)).all():
+        found["roc_auc"] = float(metrics.roc_auc_score(labels, scores, average="macro"))
+    return found
+
+
+def number_figures(scores: Array, labels: Array) -> dict[str, float]:
+    """Of numbers: mean squared error and the correlations; these are left out where one side is constant."""
+    from scipy import stats
+
+    said, truth = scores[:, 0], labels[:, 0]
+    found = {"mse": float(((said - truth) ** 2).mean())}
+    if len(truth) > 1 and np.ptp(said) > 0 and np.ptp(truth) > 0:
+        found["pearson"] = float(stats.pearsonr(said, truth).statistic)
+        found["spearman"] = float(stats.spearmanr(said, truth).statistic)
+    return found
+
+
+def _named(prefix: str, three: Any) -> dict[str, float]:
+    return {f"{prefix}{name}": float(value) for name, value in zip(("precision", "recall", "f1"), three, strict=True)}

@@ -1,0 +1,73 @@
+"""What the loop calls of a task. Knows torch; knows no model and no engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+Batch = dict[str, torch.Tensor]
+"""Tensors by name, on one device; the first dimension of each is the samples."""
+
+Forward = Callable[..., Any]
+"""The model under its engine, called with a batch's tensors by name."""
+
+Rows = list[np.ndarray[Any, Any]]
+
+
+class Samples(Protocol):
+    """The prepared samples of one split."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, ids: np.ndarray[Any, Any]) -> dict[str, Any]:
+        """Columns of the samples with these numbers; each has `len(ids)` rows (an array, or a list of arrays)."""
+
+
+class Meter(Protocol):
+    """Adds up what held-out metrics need, without keeping logits over a vocabulary."""
+
+    sums: torch.Tensor
+    """float64 `(sums,)`, on the CPU; workers' sums are added."""
+    rows: Rows
+    """float64 arrays `(samples, columns)`; workers' rows are put together, in any order."""
+
+    def add(self, forward: Forward, batch: Batch) -> None:
+        """Measures one batch; the caller has switched gradients and dropout off."""
+
+    def metrics(self) -> dict[str, float]:
+        """Named figures of all that was added; `loss` is always there."""
+
+
+class Task(Protocol):
+    """What the loop and the export call."""
+
+    unit: str
+    """What the loss is a mean over: token, sample."""
+
+    def make_model(self) -> torch.nn.Module:
+        """A model in fp32, fresh or with existing weights; the caller has seeded torch."""
+
+    def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:
+        """Samples as the model takes them. `keys[row]` seeds what is drawn for that sample, on any worker alike."""
+
+    def weight(self, batch: Batch) -> float:
+        """How many units the loss of this batch is a sum over; known before the forward pass."""
+
+    def loss(self, forward: Forward, batch: Batch, *, label_smoothing: float) -> torch.Tensor:
+        """The loss summed over the batch's units, a scalar; in nats where it is a cross-entropy."""
+
+    def meter(self) -> Meter:
+        """An empty meter for held-out samples."""
+
+    def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
+        """Writes weights, configuration and tokenizer in Hugging Face's layout."""
+
+    def examine(self, folder: Path, samples: Samples) -> dict[str, float]:
+        """What only the exported model can show, such as what it really generates; for most tasks nothing."""
+
+    def predict(self, model: torch.nn.Module, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Answers for raw samples (`text`, or `image` as uint8 `(channels, size, size)`), as serving gives them."""

@@ -1,0 +1,108 @@
+"""A target text for a text, with the encoder-decoders of transformers: translation, summaries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from transformers import AutoModelForSeq2SeqLM
+
+from trainshed.errors import PlatformError
+from trainshed.runtime.tasks.collating import IGNORED, inputs, pad
+from trainshed.runtime.tasks.configuration import configuration
+from trainshed.runtime.tasks.facts import DataFacts
+from trainshed.runtime.tasks.meters import TokenMeter
+from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
+from trainshed.runtime.tasks.weights import TransformersModel
+from trainshed.spec.tasks import Seq2SeqLm
+from trainshed.spec.train import Training
+
+GENERATED_AT_ONCE = 64
+
+
+class Seq2SeqLmTask:
+    """An encoder-decoder that produces targets; see `trainshed.runtime.tasks.Task`."""
+
+    unit = "token"
+
+    def __init__(self, training: Training, task: Seq2SeqLm, facts: DataFacts) -> None:
+        self._facts = facts
+        self._generated_samples = task.generated_samples
+        config = configuration(training.model, facts)
+        start = getattr(config, "decoder_start_token_id", None)
+        if start is None:
+            raise PlatformError(f"model: a {config.model_type} says no decoder_start_token_id; seq2seq_lm needs one")
+        self._start = int(start)
+        self._model = TransformersModel(AutoModelForSeq2SeqLM, config, training, facts)
+
+    def make_model(self) -> torch.nn.Module:
+        """The model in fp32."""
+        return self._model.make()
+
+    def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:  # noqa: ARG002
+        """`input_ids`, `attention_mask`, `decoder_input_ids` (the target, one later) and `labels`. Nothing is drawn."""
+        shifted = [np.concatenate([[self._start], target[:-1]]) for target in rows["target"]]
+        return {
+            **inputs(rows["tokens"], self._facts.pad),
+            "decoder_input_ids": pad(shifted, self._facts.pad),
+            "labels": pad(rows["target"], IGNORED),
+        }
+
+    def weight(self, batch: Batch) -> float:
+        """Tokens of the targets, their end marks included."""
+        return float((batch["labels"] != IGNORED).sum())
+
+    def loss(self, forward: Forward, batch: Batch, *, label_smoothing: float) -> torch.Tensor:
+        """Cross-entropy of the target's tokens, summed."""
+        logits, targets = _predictions(forward, batch)
+        return F.cross_entropy(
+            logits.float().flatten(0, 1),
+            targets.flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=label_smoothing,
+            reduction="sum",
+        )
+
+    def meter(self) -> Meter:
+        """Loss, perplexity, accuracy over tokens, and whole targets right."""
+        return TokenMeter(_predictions, sequences=True)
+
+    def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
+        """Safetensors, config.json, generation_config.json and the tokenizer."""
+        self._model.export(state, folder)
+
+    def examine(self, folder: Path, samples: Samples) -> dict[str, float]:
+        """exact_match: the share of the first samples whose target is what the exported model generates, greedily."""
+        count = min(len(samples), self._generated_samples)
+        if count == 0:
+            return {}
+        model = AutoModelForSeq2SeqLM.from_pretrained(folder, use_safetensors=True, trust_remote_code=False).eval()
+        right = 0
+        for first in range(0, count, GENERATED_AT_ONCE):
+            rows = samples.take(np.arange(first, min(first + GENERATED_AT_ONCE, count)))
+            wanted = [self._facts.encoder.decode(target.tolist()) for target in rows["target"]]
+            right += sum(
+                said == truth for said, truth in zip(self._generate(model, rows["tokens"]), wanted, strict=True)
+            )
+        return {"exact_match": right / count}
+
+    def predict(self, model: torch.nn.Module, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """For each text the generated target, greedily."""
+        texts = self._facts.encoder.texts([row["text"] for row in rows])
+        return [{"text": text} for text in self._generate(model, texts)]
+
+    @torch.no_grad()
+    def _generate(self, model: Any, texts: list[np.ndarray[Any, Any]]) -> list[str]:
+        given = inputs(texts, self._facts.pad)
+        made = model.generate(
+            **given, max_new_tokens=self._facts.max_target_tokens, do_sample=False, num_beams=1, use_cache=True
+        )
+        return [self._facts.encoder.decode(ids[1:].tolist()) for ids in made]
+
+
+def _predictions(forward: Forward, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    given = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    return forward(**given).logits, batch["labels"]

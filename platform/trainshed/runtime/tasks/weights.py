@@ -1,0 +1,67 @@
+"""A transformers model through its life in a training: made or loaded, adapted, exported plain.
+
+Knows configurations and weights; knows nothing of losses, workers or engines.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig
+
+from trainshed.runtime.tasks.adapting import add_adapters, freeze, merge_adapters
+from trainshed.runtime.tasks.existing import load_weights
+from trainshed.runtime.tasks.facts import DataFacts
+from trainshed.spec.models import Pretrained
+from trainshed.spec.train import Training
+
+
+class TransformersModel:
+    """One architecture (`auto` is one of transformers' AutoModel classes) with what a training does to it."""
+
+    def __init__(self, auto: Any, config: PreTrainedConfig, training: Training, facts: DataFacts) -> None:
+        self._auto = auto
+        self.config = config
+        self._training = training
+        self._tokenizer = facts.tokenizer
+
+    def make(self) -> torch.nn.Module:
+        """The model in fp32, its frozen weights without gradients.
+
+        Raises:
+            PlatformError: weights that are not there, adapters or frozen names that do not fit.
+        """
+        shape = self._training.model
+        if isinstance(shape, Pretrained):
+            model: torch.nn.Module = load_weights(self._auto, shape, self.config)
+        else:
+            model = self._auto.from_config(self.config, dtype=torch.float32)
+        if self._training.freeze:
+            freeze(model, self._training.freeze)
+        return model if self._training.lora is None else add_adapters(model, self._training.lora)
+
+    def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
+        """Safetensors, config.json and the tokenizer; adapters are merged first."""
+        with torch.device("meta"):
+            model = self._auto.from_config(self.config)
+            if self._training.lora is not None:
+                model = add_adapters(model, self._training.lora)
+        model.load_state_dict(state, assign=True)
+        if self._training.lora is not None:
+            model = merge_adapters(model)
+        if hasattr(model.config, "use_cache"):
+            model.config.use_cache = True
+        model.config.dtype = next(iter(state.values())).dtype
+        model.tie_weights()
+        model.save_pretrained(folder)
+        if self._tokenizer is not None:
+            copy_tokenizer(self._tokenizer, folder)
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """Every file of the tokenizer, beside the weights."""
+    for file in sorted(source.iterdir()):
+        shutil.copyfile(file, folder / file.name)

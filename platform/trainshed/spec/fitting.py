@@ -1,0 +1,149 @@
+"""Does a training fit the data it names, and a task its model? Pure comparison, before anything is started.
+
+Knows what data is made of, from the document that makes it or from the manifest of data that is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trainshed.spec.models import DataSizes, Model, Pretrained
+from trainshed.spec.prepare import PrepareJob, PretrainedTokenizer
+from trainshed.spec.sources import Builtin, image_of
+from trainshed.spec.tasks import Custom, ImageClassification, LstmClassifier, Task, TextClassification
+
+if TYPE_CHECKING:
+    from trainshed.spec.train import Training
+
+MODELS: dict[str, tuple[str, ...]] = {
+    "causal_lm": ("gpt2", "llama", "qwen2", "qwen3", "config", "pretrained"),
+    "masked_lm": ("bert", "config", "pretrained"),
+    "seq2seq_lm": ("t5", "bart", "config", "pretrained"),
+    "text_classification": ("bert", "config", "pretrained"),
+    "image_classification": ("vit", "config", "pretrained"),
+    "lstm_classifier": ("lstm",),
+}
+"""Which models each task can train; `custom` takes any."""
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "causal_lm": ("text",),
+    "masked_lm": ("text",),
+    "seq2seq_lm": ("text", "target"),
+    "text_classification": ("text", "label"),
+    "image_classification": ("image", "label"),
+    "lstm_classifier": ("text", "label"),
+}
+"""What a sample must have for each task."""
+
+LABEL_KINDS = {"single_label": "class", "multi_label": "multi", "regression": "number"}
+DIGITS = 10
+
+
+@dataclass(frozen=True)
+class DataForm:
+    """What a training must know of its data before it starts; None where it is not known yet."""
+
+    has: tuple[str, ...]
+    """What a sample has: text, target, label, image."""
+    packed: bool
+    sizes: DataSizes
+    label_kind: str | None
+    special_tokens: tuple[str, ...]
+    own_tokenizer: bool
+    """Whether the tokenizer was trained on the data; then its special tokens are known."""
+
+
+def form_of(job: PrepareJob) -> DataForm:
+    """The form of what a prepare job will make."""
+    label_kind = job.examples.label_kind if job.examples is not None and job.examples.label is not None else None
+    labels: int | None = 0
+    if label_kind == "number":
+        labels = 1
+    elif label_kind is not None:
+        labels = DIGITS if isinstance(job.source, Builtin) and job.source.name == "digits" else None
+    sizes = DataSizes(
+        vocab_size=getattr(job.tokenizer, "vocab_size", None),
+        context=job.context,
+        labels=labels,
+        image=image_of(job.source),
+    )
+    own = job.tokenizer is not None and not isinstance(job.tokenizer, PretrainedTokenizer)
+    return DataForm(tuple(job.read_fields), job.pack is not None, sizes, label_kind, job.special_tokens, own)
+
+
+def form_of_manifest(manifest: dict[str, Any]) -> DataForm:
+    """The form of data that is there."""
+    label_kind = manifest.get("label_kind")
+    labels = {None: 0, "number": 1}.get(label_kind, len(manifest.get("labels", ())))
+    image = manifest.get("image")
+    sizes = DataSizes(
+        vocab_size=manifest.get("vocab_size"),
+        context=int(manifest.get("block_size") or manifest.get("max_tokens") or 0),
+        labels=labels,
+        image=(image["size"], image["channels"]) if image else None,
+    )
+    return DataForm(
+        has=tuple(manifest.get("has", ("text",))),
+        packed=manifest.get("form", "packed") == "packed",
+        sizes=sizes,
+        label_kind=label_kind,
+        special_tokens=tuple(manifest.get("special_tokens", ())),
+        own_tokenizer=bool(manifest.get("own_tokenizer", True)),
+    )
+
+
+def misfits(training: Training, form: DataForm) -> list[tuple[str, str]]:
+    """Every way in which a training does not fit its data: the key that could be changed, and one line."""
+    task, model = training.task, training.model
+    if isinstance(task, Custom):
+        return []
+    found = [*_missing(task, form), *_sizes(model, form)]
+    if task.kind == "masked_lm" and form.own_tokenizer and "mask" not in form.special_tokens:
+        found.append(("task", "masked_lm needs a <|mask|> token; add `special_tokens: [mask]` to the data's tokenizer"))
+    if isinstance(model, Pretrained) and form.own_tokenizer:
+        found.append(
+            (
+                "model",
+                "a pretrained model knows only its own tokens, and the data's tokenizer is trained on the data; "
+                f"prepare it with `tokenizer: {{kind: pretrained, name_or_path: {model.name_or_path}}}`",
+            )
+        )
+    return found
+
+
+def _missing(task: Task, form: DataForm) -> list[tuple[str, str]]:
+    wanted = NEEDS[task.kind]
+    missing = [what for what in wanted if what not in form.has]
+    if missing:
+        kind = "packed blocks of tokens" if form.packed else f"examples with {', '.join(form.has)}"
+        return [
+            (
+                "task",
+                f"{task.kind} needs samples with {', '.join(wanted)}; the data is {kind}; say it under `examples:`",
+            )
+        ]
+    wants = LABEL_KINDS[task.problem] if isinstance(task, TextClassification) else "class"
+    if "label" in wanted and form.label_kind != wants:
+        return [
+            ("task", f"{task.kind} needs labels of kind {wants}; the data has examples.label_kind {form.label_kind}")
+        ]
+    if isinstance(task, TextClassification | ImageClassification | LstmClassifier):
+        weights, labels = task.class_weights, form.sizes.labels
+        if isinstance(weights, Sequence) and not isinstance(weights, str) and labels and len(weights) != labels:
+            return [
+                ("task.class_weights", f"{len(weights)} weights for {labels} classes; give one for each, or balanced")
+            ]
+    return []
+
+
+def _sizes(model: Model, form: DataForm) -> list[tuple[str, str]]:
+    context, longest = model.context, form.sizes.context
+    if context is not None and context < longest:
+        key = "pack.block_size" if form.packed else "examples.max_tokens"
+        return [("model.context", f"{context} is under the data's {key}, {longest}; leave it out, or raise it")]
+    if model.kind == "vit" and form.sizes.image is not None and form.sizes.image[0] % model.patch:
+        message = f"{model.patch} does not divide the images' {form.sizes.image[0]} pixels on each side"
+        return [("model.patch", message)]
+    return []

@@ -1,0 +1,81 @@
+"""Model shapes a training may ask for, and their parameter counts by pure arithmetic.
+
+The counts are exact for what transformers builds from the same fields (a test compares them); the plan stands on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, assert_never
+
+from pydantic import Field
+
+from trainshed.spec.models.decoders import Gpt2, Llama, Qwen2, Qwen3
+from trainshed.spec.models.encoders import Bert, Lstm, Vit
+from trainshed.spec.models.given import Config, Pretrained, count_safetensors
+from trainshed.spec.models.seq2seq import T5, Bart
+
+__all__ = [
+    "T5",
+    "Bart",
+    "Bert",
+    "Config",
+    "DataSizes",
+    "Gpt2",
+    "Llama",
+    "Lstm",
+    "Model",
+    "Pretrained",
+    "Qwen2",
+    "Qwen3",
+    "Vit",
+    "count_parameters",
+    "count_safetensors",
+    "sequence_length",
+]
+
+Model = Annotated[
+    Gpt2 | Llama | Qwen2 | Qwen3 | Bert | T5 | Bart | Vit | Lstm | Config | Pretrained, Field(discriminator="kind")
+]
+
+
+@dataclass(frozen=True)
+class DataSizes:
+    """What a count of weights takes from the data; None or 0 where it is not known before the data is there."""
+
+    vocab_size: int | None
+    context: int
+    """Tokens in the longest sample."""
+    labels: int | None = 0
+    """Classes; 0 for a language model."""
+    image: tuple[int, int] | None = None
+    """Pixels on each side, channels."""
+
+
+def count_parameters(model: Model, data: DataSizes) -> int | None:
+    """Number of weights a training makes; None where only the cluster can count them."""
+    context = model.context or data.context
+    match model:
+        case Pretrained():
+            return model.parameters()
+        case Config():
+            return None
+        case Vit():
+            return None if data.image is None or not data.labels else model.parameters(*data.image, labels=data.labels)
+        case _ if data.vocab_size is None or data.labels is None:
+            return None
+        case Lstm():
+            return model.parameters(data.vocab_size, labels=data.labels)
+        case Bert():
+            return model.parameters(data.vocab_size, context, labels=data.labels)
+        case Gpt2() | Llama() | Qwen2() | Qwen3() | T5() | Bart():
+            return model.parameters(data.vocab_size, context)
+        case _:
+            assert_never(model)
+
+
+def sequence_length(model: Model, data: DataSizes) -> int:
+    """Tokens in the longest sample as the model sees it: an image is its patches and one token for the class."""
+    if isinstance(model, Vit) and data.image is not None:
+        return 1 + (data.image[0] // model.patch) ** 2
+    return data.context
