@@ -54,7 +54,7 @@ def submit(
         try:
             jobs.submit(
                 submission.submission_id,
-                f"python -m trainshed.runtime {FILE_NAME}",
+                f"python -m trainshed.runtime.supervise {FILE_NAME}",
                 {"py_modules": [code.uri], "working_dir": working.uri, "env_vars": _env(storage)},
                 {"runs": " ".join(run.run_id for run in submission.runs), "storage": storage.uri},
             )
@@ -99,13 +99,13 @@ def _check_capacity(loaded: Sequence[LoadedJob], address: Address) -> None:
         if workers is None:
             continue
         for what, asked, there in (
-            ("CPUs", workers.count * workers.cpus, address.local.cpus),
-            ("GPUs", workers.count * workers.gpus, address.local.gpus),
+            ("CPUs", workers.min_count * workers.cpus, address.local.cpus),
+            ("GPUs", workers.min_count * workers.gpus, address.local.gpus),
         ):
             if asked > there:
                 place = f"{one.document.file}:{one.document.line_of(tuple(key.split('.')))}: {key}"
                 raise CapacityError(
-                    f"{place}: {workers.count} workers ask for {asked:g} {what}, the local cluster has {there:g}; "
+                    f"{place}: {workers.min_count} workers ask for {asked:g} {what}, the local cluster has {there:g}; "
                     "ask for fewer, or give --address of a larger cluster"
                 )
 

@@ -72,7 +72,7 @@ def plan(name: str, training: Training, sizes: DataSizes) -> Plan:
         tokens_per_step=tokens_per_step,
         tokens=tokens_per_step * training.steps,
         accumulation=training.accumulation,
-        workers=training.workers.count,
+        workers=training.workers.max_count,
         stages=stages,
         chosen=stages[int(training.engine.zero_stage) if isinstance(training.engine, DeepSpeed) else 0],
         memory_bytes=None if memory_gb is None else int(memory_gb * 10**9),
@@ -81,7 +81,7 @@ def plan(name: str, training: Training, sizes: DataSizes) -> Plan:
 
 def states(training: Training, parameters: int, zero_stage: int) -> StatesPerWorker:
     """Bytes of states on one worker under a ZeRO stage."""
-    workers = training.workers.count
+    workers = training.workers.min_count  # the fewer hold more each
     width = BYTES[training.precision]
     master = FP32 if zero_stage >= 1 else 0
     return StatesPerWorker(

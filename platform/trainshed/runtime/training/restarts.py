@@ -1,0 +1,171 @@
+"""What Ray Train's controller does when workers end: start again, or end the run with its cause.
+
+Plugs into the seams of Ray Train 2.60: its failure policy, its callbacks. Ray Train's own policy counts every failure
+the same: bad data would be read `max_failures` times, and a long run would die of the faults of months.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.train.v2._internal.exceptions import InsufficientClusterResourcesError, WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.callback import WorkerCallback, WorkerGroupCallback
+from ray.train.v2._internal.execution.failure_handling import FailureDecision, FailurePolicy
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
+
+from trainshed.errors import PlatformError
+from trainshed.runtime.cause import cause_of
+from trainshed.runtime.training.beats import Member
+
+ANSWER_S = 10.0
+STARTS_IN_A_ROW = 10
+
+notice_given = threading.Event()
+"""Set in a worker's process that was told to go (SIGTERM)."""
+
+
+class Leave(Exception):
+    """A worker ends after a save, at a step boundary: nothing is lost, and it counts as no failure."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do about a failure, and why, in words."""
+
+    again: bool
+    counts: bool
+    cause: str
+
+
+def judge(error: BaseException, *, same_again: bool) -> Verdict:
+    """What a failure of the group means. `same_again`: the last failure was this one, at this step.
+
+    Ray's own faults and a worker that is gone are tried again; an error of ours is final: the data or the job is
+    wrong. An error of any other code may be the echo of another worker's death, so it must come twice.
+    """
+    inner = getattr(error, "controller_failure", None)
+    if isinstance(inner, InsufficientClusterResourcesError):
+        return Verdict(again=False, counts=False, cause=cause_of(inner))
+    if isinstance(inner, WorkerGroupStartupTimeoutError):
+        return Verdict(again=True, counts=False, cause="the cluster has no room for the workers now")
+    failures = list(getattr(error, "worker_failures", {}).values()) or [inner or error]
+    if all(isinstance(one, Leave) for one in failures):
+        return Verdict(again=True, counts=False, cause=str(failures[0]))
+    ours = [one for one in failures if isinstance(_innermost(one), PlatformError)]
+    if ours:
+        return Verdict(again=False, counts=False, cause=cause_of(error))
+    gone = any(isinstance(one, RayError) or hasattr(one, "health_check_failure") for one in failures)
+    left = any(isinstance(one, Leave) for one in failures)
+    return Verdict(again=left or gone or not same_again, counts=not left, cause=cause_of(error))
+
+
+class Restarts(FailurePolicy):  # type: ignore[misc]
+    """Starts the workers again `max_failures` times in a row; a step that no earlier group reached begins anew."""
+
+    def __init__(self, failure_config: Any, beats: Any) -> None:
+        super().__init__(failure_config)
+        self._beats = beats
+        self._in_a_row = 0
+        self._no_room = 0
+        self._reached = -1
+        self._last = ("", -1)
+
+    def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
+        """Ray Train asks after each failure of the group or of its start."""
+        reached = self._ask(self._beats.furthest, default=self._reached)
+        if reached > self._reached:
+            self._in_a_row, self._reached = 0, reached
+        signature = (cause_of(training_failed_error), reached)
+        verdict = judge(training_failed_error, same_again=signature == self._last)
+        self._last = signature
+        self._in_a_row += verdict.counts
+        limit = self.failure_config.max_failures
+        if isinstance(training_failed_error, ControllerError):  # a start that fails is no fault of the training's
+            limit = max(limit, STARTS_IN_A_ROW)
+        again = verdict.again and self._in_a_row <= limit
+        self._ask(self._beats.note, self._words(verdict, again, reached, limit))
+        return FailureDecision.RETRY if again else FailureDecision.RAISE
+
+    def _words(self, verdict: Verdict, again: bool, reached: int, limit: int) -> str:
+        if not verdict.again:
+            return f"workers ended at step {reached}: {verdict.cause}; starting them again would not help"
+        if not again:
+            return f"workers ended at step {reached}: {verdict.cause}; it was so {limit + 1} times without a new step"
+        count = f" (restart {self._in_a_row} of {limit} without a new step)" if verdict.counts else ""
+        return f"workers ended at step {reached}: {verdict.cause}; starting them again{count}"
+
+    def _ask(self, method: Any, *arguments: Any, default: Any = None) -> Any:
+        try:
+            return ray.get(method.remote(*arguments), timeout=ANSWER_S)
+        except Exception:
+            return default
+
+
+class GroupWatch(WorkerGroupCallback):  # type: ignore[misc]
+    """Tells the beats which processes are the group, and frees what a failed start of one leaves behind.
+
+    Ray Train 2.60 forgets a group whose worker dies while the process group is made: its placement group would hold
+    the CPUs for ever, and the next group would wait for them.
+    """
+
+    def __init__(self, beats: Any) -> None:
+        self._beats = beats
+        self._group: Any = None
+        self._began = 0.0
+
+    def before_worker_group_start(self, worker_group_context: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
+        """Before actors are made."""
+        # A survivor that waits for a dead worker does not leave its process group: Ray Train would wait 30 s for it.
+        os.environ["TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S"] = "2"
+        if self._group is not None and self._group.has_started():
+            self._group.get_worker_group_state().shutdown()
+        self._group, self._began = None, time.monotonic()
+
+    def after_worker_group_start(self, worker_group: Any) -> None:
+        """Actors stand. This callback must be the first of its kind: the next one makes the process group."""
+        self._group = worker_group
+        members = [
+            Member(one.distributed_context.world_rank, one.metadata.pid, one.metadata.node_id)
+            for one in worker_group.get_workers()
+        ]
+        ray.get(self._beats.begin.remote(members), timeout=ANSWER_S)
+
+    def after_worker_group_training_start(self, worker_group: Any) -> None:
+        """The train function runs on all."""
+        took = time.monotonic() - self._began
+        pids = ", ".join(str(one.metadata.pid) for one in worker_group.get_workers())
+        self._beats.note.remote(f"{len(worker_group)} worker(s) stand after {took:.1f} s, processes {pids}")
+
+    def before_worker_group_shutdown(self, worker_group: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
+        """The group ends."""
+        self._beats.end.remote()
+
+    def after_worker_group_shutdown(self, worker_group_context: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
+        """Nothing of it is left."""
+        self._group = None
+
+
+class HearNotice(WorkerCallback):  # type: ignore[misc]
+    """In each worker: SIGTERM is a notice, not an end. The training runs in a thread, handlers in the main one."""
+
+    def after_init_train_context(self) -> None:
+        """Called in the main thread of the worker process."""
+        signal.signal(signal.SIGTERM, _on_notice)
+
+
+def _on_notice(_number: int, _frame: FrameType | None) -> None:
+    notice_given.set()
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What Ray wrapped: the error that the worker itself raised."""
+    inner = getattr(error, "cause", None) or error.__cause__
+    return _innermost(inner) if isinstance(inner, BaseException) and inner is not error else error
