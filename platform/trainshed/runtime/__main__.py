@@ -95,9 +95,9 @@ class Driver:
     def _one(self, planned: PlannedRun) -> str:
         """One document to its end; the state it ended in."""
         record = Record(self.storage, planned.run_id)
+        again = record.state == "running"
         reporter = self.running = Reporter(record, self.voice)
         job = job_from_data(planned.job)
-        again = record.storage.exists(record.at("events.jsonl"))
         reporter.event("begin", kind=job.kind, name=job.name, again=again)
         if again:
             cause = f"the driver {self.after}" if self.after else f"resumed by {self.submission.submission_id}"
