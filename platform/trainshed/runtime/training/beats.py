@@ -52,8 +52,7 @@ class Member:
 class Beat:
     """What a worker says of itself."""
 
-    worker: int
-    pid: int
+    member: Member
     step: int
     """Optimizer steps done."""
     phase: str
@@ -86,10 +85,14 @@ class Look:
 
 
 class Beats:
-    """Keeps the newest beat of every worker of the present group. Times are this process's own monotonic clock."""
+    """Keeps the newest beat of every worker of the present group. Times are this process's own monotonic clock.
+
+    An actor that Ray had to start again knows no group: it takes those for it that beat, until the next one begins.
+    """
 
     def __init__(self) -> None:
         self._members: dict[int, Member] = {}
+        self._closed = False
         self._beats: dict[int, Beat] = {}
         self._heard: dict[int, float] = {}
         self._moved: dict[int, float] = {}
@@ -99,7 +102,7 @@ class Beats:
 
     def begin(self, members: list[Member]) -> None:
         """A new group stands; every process that is not of it is to go."""
-        self._members = {member.worker: member for member in members}
+        self._members, self._closed = {member.worker: member for member in members}, True
         self._beats, now = {}, time.monotonic()
         self._heard = dict.fromkeys(self._members, now)
         self._moved = dict.fromkeys(self._members, now)
@@ -108,17 +111,19 @@ class Beats:
 
     def end(self) -> None:
         """The group is over; until the next one stands nobody is missed."""
-        self._members = {}
+        self._members, self._closed = {}, False
 
     def beat(self, beat: Beat) -> Order:
         """A worker lives; what it should do."""
-        member = self._members.get(beat.worker)
-        if member is None or member.pid != beat.pid:
-            return Order.BEGONE
-        before, now = self._beats.get(beat.worker), time.monotonic()
+        worker, now = beat.member.worker, time.monotonic()
+        if self._members.get(worker) != beat.member:
+            if self._closed:
+                return Order.BEGONE
+            self._members[worker] = beat.member
+        before = self._beats.get(worker)
         if before is None or (before.step, before.phase) != (beat.step, beat.phase):
-            self._moved[beat.worker] = now
-        self._beats[beat.worker], self._heard[beat.worker] = beat, now
+            self._moved[worker] = now
+        self._beats[worker], self._heard[worker] = beat, now
         self._furthest = max(self._furthest, beat.step)
         return self._order
 
@@ -157,14 +162,14 @@ class Pulse:
         self.phase = "starting"
         self.order = Order.GO_ON
         self._beats = beats
-        self._worker = worker
+        self._member = Member(worker, os.getpid(), ray.get_runtime_context().get_node_id())
         self._watched = threading.get_ident()
         threading.Thread(target=self._run, name="pulse", daemon=True).start()
 
     def _run(self) -> None:
         while True:
             where, waits = whereabouts(self._watched)
-            beat = Beat(self._worker, os.getpid(), self.step, self.phase, where, waits)
+            beat = Beat(self._member, self.step, self.phase, where, waits)
             try:
                 self.order = ray.get(self._beats.beat.remote(beat), timeout=ANSWER_S)
             except ActorDiedError:

@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 import ray.train
+from ray.exceptions import ActorDiedError
 from ray.train.torch import TorchTrainer
 
 from trainshed.errors import PlatformError
@@ -31,6 +32,10 @@ CONTROLLER_ENV = {
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "40",  # the second line behind our heartbeat; Ray's own is 600
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",  # a group that finds no room is sized anew
 }
+
+
+CONTROLLERS = 8
+"""So many of Ray Train's controllers one training may use up."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +97,25 @@ def fit(
     )
     try:
         with watching(beats, hang_timeout_s=training.workers.hang_timeout_s, say=say, stopping=stopping):
-            result = trainer.fit()
+            result = _run(trainer, say)
     except Exception as error:
         raise PlatformError(cause_of(error)) from error
+    finally:
+        ray.kill(beats)
     newest = next(iter(all_checkpoints(storage, plan.folder)), None)
     metrics = result.return_value if isinstance(result.return_value, dict) else {}
     stopped = metrics.pop("notice", None) == "stop"
     return Fitted(metrics, newest.path.removeprefix(f"{plan.folder}/") if newest else None, stopped)
+
+
+def _run(trainer: WatchedTrainer, say: Callable[[str], None]) -> ray.train.Result:
+    """To the end of the training; Ray Train's controller is a process like another, and is started again as well."""
+    for _ in range(CONTROLLERS - 1):
+        try:
+            return trainer.fit()
+        except ActorDiedError:
+            say("Ray Train's controller is gone, and its workers with it: starting another")
+    return trainer.fit()
 
 
 def scaling(workers: Workers) -> ray.train.ScalingConfig:

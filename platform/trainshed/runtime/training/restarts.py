@@ -27,6 +27,8 @@ from trainshed.runtime.training.beats import Member
 
 ANSWER_S = 10.0
 STARTS_IN_A_ROW = 10
+ECHO = "Connection closed by peer"
+"""In what gloo raises where another worker has died; that it did, Ray notices a moment later."""
 
 notice_given = threading.Event()
 """Set in a worker's process that was told to go (SIGTERM)."""
@@ -56,15 +58,18 @@ def judge(error: BaseException, *, same_again: bool) -> Verdict:
         return Verdict(again=False, counts=False, cause=cause_of(inner))
     if isinstance(inner, WorkerGroupStartupTimeoutError):
         return Verdict(again=True, counts=False, cause="the cluster has no room for the workers now")
-    failures = list(getattr(error, "worker_failures", {}).values()) or [inner or error]
+    failures = [_innermost(one) for one in getattr(error, "worker_failures", {}).values()] or [inner or error]
     if all(isinstance(one, Leave) for one in failures):
         return Verdict(again=True, counts=False, cause=str(failures[0]))
-    ours = [one for one in failures if isinstance(_innermost(one), PlatformError)]
-    if ours:
+    if any(isinstance(one, PlatformError) for one in failures):
         return Verdict(again=False, counts=False, cause=cause_of(error))
-    gone = any(isinstance(one, RayError) or hasattr(one, "health_check_failure") for one in failures)
+    if all(ECHO in str(one) for one in failures):
+        worker = min(getattr(error, "worker_failures", {0: None}))
+        return Verdict(again=True, counts=True, cause=f"a worker is gone (worker {worker} lost its connection to it)")
+    gone = [one for one in failures if isinstance(one, RayError)]
     left = any(isinstance(one, Leave) for one in failures)
-    return Verdict(again=left or gone or not same_again, counts=not left, cause=cause_of(error))
+    cause = "a worker's process is gone" if gone else cause_of(error)
+    return Verdict(again=left or bool(gone) or not same_again, counts=not left, cause=cause)
 
 
 class Restarts(FailurePolicy):  # type: ignore[misc]
@@ -167,5 +172,5 @@ def _on_notice(_number: int, _frame: FrameType | None) -> None:
 
 def _innermost(error: BaseException) -> BaseException:
     """What Ray wrapped: the error that the worker itself raised."""
-    inner = getattr(error, "cause", None) or error.__cause__
+    inner = getattr(error, "health_check_failure", None) or getattr(error, "cause", None) or error.__cause__
     return _innermost(inner) if isinstance(inner, BaseException) and inner is not error else error
