@@ -39,6 +39,16 @@ class Workers(Part):
     hang_timeout_s: Positive = 300
     """A training that has made no step for so long is taken as hung: its workers are killed and started again."""
 
+    spares: bool = False
+    """For each worker a process that stands by with everything loaded: a restart is seconds faster, for about 0.5 GB of
+    memory each. Without GPUs only."""
+
+    @model_validator(mode="after")
+    def _spares_have_no_gpu(self) -> Workers:
+        if self.spares and self.gpus:
+            raise ValueError("spares are for workers without GPUs: Ray gives a process its GPUs when it is made")
+        return self
+
     @field_validator("count")
     @classmethod
     def _fewest_first(cls, count: int | tuple[int, int]) -> int | tuple[int, int]:

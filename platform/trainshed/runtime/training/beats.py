@@ -99,6 +99,15 @@ class Beats:
         self._notes: list[str] = []
         self._order = Order.GO_ON
         self._furthest = 0
+        self._place: Any = None
+
+    def hold(self, placement_group: Any) -> None:
+        """What the newest group runs on: its controller may die, and Ray would never free it."""
+        self._place = placement_group
+
+    def place(self) -> Any:
+        """The placement group of the newest group, or None."""
+        return self._place
 
     def begin(self, members: list[Member]) -> None:
         """A new group stands; every process that is not of it is to go."""
@@ -148,6 +157,11 @@ class Beats:
     def note(self, text: str) -> None:
         """A line for the driver to say."""
         self._notes.append(text)
+
+    def all_train(self) -> bool:
+        """Whether every worker of the group has done a step."""
+        beats = [self._beats.get(worker) for worker in self._members]
+        return bool(beats) and all(beat is not None and beat.phase == "training" for beat in beats)
 
     def furthest(self) -> int:
         """The most optimizer steps that any worker had done, in this group or an earlier one."""

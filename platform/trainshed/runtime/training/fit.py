@@ -12,6 +12,8 @@ import ray
 import ray.train
 from ray.exceptions import ActorDiedError
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.util.placement_group import remove_placement_group
 
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import FOLDER, all_checkpoints
@@ -19,8 +21,10 @@ from trainshed.record.storage import Storage
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.training.beats import Beats
 from trainshed.runtime.training.elastic import FreeRoom
+from trainshed.runtime.training.group import GroupWatch
+from trainshed.runtime.training.leaving import HearNotice
 from trainshed.runtime.training.ray_host import train_worker
-from trainshed.runtime.training.restarts import GroupWatch, HearNotice, Restarts
+from trainshed.runtime.training.restarts import Restarts
 from trainshed.runtime.training.warden import watching
 from trainshed.runtime.training.worker import WorkerPlan
 from trainshed.spec.train import Training
@@ -51,15 +55,18 @@ class Fitted:
 class WatchedTrainer(TorchTrainer):  # type: ignore[misc]
     """A TorchTrainer whose failures, sizes and groups we decide on: Ray Train has no public way to hand these over."""
 
-    def __init__(self, *arguments: Any, beats: Any, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, beats: Any, spares: bool, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._beats = beats
+        self._spares = spares
 
     def _initialize_and_run_controller(self, **controller: Any) -> Any:
         controller["failure_policy"] = Restarts(self.run_config.failure_config, self._beats)
         if self.scaling_config.elasticity_enabled:
             controller["scaling_policy"] = FreeRoom(self.scaling_config, self._beats)
-        controller["callbacks"] = [GroupWatch(self._beats), HearNotice(), *controller["callbacks"]]
+        # Ray's own cleaner is a process that, on a cluster with a token, never finds out and never ends.
+        theirs = [one for one in controller["callbacks"] if not isinstance(one, PlacementGroupCleanerCallback)]
+        controller["callbacks"] = [GroupWatch(self._beats, spares=self._spares), HearNotice(), *theirs]
         return super()._initialize_and_run_controller(**controller)
 
 
@@ -84,6 +91,7 @@ def fit(
     trainer = WatchedTrainer(
         train_worker,
         beats=beats,
+        spares=training.workers.spares,
         train_loop_config={"plan": dataclasses.asdict(plan), "beats": beats, "report_validation": bool(callbacks)},
         scaling_config=scaling(training.workers),
         run_config=ray.train.RunConfig(
@@ -97,7 +105,7 @@ def fit(
     )
     try:
         with watching(beats, hang_timeout_s=training.workers.hang_timeout_s, say=say, stopping=stopping):
-            result = _run(trainer, say)
+            result = _run(trainer, beats, say)
     except Exception as error:
         raise PlatformError(cause_of(error)) from error
     finally:
@@ -108,13 +116,15 @@ def fit(
     return Fitted(metrics, newest.path.removeprefix(f"{plan.folder}/") if newest else None, stopped)
 
 
-def _run(trainer: WatchedTrainer, say: Callable[[str], None]) -> ray.train.Result:
+def _run(trainer: WatchedTrainer, beats: Any, say: Callable[[str], None]) -> ray.train.Result:
     """To the end of the training; Ray Train's controller is a process like another, and is started again as well."""
     for _ in range(CONTROLLERS - 1):
         try:
             return trainer.fit()
         except ActorDiedError:
             say("Ray Train's controller is gone, and its workers with it: starting another")
+            if (place := ray.get(beats.place.remote())) is not None:
+                remove_placement_group(place)
     return trainer.fit()
 
 

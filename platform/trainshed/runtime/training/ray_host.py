@@ -10,7 +10,7 @@ import torch
 
 from trainshed.runtime.training.beats import Order, Pulse
 from trainshed.runtime.training.host import Notice, World
-from trainshed.runtime.training.restarts import Leave, notice_given
+from trainshed.runtime.training.leaving import Leave, notice_given
 from trainshed.runtime.training.worker import WorkerPlan, run_worker
 
 

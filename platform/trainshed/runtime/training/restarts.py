@@ -1,41 +1,28 @@
 """What Ray Train's controller does when workers end: start again, or end the run with its cause.
 
-Plugs into the seams of Ray Train 2.60: its failure policy, its callbacks. Ray Train's own policy counts every failure
-the same: bad data would be read `max_failures` times, and a long run would die of the faults of months.
+The failure policy of Ray Train 2.60, exchanged. Ray Train's own counts every failure the same: bad data would be read
+`max_failures` times, and a long run would die of the faults of months.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 from ray.train.v2._internal.exceptions import InsufficientClusterResourcesError, WorkerGroupStartupTimeoutError
-from ray.train.v2._internal.execution.callback import WorkerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.failure_handling import FailureDecision, FailurePolicy
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.cause import cause_of
-from trainshed.runtime.training.beats import Member
+from trainshed.runtime.training.leaving import Leave
 
 ANSWER_S = 10.0
 STARTS_IN_A_ROW = 10
 ECHO = "Connection closed by peer"
 """In what gloo raises where another worker has died; that it did, Ray notices a moment later."""
-
-notice_given = threading.Event()
-"""Set in a worker's process that was told to go (SIGTERM)."""
-
-
-class Leave(Exception):
-    """A worker ends after a save, at a step boundary: nothing is lost, and it counts as no failure."""
 
 
 @dataclass(frozen=True)
@@ -112,62 +99,6 @@ class Restarts(FailurePolicy):  # type: ignore[misc]
             return ray.get(method.remote(*arguments), timeout=ANSWER_S)
         except Exception:
             return default
-
-
-class GroupWatch(WorkerGroupCallback):  # type: ignore[misc]
-    """Tells the beats which processes are the group, and frees what a failed start of one leaves behind.
-
-    Ray Train 2.60 forgets a group whose worker dies while the process group is made: its placement group would hold
-    the CPUs for ever, and the next group would wait for them.
-    """
-
-    def __init__(self, beats: Any) -> None:
-        self._beats = beats
-        self._group: Any = None
-        self._began = 0.0
-
-    def before_worker_group_start(self, worker_group_context: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
-        """Before actors are made."""
-        # A survivor that waits for a dead worker does not leave its process group: Ray Train would wait 30 s for it.
-        os.environ["TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S"] = "2"
-        if self._group is not None and self._group.has_started():
-            self._group.get_worker_group_state().shutdown()
-        self._group, self._began = None, time.monotonic()
-
-    def after_worker_group_start(self, worker_group: Any) -> None:
-        """Actors stand. This callback must be the first of its kind: the next one makes the process group."""
-        self._group = worker_group
-        members = [
-            Member(one.distributed_context.world_rank, one.metadata.pid, one.metadata.node_id)
-            for one in worker_group.get_workers()
-        ]
-        ray.get(self._beats.begin.remote(members), timeout=ANSWER_S)
-
-    def after_worker_group_training_start(self, worker_group: Any) -> None:
-        """The train function runs on all."""
-        took = time.monotonic() - self._began
-        pids = ", ".join(str(one.metadata.pid) for one in worker_group.get_workers())
-        self._beats.note.remote(f"{len(worker_group)} worker(s) stand after {took:.1f} s, processes {pids}")
-
-    def before_worker_group_shutdown(self, worker_group: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
-        """The group ends."""
-        self._beats.end.remote()
-
-    def after_worker_group_shutdown(self, worker_group_context: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
-        """Nothing of it is left."""
-        self._group = None
-
-
-class HearNotice(WorkerCallback):  # type: ignore[misc]
-    """In each worker: SIGTERM is a notice, not an end. The training runs in a thread, handlers in the main one."""
-
-    def after_init_train_context(self) -> None:
-        """Called in the main thread of the worker process."""
-        signal.signal(signal.SIGTERM, _on_notice)
-
-
-def _on_notice(_number: int, _frame: FrameType | None) -> None:
-    notice_given.set()
 
 
 def _innermost(error: BaseException) -> BaseException:

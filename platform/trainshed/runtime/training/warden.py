@@ -22,7 +22,7 @@ from trainshed.runtime.training.beats import Look, Order, Seen
 LOOK_S = 1.0
 SILENT_S = 15.0
 STARTING_S = 600.0
-TITLE = "RayTrainWorker"
+TITLES = ("RayTrainWorker", "StandbyWorker")
 
 
 @contextmanager
@@ -121,7 +121,8 @@ def kill_here(pid: int) -> str:
     """Kills a worker process of this machine, if it still is one."""
     try:
         process = psutil.Process(pid)
-        if TITLE not in " ".join(process.cmdline()):
+        title = " ".join(process.cmdline())
+        if not any(name in title for name in TITLES):
             return f"process {pid} is gone already"
         state = process.status()
         os.kill(pid, signal.SIGKILL)
