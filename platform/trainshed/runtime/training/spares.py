@@ -19,6 +19,7 @@ from ray.train.v2._internal.execution.worker_group.worker import RayTrainWorker,
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 ANSWER_S = 5.0
+LOADING_S = 20.0
 PACKAGES = ("trainshed", "torch", "transformers", "deepspeed", "safetensors", "tokenizers", "numpy", "pyarrow")
 
 
@@ -46,14 +47,12 @@ class Spares:
                 self._waiting.append((node, actor, actor.execute.remote(load, modules)))
 
     def take(self, node: str) -> Any | None:
-        """A living one of this node that has loaded everything; None where there is none."""
+        """A living one of this node; None where there is none. One that still loads is waited for: it is ahead of any
+        process that is made now."""
         for spare in [one for one in self._waiting if one[0] == node]:
-            loaded, _ = ray.wait([spare[2]], timeout=0)
-            if not loaded:
-                continue
             self._waiting.remove(spare)
             with contextlib.suppress(Exception):  # it is gone, or cannot load: the next one
-                ray.get(spare[2], timeout=ANSWER_S)
+                ray.get(spare[2], timeout=LOADING_S)
                 ray.get(spare[1].get_metadata.remote(), timeout=ANSWER_S)
                 return spare[1]
         return None
