@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from trainshed import __version__
 from trainshed.client import check
 from trainshed.client.address import Address
 from trainshed.client.package import own_package, package_files
 from trainshed.client.submit import Submitted, check_capacity, hand_over
+from trainshed.client.uploads import is_relative, uploads
 from trainshed.errors import Fault, SpecError, UsageError
 from trainshed.record.run import Record, all_runs, now
 from trainshed.record.storage import Storage
 from trainshed.record.submission import FILE_NAME, PlannedRun, Submission
 from trainshed.spec.load import LoadedJob, load_documents
 from trainshed.spec.prepare import PrepareJob
+from trainshed.spec.sources import places
 from trainshed.spec.yaml_tree import Document
 
 RESUMABLE = ("failed", "stopped", "lost")
@@ -64,7 +67,8 @@ def prepare(record: Record, state: str, sets: Sequence[str]) -> Resumption:
     loaded = load_documents([_document(record)], sets)
     for one in unfinished[1:]:
         loaded += load_documents([_document(one)])
-        if isinstance(loaded[-1].job, PrepareJob) and check.is_relative(loaded[-1].job.source.path):
+        job = loaded[-1].job
+        if isinstance(job, PrepareJob) and any(map(is_relative, places(job.source).values())):
             raise UsageError(
                 f"{one.run_id} after it reads files that were uploaded with the job; submit the job file again"
             )
@@ -84,9 +88,11 @@ def resume(resumption: Resumption, address: Address, storage: Storage) -> Submit
     record = resumption.record
     count = len(record.job.get("before", [])) + 2
     jobs = {one.run_id: one.job["job"] for one in resumption.documents}
+    files: dict[str, Path] = {}
     unfinished = [one for one in resumption.documents if one.state != "succeeded"]
     for one, changed in zip(unfinished, resumption.loaded, strict=True):
-        jobs[one.run_id] = changed.job.model_dump(mode="json", by_alias=True, exclude_none=True)
+        sent = uploads(changed)
+        jobs[one.run_id], files = sent.job, files | sent.files
     code = own_package()
     submission = Submission(
         submission_id=f"ts-{record.run_id}-{count}",
@@ -106,7 +112,7 @@ def resume(resumption: Resumption, address: Address, storage: Storage) -> Submit
         for one in unfinished:
             one.close_again()
 
-    working = package_files({FILE_NAME: submission.to_json()})
+    working = package_files({FILE_NAME: submission.to_json(), **files})
     hand_over(address, submission, storage, packages=(code, working), before=reopen, take_back=close_again)
     return Submitted(submission.submission_id, submission.runs)
 
@@ -120,5 +126,5 @@ def _documents(record: Record) -> tuple[Record, ...]:
 
 
 def _document(record: Record) -> Document:
-    """The job as a document again."""
-    return Document(f"{record.run_id}/job.json", 1, record.job["job"])
+    """The job as a document again, where it was: the module of a custom task lies beside it."""
+    return Document(record.job["file"], 1, record.job["job"])
