@@ -226,7 +226,7 @@ def test_what_does_not_fit_the_steps_is_said(schedule, said):
 def test_a_training_refuses_a_schedule_that_does_not_fit_its_steps(tmp_path):
     job = changed(TRAIN, schedule={"kind": "multi_step", "milestones": [5, 10]})
     (tmp_path / "job.yaml").write_text(text(job))
-    with pytest.raises(SpecError, match="schedule.milestones must be under steps: 10 is not under 10") as caught:
+    with pytest.raises(SpecError, match=r"schedule\.milestones must be under steps: 10 is not under 10") as caught:
         load_files([tmp_path / "job.yaml"], ())
     assert len(caught.value.faults) == 1
 
