@@ -10,8 +10,8 @@ import torch.distributed as dist
 
 from trainshed.runtime import tasks
 from trainshed.runtime.shards import open_split
-from trainshed.runtime.training.host import BareHost, World
-from trainshed.runtime.training.loop import validate
+from trainshed.runtime.training.host import World
+from trainshed.runtime.training.validation import validate
 from trainshed.spec.train import Training
 
 
@@ -33,8 +33,7 @@ def figures(folder, world):
     task = tasks.build(training, tasks.DataFacts.read(folder / "data", manifest))
     torch.manual_seed(0)
     engine, samples = PlainEngine(task.make_model()), open_split(folder / "data", manifest, "train")
-    host = BareHost(world)
-    return [validate(training, task, samples, engine, host, limit=limit) for limit in (None, 5)]
+    return [validate(training, task, samples, engine, world, limit=limit) for limit in (None, 5)]
 
 
 def main():

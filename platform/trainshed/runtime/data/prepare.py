@@ -44,7 +44,8 @@ def prepare(job: PrepareJob, reporter: Reporter) -> dict[str, Any]:
     if manifest is not None:
         reporter.log(f"unchanged: the data is already there, made by {manifest['made_by']}; no work done", reused=True)
         return _result(storage, folder, manifest, reused=True)
-    reporter.log(f"{len(found.files)} files match {', '.join(places(job.source).values()) or 'a builtin source'}")
+    read_from = ", ".join(places(job.source).values())
+    reporter.log(f"{len(found.files)} files match {read_from}" if read_from else "the data is made, no file is read")
     manifest = _Pipeline(job, reporter, storage, folder).run(sources.read(job, found))
     facts = {"fingerprint": key, "made_by": reporter.record.run_id, "files": len(found.files)}
     manifest |= {**facts, "job": _what_matters(job)}
