@@ -23,7 +23,7 @@ from trainshed.runtime.training.clock import StepClock
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import Host, Notice
 from trainshed.runtime.training.loss_guard import LossGuard, Verdict
-from trainshed.runtime.training.memory_use import peak_megabytes
+from trainshed.runtime.training.memory_use import PlanCheck, peak_megabytes
 from trainshed.runtime.training.metric_log import MetricLog
 from trainshed.runtime.training.notes import Told, told_to_nobody
 from trainshed.runtime.training.optimizers import build_optimizer
@@ -105,6 +105,7 @@ class _Loop:
         self.order = Order(len(splits.train), training.global_batch_size, training.seed)
         self.guard = LossGuard(training.recovery)
         self.clock = StepClock(host.world.device)
+        self.plan_check = PlanCheck(training, engine, host.world, told)
         self.progress = Progress()
         self.rollbacks = 0
         self.told_committed = 0
@@ -138,6 +139,8 @@ class _Loop:
             if done.notice is not None:
                 metrics["notice"] = done.notice
                 break
+        if self.plan_check.facts is not None:
+            metrics["memory"] = self.plan_check.facts
         if self.keeper is not None:
             self.keeper.close()
         if "notice" not in metrics:
@@ -188,9 +191,11 @@ class _Loop:
         scale = len(shares) * training.regularization.passes * world.workers / units
         for batch in batches:
             total += self._pass(batch, scale)
+            self.plan_check.passed(len(batches) * training.regularization.passes)
         rate = training.optimizer.learning_rate * training.schedule.factor(step, training.steps)
         with self.clock.stage("step"):
             norm = self.engine.step(rate)
+        self.plan_check.stepped()
         agreed = self._agree(float(total))
         return _Step(agreed[0] / units, norm, rate, units, _notice(agreed), int(agreed[3]))
 
