@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.setup-done
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help setup quickstart check test figures clean
+.PHONY: help setup quickstart check test faults figures clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,10 +31,13 @@ check: setup  ## Format, lint, types, layers, fast tests.
 	$(BIN)/ruff check platform tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -m "not slow and not faults"
 
 test: setup  ## Everything that fits 25 minutes on 2 cores, end to end included.
 	$(BIN)/pytest
+
+faults: setup  ## Break running trainings in every way we know, and count what survives (about 20 minutes).
+	$(BIN)/pytest -m faults -s tests/faults
 
 figures: setup  ## The measured figures beside their goals.
 	@$(BIN)/python benchmarks/results.py

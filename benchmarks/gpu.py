@@ -4,9 +4,9 @@
     python benchmarks/gpu.py --device cpu --tiny          (seconds; only shows that it runs)
 
 Needs torch, transformers, pydantic, pyarrow, numpy, pyyaml and psutil; `--engine deepspeed` needs deepspeed. A = the
-loop of `runtime/training/loop.py` under a BareHost, with its metrics; B = the same model, batches, optimizer and clipping
-in a loop of twenty lines. B, and A with ddp, autocast to bf16 over fp32 weights. Interleaved A B A B, median step after
-the warm-up. MFU counts 6 N + 12 layers x width x time FLOP a token (llm-foundry's formula) over the peak of
+loop of `runtime/training/loop.py` under a BareHost, with its metrics; B = the same model, batches, optimizer and
+clipping in a loop of twenty lines. B, and A with ddp, autocast to bf16 over fp32 weights. Interleaved A B A B, median
+step after the warm-up. MFU counts 6 N + 12 layers x width x time FLOP a token (llm-foundry's formula) over the peak of
 `spec/devices.py`.
 Writes benchmarks/results/G1.json (MFU) and G2.json (platform / bare) where there is a GPU whose peak is known.
 """

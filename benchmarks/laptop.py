@@ -3,8 +3,9 @@
     .venv/bin/python benchmarks/laptop.py [--runs 15]
 
 C1 = `platform --help`, median of the runs. C5 = `platform submit` of each wrong job file of
-tests/cli/test_bad_input.py, less the start-up (the median of C1's runs); the worst file counts. CPU-seconds are those the system books for the
-child process (user and system), so that a busy machine does not move them much. Writes C1.json and C5.json.
+tests/cli/test_bad_input.py, less the start-up (the median of C1's runs); the worst file counts. CPU-seconds are those
+the system books for the child process (user and system), so that a busy machine does not move them much.
+Writes C1.json and C5.json.
 """
 
 import argparse

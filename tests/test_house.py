@@ -35,6 +35,7 @@ def test_help_names_every_verb():
         "show",
         "logs",
         "stop",
+        "resume",
         "models",
         "alias",
         "endpoints",

@@ -124,7 +124,7 @@ def describe(event: dict[str, Any]) -> str | None:
         case "log":
             return None if event.get("detail") else str(event["message"])
         case "begin":
-            return f"{event['kind']} begins"
+            return f"{event['kind']} {'goes on' if event.get('again') else 'begins'}"
         case "progress":
             return _progress_text(event)
         case "trial" if event["state"] != "running":

@@ -1,4 +1,4 @@
-"""The verbs about runs: runs, show, logs, stop."""
+"""The verbs about runs: runs, show, logs, stop, resume."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from trainshed.record.run import Record
 
 RunArgument = typer.Argument(..., help="A run id, or a name: its newest run.", show_default=False)
+ChangeOption = typer.Option(
+    [],
+    "--set",
+    metavar="PATH=VALUE",
+    help="Change how it goes on: workers, engine, steps, checkpoint, validation, recovery, max_failures.",
+)
 LOG_POLL_S = 0.2
 
 
@@ -23,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(show)
     app.command()(logs)
     app.command()(stop)
+    app.command()(resume)
 
 
 def runs(
@@ -123,25 +130,72 @@ def logs(
         say(f"nothing in {record.storage.address(record.at(name))} yet")
 
 
-def stop(run: str = RunArgument, address: str | None = context.AddressOption) -> None:
-    """Stop a run, or take down the endpoint that a serve run deployed.
+def stop(
+    run: str = RunArgument,
+    now: bool = typer.Option(False, "--now", help="Do not wait for a training to save first."),
+    address: str | None = context.AddressOption,
+    as_json: bool = context.JsonOption,
+) -> None:
+    """Stop a run, or take down the endpoint that a serve run deployed. A training saves first.
 
     \b
     platform stop stdlib-gpt
+    platform stop stdlib-gpt --now
     platform stop stdlib-complete
     """
-    from trainshed.client.stop import stop_submission
+    from trainshed.client.stop import GRACE_S, stop_run
+    from trainshed.record.run import find_run
+
+    record = find_run(context.storage(), run)
+    where = context.need_address(address)
+    if record.result is not None:
+        _stop_ended(record, where)
+        return
+    if not now and record.job["job"]["kind"] == "train":
+        say(f"{record.run_id}: asked to save and stop, for at most {GRACE_S:.0f} s; --now does not wait")
+    state = stop_run(where, record, grace_s=0 if now else GRACE_S)
+    result: dict[str, Any] = record.result or {}
+    if as_json:
+        print_json({"run_id": record.run_id, "state": state, **result})
+        return
+    saved = f" after step {result['step']}, saved in {result['checkpoint']}" if result.get("checkpoint") else ""
+    say(f"{record.run_id}: {state}{saved}")
+    if state == "stopped" and record.job["job"]["kind"] == "train":
+        say(f"`platform resume {record.run_id}` goes on with it")
+
+
+def resume(
+    run: str = RunArgument,
+    sets: list[str] = ChangeOption,
+    follow: bool = typer.Option(True, "--follow/--detach", help="Show progress until the end, or return at once."),
+    address: str | None = context.AddressOption,
+    as_json: bool = context.JsonOption,
+) -> None:
+    """Go on with a training that failed, was stopped, or was lost: same run, from its newest checkpoint.
+
+    The documents after it in its job file follow. The number of workers and the ZeRO stage may change.
+
+    \b
+    platform resume stdlib-gpt
+    platform resume stdlib-gpt --set workers.count=1 --set engine.zero_stage=1
+    platform resume stdlib-gpt --detach --json
+    """
+    from trainshed.cli.follow import follow_submission
+    from trainshed.client import resume as client
     from trainshed.record.run import find_run
 
     storage = context.storage()
     record = find_run(storage, run)
-    where = context.need_address(address)
-    submission = record.job["submission_id"]
-    if record.result is not None:
-        _stop_ended(record, where)
-        return
-    ended = stop_submission(where, submission)
-    say(f"{record.run_id}: the submission {submission} is {ended.state.lower()}")
+    prepared = client.prepare(record, _state(record), sets)
+    where = context.address_or_local(address)
+    submitted = client.resume(prepared, where, storage)
+    runs_of_it = [planned.run_id for planned in submitted.runs]
+    if as_json:
+        print_json({"submission_id": submitted.submission_id, "runs": runs_of_it, "address": where.url})
+    else:
+        say(f"resumed {record.run_id} as {submitted.submission_id} at {where.url}")
+    if follow:
+        raise typer.Exit(follow_submission(where, submitted.submission_id, runs_of_it, as_json=as_json))
 
 
 def _stop_ended(record: Record, where: Any) -> None:

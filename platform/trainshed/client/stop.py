@@ -10,10 +10,12 @@ from trainshed.client.address import Address, find_address
 from trainshed.client.jobs_api import JobsClient, JobStatus
 from trainshed.client.submit import submit_command
 from trainshed.errors import ClusterError, UsageError
+from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 
 POLL_S = 0.3
 STOP_WAIT_S = 60.0
+GRACE_S = 60.0
 DELETE_WAIT_S = 120.0
 
 
@@ -25,6 +27,22 @@ def stop_submission(address: Address, submission_id: str) -> JobStatus:
     """
     with JobsClient(address.url, address.token) as jobs:
         return _until_ended(jobs, submission_id, STOP_WAIT_S, ask_to_stop=True)
+
+
+def stop_run(address: Address, record: Record, *, grace_s: float = GRACE_S) -> str:
+    """Ends a run; the state it is in then. A training is asked to save first, and has `grace_s` seconds for it.
+
+    Raises:
+        ClusterError: it has not ended within a minute after that.
+    """
+    if grace_s and record.state == "running" and record.job["job"]["kind"] == "train":
+        record.ask_to_stop()
+        deadline = time.monotonic() + grace_s
+        while record.result is None and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+    if record.result is None:
+        stop_submission(address, record.job["submission_id"])
+    return record.state
 
 
 def delete_endpoint(address: Address, storage: Storage, name: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from trainshed import __version__
 from trainshed.client.address import Address
 from trainshed.client.jobs_api import JobsClient
-from trainshed.client.package import own_package, package_files
+from trainshed.client.package import Package, own_package, package_files
 from trainshed.client.uploads import root_of, uploads
 from trainshed.errors import CapacityError, ClusterError
 from trainshed.record.run import new_run_id, now
@@ -42,26 +42,47 @@ def submit(
         CapacityError: the local cluster can never hold what is asked for.
         ClusterError: the cluster cannot be reached or refuses.
     """
-    _check_capacity(loaded, address)
+    check_capacity(loaded, address)
     _provide_secrets(loaded, address, home, say)
     code = own_package()
     submission, files = _submission(loaded, storage, code.sha256)
     working = package_files({FILE_NAME: submission.to_json(), **files})
+    hand_over(
+        address,
+        submission,
+        storage,
+        packages=(code, working),
+        before=lambda: begin_runs(submission, storage),
+        take_back=lambda: forget_runs(submission, storage),
+    )
+    return Submitted(submission.submission_id, submission.runs)
+
+
+def hand_over(
+    address: Address,
+    submission: Submission,
+    storage: Storage,
+    *,
+    packages: tuple[Package, Package],
+    before: Callable[[], None],
+    take_back: Callable[[], None],
+) -> None:
+    """Sends code and files and starts the job; `before` writes to the Record, `take_back` undoes it on a refusal."""
+    code, working = packages
     with JobsClient(address.url, address.token) as jobs:
         jobs.upload(code)
         jobs.upload(working)
-        begin_runs(submission, storage)
+        before()
         try:
             jobs.submit(
                 submission.submission_id,
-                f"python -m trainshed.runtime {FILE_NAME}",
+                f"python -m trainshed.runtime.supervise {FILE_NAME}",
                 {"py_modules": [code.uri], "working_dir": working.uri, "env_vars": _env(storage)},
                 {"runs": " ".join(run.run_id for run in submission.runs), "storage": storage.uri},
             )
         except ClusterError:
-            forget_runs(submission, storage)
+            take_back()
             raise
-    return Submitted(submission.submission_id, submission.runs)
 
 
 def submit_command(address: Address, storage: Storage, arguments: str, submission_id: str) -> None:
@@ -91,7 +112,12 @@ def _submission(loaded: Sequence[LoadedJob], storage: Storage, code: str) -> tup
     return submission, files
 
 
-def _check_capacity(loaded: Sequence[LoadedJob], address: Address) -> None:
+def check_capacity(loaded: Sequence[LoadedJob], address: Address) -> None:
+    """Compares what the jobs ask for with the local cluster, which cannot grow.
+
+    Raises:
+        CapacityError: it can never hold that.
+    """
     if address.local is None:
         return
     for one in loaded:
@@ -100,13 +126,13 @@ def _check_capacity(loaded: Sequence[LoadedJob], address: Address) -> None:
         if workers is None:
             continue
         for what, asked, there in (
-            ("CPUs", workers.count * workers.cpus, address.local.cpus),
-            ("GPUs", workers.count * workers.gpus, address.local.gpus),
+            ("CPUs", workers.min_count * workers.cpus, address.local.cpus),
+            ("GPUs", workers.min_count * workers.gpus, address.local.gpus),
         ):
             if asked > there:
                 place = f"{one.document.file}:{one.document.line_of(tuple(key.split('.')))}: {key}"
                 raise CapacityError(
-                    f"{place}: {workers.count} workers ask for {asked:g} {what}, the local cluster has {there:g}; "
+                    f"{place}: {workers.min_count} workers ask for {asked:g} {what}, the local cluster has {there:g}; "
                     "ask for fewer, or give --address of a larger cluster"
                 )
 

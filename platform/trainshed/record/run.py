@@ -1,6 +1,7 @@
 """The Record: one run's directory, and finding runs again by id or name.
 
     runs/<run_id>/job.json  events.jsonl  metrics.jsonl  logs/  checkpoints/  model/  result.json  lineage.json
+                  stop.json, where somebody wants it to end
 
 A run's state is what its files say: no result.json means waiting or running; result.json is written once, last.
 """
@@ -17,6 +18,7 @@ from trainshed.errors import UsageError
 from trainshed.record.journal import read_lines
 from trainshed.record.storage import Storage
 
+STOP = "stop.json"
 ENDED = ("succeeded", "failed", "stopped", "skipped")
 
 
@@ -76,6 +78,37 @@ class Record:
         if (result := self.result) is not None:
             return str(result["state"])
         return "running" if self.storage.exists(self.at("events.jsonl")) else "waiting"
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether somebody wants this run to save and end."""
+        return self.storage.exists(self.at(STOP))
+
+    def ask_to_stop(self) -> None:
+        """Leaves word for the run that it should save and end; its driver looks once a second."""
+        self.storage.write_json(self.at(STOP), {"asked_at": now()})
+
+    def reopen(self, submission_id: str, job: dict[str, Any]) -> None:
+        """An ended or lost run goes on under another submission; what ended it stays in job.json."""
+        facts = self.job
+        before = {"submission_id": facts["submission_id"], "result": self.result, "job": facts["job"]}
+        self.storage.delete(self.at(STOP))
+        self.storage.write_json(
+            self.at("job.json"),
+            {**facts, "submission_id": submission_id, "job": job, "before": [*facts.get("before", []), before]},
+        )
+        self.storage.delete(self.at("result.json"))
+
+    def close_again(self) -> None:
+        """Takes back what `reopen` did: the cluster never got the submission."""
+        facts = self.job
+        *earlier, before = facts["before"]
+        self.storage.write_json(
+            self.at("job.json"),
+            {**facts, "submission_id": before["submission_id"], "job": before["job"], "before": earlier},
+        )
+        if before["result"] is not None:
+            self.storage.write_json(self.at("result.json"), before["result"])
 
     def begin(self, job: dict[str, Any], **facts: Any) -> None:
         """Writes job.json; called again when the job is resolved further."""

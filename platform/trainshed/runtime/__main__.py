@@ -1,9 +1,11 @@
 """The driver: reads the submission, begins a Record for each document, and does them in order.
 
-    python -m trainshed.runtime submission.json
+    python -m trainshed.runtime submission.json [--attempt N --after CAUSE]
     python -m trainshed.runtime --delete-endpoint NAME --storage URI
 
-Whatever ends a document is in its result.json with a cause in one line; the documents after it are skipped.
+Whatever ends a document is in its result.json with a cause in one line; the documents after it are skipped. A driver
+that is started again (`supervise`), or under another submission (`platform resume`), takes what has succeeded as done
+and goes on with the document that was running.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from trainshed.record.submission import PlannedRun, Submission, begin_runs
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.data.prepare import prepare
 from trainshed.runtime.report import Reporter, Voice, quiet_libraries
-from trainshed.runtime.training.run import train_job
+from trainshed.runtime.training.run import Stopped, train_job
 from trainshed.runtime.tuning.sweep import sweep
 from trainshed.spec.job import Job
 from trainshed.spec.load import job_from_data
@@ -45,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
         delete_endpoint(Storage.open(arguments[arguments.index("--storage") + 1]), arguments[1])
         return 0
-    driver = Driver(Submission.from_json(Path(arguments[0]).read_bytes()))
+    driver = Driver(Submission.from_json(Path(arguments[0]).read_bytes()), *_attempt(arguments))
     signal.signal(signal.SIGTERM, driver.stop)  # after ray.init, which sets a handler of its own
     return driver.run()
 
@@ -53,10 +55,11 @@ def main(arguments: list[str]) -> int:
 class Driver:
     """Does the documents of one submission in order."""
 
-    def __init__(self, submission: Submission) -> None:
+    def __init__(self, submission: Submission, attempt: int = 1, after: str | None = None) -> None:
         self.submission = submission
         self.storage = Storage.open(submission.storage)
-        self.voice = Voice()
+        self.voice = Voice(attempt)
+        self.after = after
         self.done: dict[str, Record] = {}
         self.running: Reporter | None = None
 
@@ -64,7 +67,11 @@ class Driver:
         """Everything; 0 where every document succeeded."""
         begin_runs(self.submission, self.storage)
         for planned in self.submission.runs:
-            state = self._one(planned)
+            record = Record(self.storage, planned.run_id)
+            if record.state == "succeeded":
+                self.done[planned.job["name"]] = record
+                continue
+            state = (record.result or {}).get("state") or self._one(planned)
             if state != "succeeded":
                 self._skip_rest(f"{planned.job['name']} before it {state}")
                 return 1
@@ -72,6 +79,7 @@ class Driver:
 
     def stop(self, _number: int, _frame: FrameType | None) -> None:
         """SIGTERM: says so in every Record and is gone. Ray swallows what a handler raises, and kills after 3 s."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Ray and the supervisor both send it
         if self.running is not None:
             self._end(self.running, "stopped", cause="stopped by `platform stop`, or the cluster went down")
         self._skip_rest("the submission was stopped")
@@ -87,11 +95,18 @@ class Driver:
     def _one(self, planned: PlannedRun) -> str:
         """One document to its end; the state it ended in."""
         record = Record(self.storage, planned.run_id)
+        again = record.state == "running"
         reporter = self.running = Reporter(record, self.voice)
         job = job_from_data(planned.job)
-        reporter.event("begin", kind=job.kind, name=job.name)
+        reporter.event("begin", kind=job.kind, name=job.name, again=again)
+        if again:
+            cause = f"the driver {self.after}" if self.after else f"resumed by {self.submission.submission_id}"
+            reporter.log(f"{cause}: {job.name} goes on")
+        self.after = None
         try:
             result = self._do(job, reporter)
+        except Stopped as stopped:
+            return self._end(reporter, "stopped", cause=str(stopped), checkpoint=stopped.checkpoint, step=stopped.step)
         except Exception as error:
             reporter.log(traceback.format_exc().rstrip(), detail=True)
             log_path = self.storage.address(record.at("logs"))
@@ -106,14 +121,14 @@ class Driver:
             case TuneJob():
                 return sweep(job, reporter, data=self._find(job.train.data, "prepare"))
             case TrainJob():
-                return self._train(job, reporter, trial=None)
+                return self._train(job, reporter, trial=reporter.record.job.get("trial"))
             case TrainFromBest():
                 swept = self._find(job.from_best, "tune")
                 best = (swept.result or {})["best"]
                 full = job.resolve(Training.model_validate_json(json.dumps(best["training"]), strict=True))
-                facts = {**reporter.record.job, "job": full.model_dump(mode="json", by_alias=True)}
-                reporter.record.begin(**{key: facts[key] for key in facts if key != "run_id"})
                 trial = {"run_id": swept.run_id, "trial": best["trial"], "settings": best["settings"]}
+                facts = {**reporter.record.job, "job": full.model_dump(mode="json", by_alias=True), "trial": trial}
+                reporter.record.begin(**{key: facts[key] for key in facts if key != "run_id"})
                 return self._train(full, reporter, trial=trial)
             case ServeJob():
                 from trainshed.runtime.serving.deploy import deploy  # serve is heavy: not before it is wanted
@@ -137,6 +152,13 @@ class Driver:
         reporter.event("end", state=state, **told)
         reporter.close()
         return state
+
+
+def _attempt(arguments: list[str]) -> tuple[int, str | None]:
+    """Which start of this driver it is, and what ended the one before."""
+    if "--attempt" not in arguments:
+        return 1, None
+    return int(arguments[arguments.index("--attempt") + 1]), arguments[arguments.index("--after") + 1]
 
 
 if __name__ == "__main__":

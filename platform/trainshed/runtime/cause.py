@@ -21,7 +21,7 @@ def cause_of(error: BaseException) -> str:
     if failures:
         worker, inner = min(failures.items())
         return f"worker {worker}: {cause_of(inner)}"
-    inner = getattr(error, "cause", None) or error.__cause__
+    inner = getattr(error, "health_check_failure", None) or getattr(error, "cause", None) or error.__cause__
     if isinstance(inner, BaseException) and inner is not error:
         return cause_of(inner)
     return _short(str(error)) if isinstance(error, PlatformError) else _short(f"{type(error).__name__}: {error}")

@@ -15,13 +15,15 @@ from trainshed.record.journal import Journal
 from trainshed.record.run import Record, now
 
 MARK = "@@platform "
+LINES_PER_ATTEMPT = 10**9
+"""Nobody knows what a driver that was killed had printed last: the next one starts beyond all it can have."""
 
 
 class Voice:
-    """Numbers and prints the lines of one submission."""
+    """Numbers and prints the lines of one submission; a driver that was started again numbers on, with a gap."""
 
-    def __init__(self) -> None:
-        self._numbers = itertools.count(1)
+    def __init__(self, attempt: int = 1) -> None:
+        self._numbers = itertools.count((attempt - 1) * LINES_PER_ATTEMPT + 1)
         self._lock = threading.Lock()
 
     def say(self, run_id: str, event: str, **fields: Any) -> dict[str, Any]:

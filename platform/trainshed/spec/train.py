@@ -54,7 +54,7 @@ class Training(Part):
     self_test: bool = True
     """Before the first step: do the workers agree, and is a step of all of them the step of one?"""
     max_failures: Annotated[int, Field(ge=0)] = 3
-    """How often the workers are restarted from the last checkpoint before the run fails."""
+    """How often in a row, without a new step between, workers are restarted from the last checkpoint."""
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Training:
@@ -105,7 +105,7 @@ class Training(Part):
 
     @property
     def accumulation(self) -> int:
-        """Forward passes per worker in one optimizer step."""
+        """Forward passes per worker in one optimizer step of the most workers; the engine counts those there are."""
         return self.global_batch_size // (self.workers.max_count * self.workers.per_device)
 
 

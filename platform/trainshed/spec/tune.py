@@ -100,6 +100,12 @@ class TuneJob(Part):
     goal: Literal["minimize"] = "minimize"
 
     @model_validator(mode="after")
+    def _trials_are_of_one_size(self) -> TuneJob:
+        if isinstance(self.train.workers.count, tuple):
+            raise ValueError("train.workers.count must be one number in a sweep: trials of other sizes do not compare")
+        return self
+
+    @model_validator(mode="after")
     def _first_rung_is_reached(self) -> TuneJob:
         if isinstance(self.stop_early, Asha) and self.stop_early.grace_steps >= self.train.steps:
             raise ValueError(

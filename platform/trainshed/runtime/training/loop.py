@@ -29,6 +29,7 @@ from trainshed.runtime.training.notes import Told, told_to_nobody
 from trainshed.runtime.training.optimizers import build_optimizer
 from trainshed.runtime.training.order import Ids, Order, batch_number, chained_hash, share
 from trainshed.runtime.training.progress import Progress
+from trainshed.runtime.training.self_test import check_weights_agree, self_test
 from trainshed.runtime.training.shares import batch_of, sum_over_workers
 from trainshed.runtime.training.validation import validate
 from trainshed.spec.train import Training
@@ -63,6 +64,8 @@ def train(
     Raises:
         PlatformError: the loss is no number, and going back has not helped.
     """
+    if training.self_test:
+        self_test(training, host.world)
     torch.manual_seed(training.seed)
     engine = engines.build(
         training, task.make_model, lambda model: build_optimizer(training.optimizer, model), host.world.device
@@ -108,6 +111,7 @@ class _Loop:
         self.plan_check = PlanCheck(training, engine, host.world, told)
         self.progress = Progress()
         self.rollbacks = 0
+        self.unproven = training.self_test
         self.told_committed = 0
 
     def run(self) -> dict[str, Any]:
@@ -123,6 +127,9 @@ class _Loop:
             verdict = self.guard.verdict(done.loss, norm)
             if verdict is not None and self._goes_back(verdict, ids, done.loss):
                 continue
+            if self.unproven:
+                check_weights_agree(self.engine, self.training, self.host.world)
+                self.unproven = False
             step = self.progress.step + 1
             self.progress = replace(self.progress, step=step, order_hash=chained_hash(self.progress.order_hash, ids))
             took, began = time.perf_counter() - began, time.perf_counter()

@@ -1,4 +1,4 @@
-"""The host of a worker under Ray Train V2."""
+"""The host of a worker under Ray Train V2: passes on what the driver wants, and tells it where the worker is."""
 
 from __future__ import annotations
 
@@ -8,27 +8,32 @@ import ray.train
 import ray.train.torch
 import torch
 
-from trainshed.record.storage import Storage
+from trainshed.runtime.training.beats import Order, Pulse
 from trainshed.runtime.training.host import Notice, World
+from trainshed.runtime.training.leaving import Leave, notice_given
 from trainshed.runtime.training.worker import WorkerPlan, run_worker
 
 
 class RayTrainHost:
     """See `trainshed.runtime.training.host.Host`."""
 
-    def __init__(self, storage: Storage, *, report_validation: bool) -> None:
+    def __init__(self, pulse: Pulse, *, steps: int, report_validation: bool) -> None:
         context = ray.train.get_context()
         device: torch.device = ray.train.torch.get_device()
         self.world = World(context.get_world_rank(), context.get_world_size(), device)
-        self._storage = storage
+        self._pulse = pulse
+        self._steps = steps
         self._report_validation = report_validation
 
     def notice(self) -> Notice | None:
-        """Nobody asks it to end."""
-        return None
+        """Stop: the driver passed it on. Leave: this process got SIGTERM, or a larger group is to follow."""
+        if self._pulse.order is Order.STOP:
+            return "stop"
+        return "leave" if notice_given.is_set() or self._pulse.order is Order.REGROUP else None
 
     def stepped(self, step: int) -> None:
-        """Nobody listens."""
+        """The next heartbeat says so; after the last step come an upload and an export, which may take their time."""
+        self._pulse.step, self._pulse.phase = step, "training" if step < self._steps else "ending"
 
     def validated(self, metrics: dict[str, Any]) -> None:
         """A sweep around this run hears of it; without one metrics.jsonl is enough."""
@@ -36,17 +41,19 @@ class RayTrainHost:
             ray.train.report(metrics)
 
     def committed(self, path: str, metrics: dict[str, Any]) -> None:
-        """Ray Train is told where the checkpoint lies; it is there already, whole."""
-        ray.train.report(
-            metrics,
-            checkpoint=ray.train.Checkpoint(self._storage.path(path), self._storage.fs),
-            checkpoint_dir_name=path.rsplit("/", 1)[-1],
-            checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
-        )
+        """Ray Train need not know: a report waits for its controller, and the Record knows what is complete."""
 
 
 def train_worker(config: dict[str, Any]) -> dict[str, Any]:
-    """Ray Train's entry point on every worker."""
+    """Ray Train's entry point on every worker.
+
+    Raises:
+        Leave: the group saved before its last step, and is to start again elsewhere or larger.
+    """
     plan = WorkerPlan(**config["plan"])
-    host = RayTrainHost(Storage.open(plan.storage), report_validation=config["report_validation"])
-    return run_worker(plan, host)
+    pulse = Pulse(config["beats"], ray.train.get_context().get_world_rank())
+    host = RayTrainHost(pulse, steps=plan.training["steps"], report_validation=config["report_validation"])
+    metrics = run_worker(plan, host)
+    if metrics.get("notice") == "leave":
+        raise Leave(f"saved after step {metrics['step']} and left, as asked")
+    return metrics

@@ -43,11 +43,13 @@ def train_job(
         export=True,
     )
     reporter.log(
-        f"training {job.name}: {training.workers.count} worker(s), {_engine_name(training)}, "
+        f"training {job.name}: {_workers(training)}, {_engine_name(training)}, "
         f"{training.accumulation} pass(es) per step, {training.steps} steps"
     )
     with watch_metrics(reporter, record.at("metrics.jsonl"), training.steps):
-        fitted = fit(plan, training)
+        fitted = fit(plan, training, say=reporter.log, stopping=lambda: record.asked_to_stop)
+    if fitted.stopped:
+        raise Stopped(fitted.metrics["step"], fitted.checkpoint)
     entropy = manifest["splits"]["validation"].get("unigram_entropy_nats")
     loss = fitted.metrics["validation_loss"]
     _say_metrics(fitted.metrics, entropy, reporter)
@@ -76,6 +78,17 @@ def train_job(
         "model": record.at("model"),
         "registered": _register(job, record, lineage, loss, reporter),
     }
+
+
+class Stopped(PlatformError):
+    """A training was asked to stop: it saved and ended before its last step."""
+
+    def __init__(self, step: int, checkpoint: str | None) -> None:
+        super().__init__(
+            f"stopped by `platform stop` after step {step}, and saved; `platform resume` goes on from there"
+        )
+        self.step = step
+        self.checkpoint = checkpoint
 
 
 def check_samples(training: Training, manifest: dict[str, Any]) -> None:
@@ -145,6 +158,13 @@ def watch_metrics(reporter: Reporter, relative: str, steps: int, **fields: Any) 
     finally:
         over.set()
         thread.join()
+
+
+def _workers(training: Training) -> str:
+    workers = training.workers
+    if workers.min_count == workers.max_count:
+        return f"{workers.max_count} worker(s)"
+    return f"{workers.min_count} to {workers.max_count} workers"
 
 
 def _engine_name(training: Training) -> str:

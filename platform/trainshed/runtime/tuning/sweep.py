@@ -51,7 +51,7 @@ def sweep(job: TuneJob, reporter: Reporter, *, data: Record) -> dict[str, Any]:
             num_samples=job.search.trials,
             search_alg=BasicVariantGenerator(max_concurrent=job.search.concurrent, random_state=job.search.seed),
             scheduler=_scheduler(job),
-            reuse_actors=job.train.workers.count == 1,
+            reuse_actors=job.train.workers.max_count == 1,
         ),
         run_config=ray.tune.RunConfig(
             name="tune",
@@ -115,7 +115,7 @@ class _Watcher(ray.tune.Callback):  # type: ignore[misc]
 
 def _resources(workers: Workers) -> dict[str, float]:
     """One worker trains in the trial; several get their own from Ray Train, and the trial only waits for them."""
-    if workers.count > 1:
+    if workers.max_count > 1:
         return {"CPU": 0.01}
     return {"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})}
 

@@ -19,6 +19,7 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.fit import fit
 from trainshed.runtime.training.host import Notice, World
+from trainshed.runtime.training.loop import log
 from trainshed.runtime.training.worker import WorkerPlan, run_worker
 from trainshed.runtime.tuning.space import with_settings
 from trainshed.spec.train import Training
@@ -32,8 +33,8 @@ def run_trial(config: dict[str, Any], *, plan: WorkerPlan) -> None:
     facts = {"settings": config, "training": training.model_dump(mode="json")}
     Storage.open(plan.storage).write_json(f"{folder}/trial.json", facts)
     own = dataclasses.replace(plan, training=facts["training"], folder=folder)
-    if training.workers.count > 1:
-        fit(own, training, callbacks=[TuneReportCallback()])
+    if training.workers.max_count > 1:
+        fit(own, training, say=log.warning, callbacks=[TuneReportCallback()])
         return
     if not dist.is_initialized():
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed asks for it

@@ -136,4 +136,4 @@ def batches_to_choose_from(training: Training) -> tuple[int, ...]:
 
 def checkpoints_activations(training: Training) -> bool:
     """Whether the job asks for activations to be computed again in the backward pass."""
-    return bool(getattr(training.engine, "activation_checkpointing", False))
+    return training.engine.activation_checkpointing

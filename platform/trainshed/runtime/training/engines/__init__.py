@@ -8,6 +8,7 @@ from typing import Any, Protocol, assert_never
 
 import torch
 
+from trainshed.errors import PlatformError
 from trainshed.runtime.training.pieces import Piece, State
 from trainshed.spec.engines import Ddp, DeepSpeed
 from trainshed.spec.train import Training
@@ -70,6 +71,19 @@ class Engine(Protocol):
 
     def export(self) -> dict[str, torch.Tensor] | None:
         """The whole model's weights on the CPU, on worker 0; None on the others."""
+
+
+def save_activations(model: torch.nn.Module) -> None:
+    """Has each layer compute its activations again in the backward pass (arXiv 1604.06174).
+
+    Raises:
+        PlatformError: the model does not know how.
+    """
+    enable = getattr(model, "gradient_checkpointing_enable", None)
+    if enable is None:
+        name = type(model).__name__
+        raise PlatformError(f"engine.activation_checkpointing: {name} has no layers that can do it; leave it out")
+    enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def build(training: Training, make_model: MakeModel, make_optimizer: MakeOptimizer, device: torch.device) -> Engine:

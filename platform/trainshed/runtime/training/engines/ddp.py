@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from trainshed.runtime.training.engines import Held, MakeModel, MakeOptimizer, tensors_of
+from trainshed.runtime.training.engines import Held, MakeModel, MakeOptimizer, save_activations, tensors_of
 from trainshed.runtime.training.pieces import Piece, State
 from trainshed.spec.train import Training
 
@@ -27,7 +27,11 @@ class DdpEngine:
         self, training: Training, make_model: MakeModel, make_optimizer: MakeOptimizer, device: torch.device
     ) -> None:
         self.model = make_model().to(device)
+        if training.engine.activation_checkpointing:
+            save_activations(self.model)
         self.optimizer = make_optimizer(self.model)
+        if training.engine.compile:
+            self.model.compile()
         workers = dist.get_world_size() if dist.is_initialized() else 1
         devices = [device] if device.type == "cuda" else None
         self._ddp = DistributedDataParallel(self.model, device_ids=devices) if workers > 1 else None

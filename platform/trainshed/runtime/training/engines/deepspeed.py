@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from trainshed.runtime.training.engines import Held, MakeModel, MakeOptimizer, tensors_of
+from trainshed.runtime.training.engines import Held, MakeModel, MakeOptimizer, save_activations, tensors_of
 from trainshed.runtime.training.pieces import Piece, State
 from trainshed.spec.engines import DeepSpeed
 from trainshed.spec.plan.states import bucket_numbers
@@ -26,6 +26,7 @@ from deepspeed.ops import __compatible_ops__
 
 GRADIENTS = ("averaged_gradients", "all_grad_tensors", "grad_partitions_flat_buffer")
 """Where DeepSpeed's optimizers keep gradients between passes, each stage its own way."""
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class DeepSpeedEngine:
@@ -41,8 +42,10 @@ class DeepSpeedEngine:
         self._stage = int(training.engine.zero_stage)
         self.model = make_model().to(device)
         self._names = {id(parameter): name for name, parameter in self.model.named_parameters()}
-        if training.precision == "bf16":
-            self.model = self.model.to(torch.bfloat16)
+        if training.precision != "fp32":
+            self.model = self.model.to(HALF[training.precision])
+        if training.engine.activation_checkpointing:
+            save_activations(self.model)
         self.optimizer = make_optimizer(self.model)
         self._engine, self._zero, _, _ = deepspeed.initialize(
             model=self.model,
@@ -50,6 +53,8 @@ class DeepSpeedEngine:
             config=_config(training, sum(p.numel() for p in self.model.parameters())),
             dist_init_required=False,
         )
+        if training.engine.compile:
+            self._engine.compile()
 
     @property
     def state(self) -> State:
@@ -162,6 +167,11 @@ def _tensors(held: Any) -> list[torch.Tensor]:
     return [tensor for one in inside for tensor in _tensors(one)]
 
 
+def _place(place: str, folder: str | None) -> dict[str, Any]:
+    """DeepSpeed's words for where something lives; pinned memory is for copies to a GPU."""
+    return {"device": place, "pin_memory": torch.cuda.is_available(), **({"nvme_path": folder} if folder else {})}
+
+
 def _buffers_of(module: torch.nn.Module, part: str) -> list[str]:
     """Full names of the buffers of one submodule that a state dict holds."""
     submodule = module.get_submodule(part)
@@ -172,13 +182,18 @@ def _buffers_of(module: torch.nn.Module, part: str) -> list[str]:
 def _config(training: Training, parameters: int) -> dict[str, Any]:
     """DeepSpeed's own configuration of a training."""
     assert isinstance(training.engine, DeepSpeed)
-    zero = {
+    zero: dict[str, Any] = {
         "stage": training.engine.zero_stage,
         "reduce_bucket_size": bucket_numbers(parameters),
         "allgather_bucket_size": bucket_numbers(parameters),
     }
     if training.engine.zero_stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
+    offload = training.engine.offload
+    if offload.optimizer != "none":
+        zero["offload_optimizer"] = _place(offload.optimizer, offload.nvme_path)
+    if offload.parameters != "none":
+        zero["offload_param"] = _place(offload.parameters, offload.nvme_path)
     workers = dist.get_world_size()
     return {
         "train_micro_batch_size_per_gpu": training.workers.per_device,
@@ -190,5 +205,6 @@ def _config(training: Training, parameters: int) -> dict[str, Any]:
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": training.precision == "bf16"},
+        "fp16": {"enabled": training.precision == "fp16"},
         "steps_per_print": 10**9,
     }

@@ -1,0 +1,130 @@
+"""Going on with a training that ended before its last step: same run, a new submission.
+
+Knows Records and job documents; what a checkpoint holds is the cluster's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainshed import __version__
+from trainshed.client import check
+from trainshed.client.address import Address
+from trainshed.client.package import own_package, package_files
+from trainshed.client.submit import Submitted, check_capacity, hand_over
+from trainshed.client.uploads import is_relative, uploads
+from trainshed.errors import Fault, SpecError, UsageError
+from trainshed.record.run import Record, all_runs, now
+from trainshed.record.storage import Storage
+from trainshed.record.submission import FILE_NAME, PlannedRun, Submission
+from trainshed.spec.load import LoadedJob, load_documents
+from trainshed.spec.prepare import PrepareJob
+from trainshed.spec.sources import places
+from trainshed.spec.yaml_tree import Document
+
+RESUMABLE = ("failed", "stopped", "lost")
+MAY_CHANGE = ("workers", "engine", "steps", "checkpoint", "validation", "recovery", "max_failures", "self_test")
+"""Heads of the paths that change how a training goes on, and not what it learns."""
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """A run that can go on, with every document of its submission in order."""
+
+    record: Record
+    documents: tuple[Record, ...]
+    loaded: tuple[LoadedJob, ...]
+    """The jobs of those that have not succeeded, the run's own first, with its changes."""
+
+
+def prepare(record: Record, state: str, sets: Sequence[str]) -> Resumption:
+    """Checks that the run can go on, as it is in `state`, with these changes.
+
+    Raises:
+        UsageError: it succeeded, still runs, or is no training.
+        SpecError: a change is to the model, the data or what is learnt, or cannot stand there.
+        PlanError: it cannot fit.
+    """
+    kind = record.job["job"]["kind"]
+    if kind != "train":
+        raise UsageError(f"{record.run_id} is a {kind} run; only a training can go on, submit the job again")
+    if state not in RESUMABLE:
+        doing = {"succeeded": "has succeeded", "skipped": "never began"}.get(state, f"is {state}")
+        raise UsageError(f"{record.run_id} {doing}; only a failed, stopped or lost training can be resumed")
+    for text in sets:
+        head, _, rest = text.partition("=")[0].strip().partition(".")
+        if head in (kind, record.job["job"]["name"]):
+            head = rest.partition(".")[0]
+        if head not in MAY_CHANGE:
+            message = f"a resumed training keeps its model, data and maths; change {', '.join(MAY_CHANGE)}"
+            raise SpecError([Fault("--set", 0, text, message)])
+    documents = _documents(record)
+    unfinished = [one for one in documents if one.state != "succeeded"]
+    if unfinished[0].run_id != record.run_id:
+        raise UsageError(f"{record.run_id}: {unfinished[0].run_id} before it has not succeeded; resume that one")
+    loaded = load_documents([_document(record)], sets)
+    for one in unfinished[1:]:
+        loaded += load_documents([_document(one)])
+        job = loaded[-1].job
+        if isinstance(job, PrepareJob) and any(map(is_relative, places(job.source).values())):
+            raise UsageError(
+                f"{one.run_id} after it reads files that were uploaded with the job; submit the job file again"
+            )
+    check.check(loaded, record.storage)
+    check.plans(loaded, record.storage)
+    return Resumption(record, documents, tuple(loaded))
+
+
+def resume(resumption: Resumption, address: Address, storage: Storage) -> Submitted:
+    """Starts a submission of all documents; the driver takes those that succeeded as done.
+
+    Raises:
+        CapacityError: the local cluster can never hold what is asked for.
+        ClusterError: the cluster cannot be reached or refuses.
+    """
+    check_capacity(resumption.loaded, address)
+    record = resumption.record
+    count = len(record.job.get("before", [])) + 2
+    jobs = {one.run_id: one.job["job"] for one in resumption.documents}
+    files: dict[str, Path] = {}
+    unfinished = [one for one in resumption.documents if one.state != "succeeded"]
+    for one, changed in zip(unfinished, resumption.loaded, strict=True):
+        sent = uploads(changed)
+        jobs[one.run_id], files = sent.job, files | sent.files
+    code = own_package()
+    submission = Submission(
+        submission_id=f"ts-{record.run_id}-{count}",
+        storage=storage.uri,
+        runs=tuple(
+            PlannedRun(run_id=one.run_id, job=jobs[one.run_id], file=one.job["file"]) for one in resumption.documents
+        ),
+        created_at=now(),
+        code={"version": __version__, "package_sha256": code.sha256, "git_commit": record.job["code"]["git_commit"]},
+    )
+
+    def reopen() -> None:
+        for one in unfinished:
+            one.reopen(submission.submission_id, jobs[one.run_id])
+
+    def close_again() -> None:
+        for one in unfinished:
+            one.close_again()
+
+    working = package_files({FILE_NAME: submission.to_json(), **files})
+    hand_over(address, submission, storage, packages=(code, working), before=reopen, take_back=close_again)
+    return Submitted(submission.submission_id, submission.runs)
+
+
+def _documents(record: Record) -> tuple[Record, ...]:
+    """Every document of the run's submission, in order. Those that succeeded under an earlier one stay with it."""
+    before = [earlier["submission_id"] for earlier in record.job.get("before", [])]
+    family = {record.job["submission_id"], *before}
+    found = [one for one in all_runs(record.storage) if one.job["submission_id"] in family]
+    return tuple(sorted(found, key=lambda one: int(one.job["number"])))
+
+
+def _document(record: Record) -> Document:
+    """The job as a document again, where it was: the module of a custom task lies beside it."""
+    return Document(record.job["file"], 1, record.job["job"])

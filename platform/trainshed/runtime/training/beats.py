@@ -1,0 +1,215 @@
+"""Heartbeats: each worker says once a second where it is, and hears in the answer what it should do.
+
+`Beats` is a Ray actor that the driver owns; it only keeps what it was told. `Pulse` is the thread of a worker that
+tells it. What is made of the beats is decided elsewhere: by `warden` in the driver, by `restarts` in Ray Train's
+controller.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from types import FrameType
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError
+
+log = logging.getLogger("trainshed.training")
+
+BEAT_S = 1.0
+ANSWER_S = 10.0
+
+
+class Order(StrEnum):
+    """What a worker hears in answer to a beat."""
+
+    GO_ON = "go on"
+    STOP = "stop"
+    """Save at the next step boundary; the run ends there."""
+    REGROUP = "regroup"
+    """Save at the next step boundary; the group starts again with more workers."""
+    BEGONE = "begone"
+    """You are of a group that is over: exit at once, write nothing more."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One worker of the present group."""
+
+    worker: int
+    pid: int
+    node: str
+    """Ray's id of the node it runs on."""
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What a worker says of itself."""
+
+    member: Member
+    step: int
+    """Optimizer steps done."""
+    phase: str
+    """`starting` until the first step is done, then `training`; `ending` after the last."""
+    where: str
+    """The innermost line of the training thread that tells something, as `file:line function`."""
+    waits: bool
+    """Whether it stands in a collective operation, waiting for other workers."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A member with its newest beat; ages in seconds."""
+
+    member: Member
+    beat: Beat | None
+    silent_s: float
+    """Since its newest beat, or since its group began."""
+    stuck_s: float
+    """Since its step or phase last changed."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the driver sees of its workers."""
+
+    seen: tuple[Seen, ...]
+    notes: tuple[str, ...]
+    """What Ray Train's controller had to say since the last look."""
+
+
+class Beats:
+    """Keeps the newest beat of every worker of the present group. Times are this process's own monotonic clock.
+
+    An actor that Ray had to start again knows no group: it takes those for it that beat, until the next one begins.
+    """
+
+    def __init__(self) -> None:
+        self._members: dict[int, Member] = {}
+        self._closed = False
+        self._beats: dict[int, Beat] = {}
+        self._heard: dict[int, float] = {}
+        self._moved: dict[int, float] = {}
+        self._notes: list[str] = []
+        self._order = Order.GO_ON
+        self._furthest = 0
+        self._place: Any = None
+
+    def hold(self, placement_group: Any) -> None:
+        """What the newest group runs on: its controller may die, and Ray would never free it."""
+        self._place = placement_group
+
+    def place(self) -> Any:
+        """The placement group of the newest group, or None."""
+        return self._place
+
+    def begin(self, members: list[Member]) -> None:
+        """A new group stands; every process that is not of it is to go."""
+        self._members, self._closed = {member.worker: member for member in members}, True
+        self._beats, now = {}, time.monotonic()
+        self._heard = dict.fromkeys(self._members, now)
+        self._moved = dict.fromkeys(self._members, now)
+        if self._order is Order.REGROUP:
+            self._order = Order.GO_ON
+
+    def end(self) -> None:
+        """The group is over; until the next one stands nobody is missed."""
+        self._members, self._closed = {}, False
+
+    def beat(self, beat: Beat) -> Order:
+        """A worker lives; what it should do."""
+        worker, now = beat.member.worker, time.monotonic()
+        if self._members.get(worker) != beat.member:
+            if self._closed:
+                return Order.BEGONE
+            self._members[worker] = beat.member
+        before = self._beats.get(worker)
+        if before is None or (before.step, before.phase) != (beat.step, beat.phase):
+            self._moved[worker] = now
+        self._beats[worker], self._heard[worker] = beat, now
+        self._furthest = max(self._furthest, beat.step)
+        return self._order
+
+    def look(self) -> Look:
+        """The present group, and what was noted since the last look."""
+        now, notes, self._notes = time.monotonic(), tuple(self._notes), []
+        seen = tuple(
+            Seen(member, self._beats.get(n), now - self._heard[n], now - self._moved[n])
+            for n, member in sorted(self._members.items())
+        )
+        return Look(seen, notes)
+
+    def give(self, order: Order) -> None:
+        """What every worker hears from now on; an order to stop is never taken back."""
+        if self._order is not Order.STOP:
+            self._order = order
+
+    def order(self) -> Order:
+        """The order in force: the same for whoever asks."""
+        return self._order
+
+    def note(self, text: str) -> None:
+        """A line for the driver to say."""
+        self._notes.append(text)
+
+    def all_train(self) -> bool:
+        """Whether every worker of the group has done a step."""
+        beats = [self._beats.get(worker) for worker in self._members]
+        return bool(beats) and all(beat is not None and beat.phase == "training" for beat in beats)
+
+    def furthest(self) -> int:
+        """The most optimizer steps that any worker had done, in this group or an earlier one."""
+        return self._furthest
+
+
+class Pulse:
+    """A worker's side: beats from a thread of its own, so that a busy training thread is no silent worker."""
+
+    def __init__(self, beats: Any, worker: int) -> None:
+        self.step = 0
+        self.phase = "starting"
+        self.order = Order.GO_ON
+        self._beats = beats
+        self._member = Member(worker, os.getpid(), ray.get_runtime_context().get_node_id())
+        self._watched = threading.get_ident()
+        threading.Thread(target=self._run, name="pulse", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            where, waits = whereabouts(self._watched)
+            beat = Beat(self._member, self.step, self.phase, where, waits)
+            try:
+                self.order = ray.get(self._beats.beat.remote(beat), timeout=ANSWER_S)
+            except ActorDiedError:
+                _leave("the driver is gone")
+            except Exception as error:
+                log.warning("a heartbeat was not taken: %s", error)
+            if self.order is Order.BEGONE:
+                _leave("the group it belongs to is over")
+            time.sleep(BEAT_S)
+
+
+def whereabouts(thread: int) -> tuple[str, bool]:
+    """Where a thread of this process stands (our own innermost line, else any), and whether it waits for others."""
+    frame: FrameType | None = sys._current_frames().get(thread)
+    innermost, ours, waits = "", "", False
+    while frame is not None:
+        name = frame.f_code.co_filename
+        line = f"{'/'.join(name.split('/')[-2:])}:{frame.f_lineno} {frame.f_code.co_name}"
+        innermost = innermost or line
+        ours = ours or (line if "/trainshed/" in name else "")
+        waits = waits or "/torch/distributed/" in name
+        frame = frame.f_back
+    return ours or innermost, waits
+
+
+def _leave(cause: str) -> None:
+    """Ends this process without another line written to the Record but this one."""
+    log.warning("worker process %d leaves: %s", os.getpid(), cause)
+    os._exit(1)

@@ -1,0 +1,119 @@
+"""The group of workers as Ray Train's controller makes it, and what we hang onto it.
+
+Plugs into the seams of Ray Train 2.60 that have no public name: the class of the group, its callbacks. Everything here
+runs in the controller's process.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import ray
+from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
+from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2._internal.execution.worker_group.worker import RayTrainWorker, Worker
+from ray.train.v2._internal.execution.worker_group.worker_group import WorkerGroup
+from ray.train.v2._internal.util import bundle_to_remote_args
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from trainshed.runtime.training.beats import Member
+from trainshed.runtime.training.spares import Spares
+
+ANSWER_S = 10.0
+SPARES_EVERY_S = 2.0
+
+
+class WatchedGroup(WorkerGroup):  # type: ignore[misc]
+    """Ray Train's group; its placement group is known outside, and a spare process becomes a worker where one waits."""
+
+    beats: Any = None
+    spares = Spares()
+
+    def _create_placement_group(self, scaling_config: Any, worker_group_context: Any) -> Any:
+        handle = super()._create_placement_group(scaling_config, worker_group_context)
+        self.beats.hold.remote(handle.placement_group)
+        return handle
+
+    def _create_workers(
+        self, num_workers: int, placement_group: Any, resources_per_worker: dict[str, float], **others: Any
+    ) -> list[Worker]:
+        if not len(self.spares):
+            return list(super()._create_workers(num_workers, placement_group, resources_per_worker, **others))
+        nodes = ray.util.placement_group_table(placement_group)["bundles_to_node_id"]
+        made = ray.remote(runtime_env=self.environment(), **bundle_to_remote_args(resources_per_worker))(RayTrainWorker)
+        actors = []
+        for index in range(num_workers):
+            place = PlacementGroupSchedulingStrategy(placement_group, placement_group_bundle_index=index)
+            actors.append(self.spares.take(nodes[index]) or made.options(scheduling_strategy=place).remote())
+        described = ray.get([actor.get_metadata.remote() for actor in actors])
+        workers = [
+            Worker(actor, metadata, resources_per_worker, placement_group_bundle_index=index)
+            for index, (actor, metadata) in enumerate(zip(actors, described, strict=True))
+        ]
+        return list(WorkerGroup._assign_worker_ranks(workers, 0, None, None))
+
+    def environment(self) -> Any:
+        """The runtime environment of its workers."""
+        return self._get_worker_runtime_env(self._train_run_context.run_config.worker_runtime_env)
+
+
+class GroupWatch(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
+    """Tells the beats which processes are the group, frees what a failed start leaves behind, has spares made.
+
+    Ray Train 2.60 forgets a group whose worker dies while the process group is made: its placement group would hold
+    the CPUs for ever, and the next group would wait for them.
+    """
+
+    def __init__(self, beats: Any, *, spares: bool) -> None:
+        self._beats = beats
+        self._with_spares = spares
+        self._group: Any = None
+        self._began = self._asked = 0.0
+
+    def after_controller_start(self, train_run_context: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
+        """In the controller's own process, before the first group."""
+        WatchedGroup.beats, WatchedGroup.spares = self._beats, Spares()
+        TrainController.worker_group_cls = WatchedGroup
+        # A survivor that waits for a dead worker does not leave its process group: Ray Train would wait 30 s for it.
+        os.environ["TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S"] = "2"
+
+    def before_worker_group_start(self, worker_group_context: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
+        """Before actors are made."""
+        if self._group is not None and self._group.has_started():
+            self._group.get_worker_group_state().shutdown()
+        self._group, self._began = None, time.monotonic()
+
+    def after_worker_group_start(self, worker_group: Any) -> None:
+        """Actors stand. This callback must be the first of its kind: the next one makes the process group."""
+        self._group = worker_group
+        members = [
+            Member(one.distributed_context.world_rank, one.metadata.pid, one.metadata.node_id)
+            for one in worker_group.get_workers()
+        ]
+        ray.get(self._beats.begin.remote(members), timeout=ANSWER_S)
+
+    def after_worker_group_training_start(self, worker_group: Any) -> None:
+        """The train function runs on all."""
+        took = time.monotonic() - self._began
+        pids = ", ".join(str(one.metadata.pid) for one in worker_group.get_workers())
+        self._beats.note.remote(f"{len(worker_group)} worker(s) stand after {took:.1f} s, processes {pids}")
+
+    def after_worker_group_poll_status(self, worker_group_status: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
+        """Some times a second. Spares are made once all train: what a worker needs is loaded by then."""
+        now = time.monotonic()
+        if not self._with_spares or self._group is None or now - self._asked < SPARES_EVERY_S:
+            return
+        self._asked = now
+        spares, workers = self._group.spares, self._group.get_workers()
+        if len(spares) < len(workers) and ray.get(self._beats.all_train.remote(), timeout=ANSWER_S):
+            spares.make(workers, self._group.environment())
+
+    def before_worker_group_shutdown(self, worker_group: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
+        """The group ends."""
+        self._beats.end.remote()
+
+    def after_worker_group_shutdown(self, worker_group_context: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
+        """Nothing of it is left."""
+        self._group = None

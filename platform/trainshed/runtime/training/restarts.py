@@ -1,0 +1,107 @@
+"""What Ray Train's controller does when workers end: start again, or end the run with its cause.
+
+The failure policy of Ray Train 2.60, exchanged. Ray Train's own counts every failure the same: bad data would be read
+`max_failures` times, and a long run would die of the faults of months.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.train.v2._internal.exceptions import InsufficientClusterResourcesError, WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.failure_handling import FailureDecision, FailurePolicy
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
+
+from trainshed.errors import PlatformError
+from trainshed.runtime.cause import cause_of
+from trainshed.runtime.training.leaving import Leave
+
+ANSWER_S = 10.0
+STARTS_IN_A_ROW = 10
+ECHO = "Connection closed by peer"
+"""In what gloo raises where another worker has died; that it did, Ray notices a moment later."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do about a failure, and why, in words."""
+
+    again: bool
+    counts: bool
+    cause: str
+
+
+def judge(error: BaseException, *, same_again: bool) -> Verdict:
+    """What a failure of the group means. `same_again`: the last failure was this one, at this step.
+
+    Ray's own faults and a worker that is gone are tried again; an error of ours is final: the data or the job is
+    wrong. An error of any other code may be the echo of another worker's death, so it must come twice.
+    """
+    inner = getattr(error, "controller_failure", None)
+    if isinstance(inner, InsufficientClusterResourcesError):
+        return Verdict(again=False, counts=False, cause=cause_of(inner))
+    if isinstance(inner, WorkerGroupStartupTimeoutError):
+        return Verdict(again=True, counts=False, cause="the cluster has no room for the workers now")
+    failures = [_innermost(one) for one in getattr(error, "worker_failures", {}).values()] or [inner or error]
+    if all(isinstance(one, Leave) for one in failures):
+        return Verdict(again=True, counts=False, cause=str(failures[0]))
+    if any(isinstance(one, PlatformError) for one in failures):
+        return Verdict(again=False, counts=False, cause=cause_of(error))
+    if all(ECHO in str(one) for one in failures):
+        worker = min(getattr(error, "worker_failures", {0: None}))
+        return Verdict(again=True, counts=True, cause=f"a worker is gone (worker {worker} lost its connection to it)")
+    gone = [one for one in failures if isinstance(one, RayError)]
+    left = any(isinstance(one, Leave) for one in failures)
+    cause = "a worker's process is gone" if gone else cause_of(error)
+    return Verdict(again=left or bool(gone) or not same_again, counts=not left, cause=cause)
+
+
+class Restarts(FailurePolicy):  # type: ignore[misc]
+    """Starts the workers again `max_failures` times in a row; a step that no earlier group reached begins anew."""
+
+    def __init__(self, failure_config: Any, beats: Any) -> None:
+        super().__init__(failure_config)
+        self._beats = beats
+        self._in_a_row = 0
+        self._no_room = 0
+        self._reached = -1
+        self._last = ("", -1)
+
+    def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
+        """Ray Train asks after each failure of the group or of its start."""
+        reached = self._ask(self._beats.furthest, default=self._reached)
+        if reached > self._reached:
+            self._in_a_row, self._reached = 0, reached
+        signature = (cause_of(training_failed_error), reached)
+        verdict = judge(training_failed_error, same_again=signature == self._last)
+        self._last = signature
+        self._in_a_row += verdict.counts
+        limit = self.failure_config.max_failures
+        if isinstance(training_failed_error, ControllerError):  # a start that fails is no fault of the training's
+            limit = max(limit, STARTS_IN_A_ROW)
+        again = verdict.again and self._in_a_row <= limit
+        self._ask(self._beats.note, self._words(verdict, again, reached, limit))
+        return FailureDecision.RETRY if again else FailureDecision.RAISE
+
+    def _words(self, verdict: Verdict, again: bool, reached: int, limit: int) -> str:
+        if not verdict.again:
+            return f"workers ended at step {reached}: {verdict.cause}; starting them again would not help"
+        if not again:
+            return f"workers ended at step {reached}: {verdict.cause}; it was so {limit + 1} times without a new step"
+        count = f" (restart {self._in_a_row} of {limit} without a new step)" if verdict.counts else ""
+        return f"workers ended at step {reached}: {verdict.cause}; starting them again{count}"
+
+    def _ask(self, method: Any, *arguments: Any, default: Any = None) -> Any:
+        try:
+            return ray.get(method.remote(*arguments), timeout=ANSWER_S)
+        except Exception:
+            return default
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What Ray wrapped: the error that the worker itself raised."""
+    inner = getattr(error, "health_check_failure", None) or getattr(error, "cause", None) or error.__cause__
+    return _innermost(inner) if isinstance(inner, BaseException) and inner is not error else error

@@ -1,0 +1,147 @@
+"""The driver's watch over its workers: one that is silent or stuck is killed, so that Ray Train starts the group again.
+
+Ray Train asks its workers too, but takes 600 s for an answer; a worker that was stopped, or that waits for a lock for
+ever, would hold the run for as long. SIGKILL by process id works on a stopped process as well.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from trainshed.runtime.training.beats import Look, Order, Seen
+
+LOOK_S = 1.0
+SILENT_S = 15.0
+STARTING_S = 600.0
+TITLES = ("RayTrainWorker", "StandbyWorker")
+
+
+@contextmanager
+def watching(
+    beats: Any, *, hang_timeout_s: float, say: Callable[[str], None], stopping: Callable[[], bool]
+) -> Iterator[None]:
+    """While a training runs: kills what hangs, says what happened, passes on that the run should stop."""
+    over = threading.Event()
+    warden = Warden(beats, hang_timeout_s=hang_timeout_s, say=say, stopping=stopping)
+
+    def watch() -> None:
+        while not over.wait(LOOK_S):
+            warden.look()
+
+    thread = threading.Thread(target=watch, name="warden", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        warden.look()
+
+
+class Warden:
+    """One look at a time; see `watching`."""
+
+    def __init__(
+        self, beats: Any, *, hang_timeout_s: float, say: Callable[[str], None], stopping: Callable[[], bool]
+    ) -> None:
+        self._beats = beats
+        self._hang_timeout_s = hang_timeout_s
+        self._say = say
+        self._stopping = stopping
+        self._killed: set[int] = set()
+        self._told_to_stop = False
+
+    def look(self) -> None:
+        """Everything that there is to be done now."""
+        try:
+            self._pass_on_stop()
+            look: Look = ray.get(self._beats.look.remote(), timeout=LOOK_S * 10)
+        except Exception as error:
+            if not isinstance(error, ray.exceptions.RayError):
+                self._say(f"the watch over the workers: {type(error).__name__}: {error}")
+            return
+        for note in look.notes:
+            self._say(note)
+        fresh = [seen for seen in look.seen if seen.member.pid not in self._killed]
+        for seen, cause in hanging(fresh, self._hang_timeout_s):
+            self._killed.add(seen.member.pid)
+            self._say(f"{cause}: {kill(seen)}")
+
+    def _pass_on_stop(self) -> None:
+        """Again at each look: an actor that was started again has forgotten it."""
+        if not self._stopping():
+            return
+        ray.get(self._beats.give.remote(Order.STOP), timeout=LOOK_S * 10)
+        if not self._told_to_stop:
+            self._told_to_stop = True
+            self._say("asked to stop: the workers save at the next step")
+
+
+def hanging(seen: list[Seen], hang_timeout_s: float) -> list[tuple[Seen, str]]:
+    """Which workers to kill, each with what is wrong with it, in words.
+
+    A silent one is killed at once. Where all beat but none moves, it is the one that does not wait for another; where
+    that does not tell, all of them.
+    """
+    silent = [one for one in seen if one.beat is not None and one.silent_s > SILENT_S]
+    if silent:
+        return [(one, f"worker {one.member.worker} has been silent for {one.silent_s:.0f} s") for one in silent]
+    if not seen or min(_patience_left(one, hang_timeout_s) for one in seen) > 0:
+        return []
+    beating = [one for one in seen if one.beat is not None]
+    guilty = [one for one in beating if one.beat is not None and not one.beat.waits] or list(seen)
+    return [
+        (one, f"worker {one.member.worker} has made no step for {one.stuck_s:.0f} s, {_place(one)}") for one in guilty
+    ]
+
+
+def kill(seen: Seen) -> str:
+    """SIGKILL on the worker's own node; what was found and done, in words."""
+    member = seen.member
+    if member.node == ray.get_runtime_context().get_node_id():
+        return kill_here(member.pid)
+    there = NodeAffinitySchedulingStrategy(member.node, soft=False)
+    task = ray.remote(num_cpus=0, max_retries=0)(kill_here).options(scheduling_strategy=there)
+    try:
+        return str(ray.get(task.remote(member.pid), timeout=SILENT_S))
+    except Exception as error:
+        return f"its node does not answer ({type(error).__name__}); Ray will find that it is gone"
+
+
+def kill_here(pid: int) -> str:
+    """Kills a worker process of this machine, if it still is one."""
+    try:
+        process = psutil.Process(pid)
+        title = " ".join(process.cmdline())
+        if not any(name in title for name in TITLES):
+            return f"process {pid} is gone already"
+        state = process.status()
+        os.kill(pid, signal.SIGKILL)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return f"process {pid} is gone already"
+    return f"process {pid} was {state}; killed, the workers start again from the newest checkpoint"
+
+
+def _patience_left(one: Seen, hang_timeout_s: float) -> float:
+    """Seconds that a worker without progress may go on; a worker that ends, exports or uploads, may take its time."""
+    phase = one.beat.phase if one.beat is not None else "starting"
+    match phase:
+        case "training":
+            return hang_timeout_s - one.stuck_s
+        case "starting":
+            return max(STARTING_S, hang_timeout_s) - one.stuck_s
+        case _:
+            return 1.0
+
+
+def _place(one: Seen) -> str:
+    return f"step {one.beat.step}, at {one.beat.where}" if one.beat is not None else "not one beat"

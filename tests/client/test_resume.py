@@ -1,0 +1,104 @@
+"""What `platform resume` takes and refuses, and what it leaves in the Record."""
+
+import pytest
+
+from trainshed.client import resume as client
+from trainshed.errors import SpecError, UsageError
+from trainshed.record.run import Record
+from trainshed.record.storage import Storage
+
+TRAIN = {
+    "kind": "train",
+    "name": "model",
+    "model": {"kind": "gpt2", "layers": 1, "heads": 2, "width": 32},
+    "data": "run://days",
+    "optimizer": {"kind": "adamw", "learning_rate": 0.003},
+    "workers": {"count": 2, "per_device_batch_size": 2},
+    "global_batch_size": 8,
+    "steps": 40,
+}
+MANIFEST = {"vocab_size": 300, "block_size": 16, "splits": {"train": {"blocks": 100}, "validation": {"blocks": 9}}}
+
+
+def begin(storage, run_id, job, *, number, state=None, **result):
+    record = Record(storage, run_id)
+    record.begin(
+        job,
+        submission_id="ts-days-1",
+        created_at=f"2026-11-25T00:00:0{number}.000+00:00",
+        number=number,
+        file="job.yaml",
+        code={"git_commit": "abc"},
+    )
+    if state:
+        record.finish(state, **result)
+    return record
+
+
+@pytest.fixture
+def storage(tmp_path):
+    storage = Storage.open(tmp_path)
+    prepare = {"kind": "prepare", "name": "days", "source": {"kind": "jsonl", "path": "source/days/*"}}
+    begin(storage, "days-1", prepare, number=0, state="succeeded", manifest=MANIFEST, data="data/x")
+    return storage
+
+
+def test_a_stopped_training_goes_on_with_the_documents_after_it(storage):
+    record = begin(storage, "model-1", TRAIN, number=1, state="stopped")
+    begin(storage, "next-1", {**TRAIN, "name": "next"}, number=2, state="skipped")
+    made = client.prepare(record, "stopped", ["workers.count=1", "model.workers.cpus=2", "engine.kind=ddp"])
+    assert [one.run_id for one in made.documents] == ["days-1", "model-1", "next-1"]
+    first, second = (one.job for one in made.loaded)
+    assert (first.workers.count, first.workers.cpus, first.engine.kind) == (1, 2, "ddp")
+    assert second.workers.count == 2
+
+
+@pytest.mark.parametrize("state", ["succeeded", "running", "waiting", "skipped"])
+def test_a_training_that_cannot_go_on_is_refused(storage, state):
+    record = begin(storage, "model-1", TRAIN, number=1)
+    with pytest.raises(UsageError, match="only a failed, stopped or lost training can be resumed"):
+        client.prepare(record, state, [])
+
+
+def test_a_prepare_run_is_refused(storage):
+    with pytest.raises(UsageError, match="is a prepare run; only a training can go on"):
+        client.prepare(Record(storage, "days-1"), "failed", [])
+
+
+@pytest.mark.parametrize("change", ["model.layers=2", "data=run://other", "optimizer.learning_rate=1.0", "seed=3"])
+def test_what_is_learnt_cannot_change(storage, change):
+    record = begin(storage, "model-1", TRAIN, number=1, state="failed")
+    with pytest.raises(SpecError, match="keeps its model, data and maths"):
+        client.prepare(record, "failed", [change])
+
+
+def test_a_change_that_does_not_fit_is_refused_as_at_submit(storage):
+    record = begin(storage, "model-1", TRAIN, number=1, state="failed")
+    with pytest.raises(SpecError, match="global_batch_size must be a multiple"):
+        client.prepare(record, "failed", ["workers.count=3"])
+
+
+def test_the_document_before_must_have_succeeded(storage):
+    begin(storage, "first-1", {**TRAIN, "name": "first"}, number=1, state="failed")
+    record = begin(storage, "model-1", TRAIN, number=2, state="failed")
+    with pytest.raises(UsageError, match="first-1 before it has not succeeded; resume that one"):
+        client.prepare(record, "failed", [])
+
+
+def test_the_record_keeps_how_it_ended_before(storage):
+    record = begin(storage, "model-1", TRAIN, number=1, state="stopped", step=7)
+    record.ask_to_stop()
+    record.reopen("ts-model-1-2", {**TRAIN, "steps": 50})
+    assert (record.result, record.asked_to_stop) == (None, False)
+    facts = record.job
+    assert (facts["submission_id"], facts["job"]["steps"]) == ("ts-model-1-2", 50)
+    assert facts["before"][0]["submission_id"] == "ts-days-1"
+    assert facts["before"][0]["result"]["step"] == 7
+
+
+def test_a_submission_that_the_cluster_refused_leaves_the_record_as_it_was(storage):
+    record = begin(storage, "model-1", TRAIN, number=1, state="stopped", step=7)
+    before = (record.job["submission_id"], record.job["job"], record.result)
+    record.reopen("ts-model-1-2", {**TRAIN, "steps": 50})
+    record.close_again()
+    assert (record.job["submission_id"], record.job["job"], record.result) == before

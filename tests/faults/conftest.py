@@ -1,0 +1,187 @@
+"""One long-lived local cluster, and a training on it that faults are injected into."""
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from e2e.conftest import Platform
+from waiting import wait_for
+
+PREPARE = {
+    "kind": "prepare",
+    "name": "days",
+    "source": {"kind": "jsonl", "path": "days.jsonl"},
+    "tokenizer": {"kind": "train_bpe", "vocab_size": 300},
+    "pack": {"block_size": 32},
+    "split": {"validation": 0.2},
+}
+EVERY_STEPS = 20
+TRAIN = {
+    "kind": "train",
+    "name": "model",
+    "model": {"kind": "gpt2", "layers": 2, "heads": 2, "width": 64, "dropout": 0.1},
+    "data": "run://days",
+    "optimizer": {"kind": "adamw", "learning_rate": 0.003},
+    "schedule": {"kind": "cosine", "warmup_steps": 5},
+    "engine": {"kind": "deepspeed", "zero_stage": 2},
+    "workers": {"count": 2, "per_device_batch_size": 4, "hang_timeout_s": 15, "spares": True},
+    "global_batch_size": 16,
+    "validation": {"every_steps": 1000, "max_blocks": 8},
+    "checkpoint": {"every_steps": EVERY_STEPS},
+}
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("job")
+    rows = [
+        {"text": f"On day {n} the {'cat' if n % 2 else 'dog'} sat {n % 7} hours in the sun. " * 8} for n in range(120)
+    ]
+    (folder / "days.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory, folder):
+    """A cluster whose processes can be told to fail from within."""
+    home = tmp_path_factory.mktemp("home")
+    inject = str(Path(__file__).parent / "inject")
+    paths = os.pathsep.join([inject, *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {
+        **os.environ,
+        "PLATFORM_HOME": str(home),
+        "PLATFORM_STORAGE": str(home),
+        "PYTHONPATH": paths,
+        "FAULT_FILE": str(home / "fault"),
+    }
+    for name in ("PLATFORM_ADDRESS", "RAY_ADDRESS", "PLATFORM_API_KEY"):
+        environment.pop(name, None)
+    made = Platform(home, environment)
+    made.run("submit", write(folder, PREPARE))
+    yield made
+    made.run("cluster", "down")
+
+
+def write(folder, *documents):
+    file = folder / f"{'-'.join(one['name'] for one in documents)}.yaml"
+    file.write_text("---\n".join(yaml.safe_dump(one, sort_keys=False) for one in documents))
+    return file
+
+
+@dataclass
+class Run:
+    """A training that is looked at from outside: its files and its processes."""
+
+    platform: Platform
+    run_id: str
+    lost: list = field(default_factory=list)
+
+    @property
+    def folder(self):
+        return self.platform.home / "runs" / self.run_id
+
+    @property
+    def rows(self):
+        """metrics.jsonl, but a line that is being written."""
+        file = self.folder / "metrics.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    @property
+    def step(self):
+        rows = self.rows
+        return rows[-1]["step"] if rows else 0
+
+    @property
+    def result(self):
+        file = self.folder / "result.json"
+        return json.loads(file.read_text()) if file.exists() else None
+
+    def notes(self, event):
+        file = self.folder / "notes.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [one for one in map(json.loads, lines) if one["event"] == event]
+
+    @property
+    def said(self):
+        return (self.folder / "logs" / "driver.log").read_text()
+
+    def workers(self):
+        """Worker processes by rank: their own heartbeat line in the driver's log names them in order."""
+        stands = [line for line in self.said.splitlines() if "worker(s) stand after" in line]
+        pids = [int(pid) for pid in stands[-1].split("processes ")[1].split(", ")]
+        return [psutil.Process(pid) for pid in pids]
+
+    def driver(self):
+        return self._process("trainshed.runtime submission.json")
+
+    def _process(self, title):
+        head = psutil.Process(self.platform.json("cluster", "up")["pid"])
+        for child in head.children(recursive=True):
+            try:
+                words = " ".join(child.cmdline())
+            except psutil.NoSuchProcess:
+                continue
+            if title in words and "/sh" not in words:
+                return child
+        raise AssertionError(f"no process {title!r}")
+
+    def process(self, title):
+        return self._process(title)
+
+    def goes_on_from(self, step, *, limit_s=180):
+        """Waits until a step after `step` is done; the row of it."""
+        return wait_for(
+            lambda: next((row for row in self.rows[step:] if row["step"] > step), None) or self._ended(),
+            limit_s=limit_s,
+            every_s=0.05,
+        )
+
+    def _ended(self):
+        result = self.result
+        assert result is None or result["state"] == "succeeded", result
+        return
+
+    def tell(self, process, kind):
+        """Makes a process fail from within."""
+        (self.platform.home / "fault").write_text(kind)
+        process.send_signal(signal.SIGUSR1)
+
+    def losses(self):
+        return [(row["step"], row["train_loss"], row["order_hash"]) for row in self.rows]
+
+
+@pytest.fixture(scope="session")
+def start(platform, folder):
+    """Starts a training with these fields changed; returns it once it has done some steps."""
+
+    def start(name, *, wait=True, **changes):
+        file = write(folder, {**TRAIN, "name": name, **changes})
+        run = Run(platform, platform.json("submit", file, "--detach")["runs"][0])
+        if wait:
+            wait_for(lambda: run.step > 5, every_s=0.2)
+        return run
+
+    return start
+
+
+def ended(run, *, limit_s=600):
+    """Waits for the end of a run; its result."""
+    return wait_for(lambda: run.result, limit_s=limit_s)
+
+
+def now():
+    return time.time()
+
+
+def machine_is_ours():
+    """Ray's own processes of other clusters are not to be touched."""
+    return sys.platform == "linux"

@@ -1,0 +1,31 @@
+"""Figures of the fault suites, in the form of `benchmarks/results.py`."""
+
+import json
+import math
+import statistics
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from results import FOLDER, commit, machine  # noqa: E402
+
+
+def keep(name, what, goal, values, *, worse=None):
+    """Writes `benchmarks/results/NAME.json`. Met where the worst value passes, or the `worse` share of them does."""
+    ordered = sorted(values)
+    sign, limit = goal.split()
+    p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]
+    judged = ordered[0] if sign == ">=" else statistics.median(ordered) if worse else ordered[-1]
+    met = judged >= float(limit) if sign == ">=" else judged <= float(limit)
+    result = {
+        "id": name, "what": what, "goal": goal, "figure": round(statistics.median(ordered), 4),
+        "low": round(ordered[0], 4), "high": round(ordered[-1], 4), "p95": round(p95, 4), "pairs": len(ordered),
+        "met": bool(met), "command": "make faults", "machine": machine(), "commit": commit(),
+    }  # fmt: skip
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(
+        f"{name}: {result['figure']} ({result['low']} to {result['high']}), goal {goal}: {'met' if met else 'missed'}"
+    )
+    return result

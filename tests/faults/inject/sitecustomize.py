@@ -1,0 +1,39 @@
+"""Loaded by every Python process of the cluster under test: SIGUSR1 makes one fail from within, as FAULT_FILE says.
+
+Kills need no help; but that a process exits with 0 in mid-run, that its data loader raises, that two of its threads
+wait for each other: that only the process itself can do.
+"""
+
+import os
+import signal
+import sys
+import threading
+
+
+def fail(_number, _frame):
+    """Runs in the main thread; the training runs in another."""
+    with open(os.environ["FAULT_FILE"]) as file:
+        kind = file.read().strip()
+    if kind == "exit":
+        os._exit(0)
+    blocks = sys.modules["trainshed.runtime.shards"].Blocks
+    true_take = blocks.take
+
+    def take(self, ids):
+        blocks.take = true_take
+        if kind == "raise":
+            raise ValueError("the loader broke, on purpose")
+        if kind == "bad data":
+            raise sys.modules["trainshed.errors"].PlatformError("shard 3: bad data, on purpose")
+        if kind == "deadlock":
+            threading.Event().wait()
+        return true_take(self, ids)
+
+    def always(self, ids):
+        raise ValueError("a bug, on purpose")
+
+    blocks.take = always if kind == "bug" else take
+
+
+if "FAULT_FILE" in os.environ:
+    signal.signal(signal.SIGUSR1, fail)

@@ -1,0 +1,92 @@
+"""A training for one or two workers on a cluster of two machines, one of which goes and another of which comes.
+
+python shrinking_cluster.py FOLDER
+
+FOLDER holds data/ and training.json; what the training leaves lies in FOLDER. Prints facts as JSON in the last line.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+FOLDER = Path(sys.argv[1])
+os.environ.update(RAY_AUTH_MODE="disabled", OMP_NUM_THREADS="1", RAY_TMPDIR=sys.argv[2])
+
+import ray  # noqa: E402
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from trainshed.runtime.training.fit import fit  # noqa: E402
+from trainshed.runtime.training.worker import WorkerPlan  # noqa: E402
+from trainshed.spec.train import Training  # noqa: E402
+
+LIMIT_S = 240
+
+
+def rows():
+    file = FOLDER / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def until(condition, what):
+    deadline = time.time() + LIMIT_S
+    while not condition():
+        if time.time() > deadline:
+            raise TimeoutError(f"not within {LIMIT_S} s: {what}")
+        time.sleep(0.1)
+
+
+def resumed():
+    file = FOLDER / "notes.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [one["step"] for one in map(json.loads, lines) if one["event"] == "resumed"]
+
+
+def groups():
+    """How many workers each group had so far."""
+    text = (FOLDER / "logs" / "worker-0.log").read_text() if (FOLDER / "logs").exists() else ""
+    return [int(line.split(" of ")[1].split()[0]) for line in text.splitlines() if "worker 0 of" in line]
+
+
+def disturb(cluster, second, facts):
+    """A machine goes away; later another one comes."""
+    until(lambda: len(rows()) > 30, "30 steps of two workers")
+    furthest, at = rows()[-1]["step"], time.time()
+    cluster.remove_node(second, allow_graceful=False)
+    until(lambda: len(resumed()) == 1, "a group without the lost machine")
+    facts["steps_lost"] = furthest - resumed()[0]
+    until(lambda: rows()[-1]["step"] > furthest, "a new step")
+    facts["recovery_s"] = next(row for row in rows() if row["step"] > furthest)["time"] - at
+    until(lambda: rows()[-1]["step"] > furthest + 30, "30 steps of one worker")
+    at = time.time()
+    cluster.add_node(num_cpus=1)
+    until(lambda: len(resumed()) == 2, "a group with the new machine")
+    facts["grown_from_step"] = resumed()[1]
+    facts["last_step_before"] = rows()[-1]["step"]
+    facts["grown_after_s"] = time.time() - at
+
+
+def main():
+    training = Training.model_validate_json((FOLDER / "training.json").read_text())
+    # The head is a machine of its own that trains nothing, as the driver's should be: it is not the one that is lost.
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    second = cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    said, facts = [], {}
+    thread = threading.Thread(target=disturb, args=(cluster, second, facts), daemon=True)
+    thread.start()
+    plan = WorkerPlan(training.model_dump(mode="json"), str(FOLDER), "data", ".", export=False)
+    fitted = fit(plan, training, say=lambda text: (said.append(text), print(text, flush=True)))
+    thread.join(10)
+    print(json.dumps({**facts, "groups": groups(), "step": fitted.metrics["step"], "said": said}), flush=True)
+    ray.shutdown()
+    cluster.shutdown()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

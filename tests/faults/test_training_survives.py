@@ -1,0 +1,132 @@
+"""Thirty faults into one training: it ends as if nothing had happened. Prints and keeps P1 to P4 and P12."""
+
+import random
+import signal
+import statistics
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from faults.conftest import EVERY_STEPS, ended
+from faults.figures import keep
+from waiting import wait_for
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
+
+STEPS = 6000
+SETTLE_STEPS = 2 * EVERY_STEPS
+
+
+@dataclass
+class Injury:
+    """One fault and what it cost."""
+
+    name: str
+    kind: str
+    recovery_s: float
+    seen_s: float | None
+    lost: int
+
+
+def plan():
+    """The faults, in the order in which they are injected."""
+    faults = []
+    for worker in (0, 1):
+        faults += [("kill", worker, signal.SIGKILL)] * 3
+        faults += [("segfault", worker, signal.SIGSEGV)] * 2
+        faults += [("exit 0", worker, "exit")] * 2
+        faults += [("loader raises", worker, "raise")]
+        faults += [("stopped", worker, signal.SIGSTOP)]
+        faults += [("deadlock", worker, "deadlock")]
+        faults += [("notice", worker, signal.SIGTERM)] * 2
+    faults += [("both killed", None, "both"), ("killed at its start", 0, "again"), ("killed at its start", 1, "again")]
+    faults += [("driver killed", None, "driver")] * 2
+    faults += [("controller killed", None, "controller"), ("heartbeat actor killed", None, "beats")]
+    random.Random(7).shuffle(faults)
+    return faults
+
+
+def inject(run, worker, how):
+    """One fault; when it happened."""
+    workers = run.workers()
+    at = time.time()
+    match how:
+        case "both":
+            for process in workers:
+                process.kill()
+        case "again":
+            before = run.said.count("worker(s) stand after")
+            workers[worker].kill()
+            wait_for(lambda: run.said.count("worker(s) stand after") > before, every_s=0.05)
+            run.workers()[worker].kill()
+        case "driver":
+            run.driver().kill()
+        case "controller":
+            run.process("TrainController").kill()
+        case "beats":
+            run.process("ray::Beats").kill()
+        case str():
+            run.tell(workers[worker], how)
+        case _:
+            workers[worker].send_signal(how)
+    return at
+
+
+def injure(run, name, worker, how):
+    """One fault into a running training, until it has made a step that no worker had made before."""
+    before, resumed = run.step, len(run.notes("resumed"))
+    run.goes_on_from(before + random.randrange(SETTLE_STEPS, 2 * SETTLE_STEPS))
+    furthest = run.step
+    at = inject(run, worker, how)
+    if how == "beats":  # nobody need start again for it
+        row = run.goes_on_from(furthest + EVERY_STEPS)
+        return Injury(f"{name}", name, row["time"] - at, None, 0)
+    while len(run.notes("resumed")) == resumed:
+        furthest = max(furthest, run.step)
+        assert run.result is None, (name, run.result)
+        assert time.time() - at < 240, f"{name} of worker {worker}: not resumed\n{run.said}"
+        time.sleep(0.05)
+    lost = furthest - run.notes("resumed")[-1]["step"]
+    row = run.goes_on_from(furthest)
+    return Injury(f"{name} of worker {worker}", name, row["time"] - at, None, lost)
+
+
+def test_a_training_that_thirty_faults_hit_equals_one_that_none_hit(start):
+    run = start("injured", steps=STEPS)
+    injuries = []
+    for name, worker, how in plan():
+        injury = injure(run, name, worker, how)
+        injuries.append(injury)
+        print(f"{len(injuries):3} {injury.name:28} {injury.recovery_s:6.1f} s  {injury.lost:4} steps lost", flush=True)
+    assert ended(run, limit_s=900)["state"] == "succeeded"
+    clean = start("unharmed", wait=False, steps=STEPS)
+    assert ended(clean, limit_s=900)["state"] == "succeeded"
+    equal = (
+        run.losses() == clean.losses()
+        and run.result["metrics"]["model_sha256"] == clean.result["metrics"]["model_sha256"]
+    )
+    steps = [step for step, _, _ in run.losses()]
+    report(injuries, equal)
+    assert steps == list(range(1, STEPS + 1)), "a step is missing, or stands twice"
+    assert equal, "losses, order of samples or weights differ from the undisturbed run"
+    # A checkpoint that is being written when the fault comes does not count yet: one interval more.
+    assert max(injury.lost for injury in injuries) <= 2 * EVERY_STEPS
+    assert all(injury.lost == 0 for injury in injuries if injury.kind == "notice")
+
+
+def report(injuries, equal):
+    """Prints what each kind cost, and keeps the figures."""
+    recoveries = [injury.recovery_s for injury in injuries]
+    notices = [injury.lost for injury in injuries if injury.kind == "notice"]
+    others = [injury.lost for injury in injuries if injury.kind != "notice"]
+    print(f"{len(injuries)} faults, p50 {statistics.median(recoveries):.1f} s")
+    for kind in sorted({injury.kind for injury in injuries}):
+        of_kind = [injury for injury in injuries if injury.kind == kind]
+        spent = ", ".join(f"{injury.recovery_s:.1f}" for injury in of_kind)
+        print(f"{kind:24} {spent} s; steps lost {[injury.lost for injury in of_kind]}")
+    keep("P1", "faults that a training survived, of those injected", f">= {len(injuries)}", [len(injuries)])
+    keep("P2", f"steps lost per fault, checkpoint every {EVERY_STEPS}", f"<= {EVERY_STEPS}", others)
+    keep("P3", "fault to next new step, p50, s; p95 <= 30", "<= 12", recoveries, worse=0.5)
+    keep("P4", "runs whose losses, sample order and weights equal the undisturbed run's", ">= 1", [int(equal)])
+    keep("P12", "steps lost after SIGTERM with notice", "<= 0", notices)

@@ -1,0 +1,438 @@
+"""What every task must do: learn, measure as scikit-learn does, export what opens again, and answer as it trained."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn import metrics as sk
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
+
+from trainshed.runtime import tasks
+from trainshed.runtime.data import builtin, tokenizer
+from trainshed.runtime.tasks import lstm
+from trainshed.spec.adapting import Lora
+from trainshed.spec.models import T5, Bart, Bert, Config, Gpt2, Llama, Lstm, Pretrained, Qwen2, Qwen3, Vit
+from trainshed.spec.optimizers import AdamW
+from trainshed.spec.prepare import PrepareJob
+from trainshed.spec.sources import Builtin
+from trainshed.spec.tasks import (
+    CausalLm,
+    ImageClassification,
+    LstmClassifier,
+    MaskedLm,
+    Seq2SeqLm,
+    TextClassification,
+)
+from trainshed.spec.train import Training
+from trainshed.spec.workers import Workers
+
+LABELS = ("bad", "good", "so-so")
+WORDS = {"bad": ["dull", "awful", "poor"], "good": ["fine", "lovely", "great"], "so-so": ["plain", "usual", "mixed"]}
+SAMPLES = 48
+
+
+class Memory:
+    """Samples that are columns in memory; see `trainshed.runtime.tasks.Samples`."""
+
+    def __init__(self, columns):
+        self.columns = columns
+
+    def __len__(self):
+        return len(next(iter(self.columns.values())))
+
+    def take(self, ids):
+        return {
+            name: values[ids] if isinstance(values, np.ndarray) else [values[number] for number in ids]
+            for name, values in self.columns.items()
+        }
+
+
+@dataclasses.dataclass
+class Case:
+    """A task with tiny data: `raw` is what `predict` is asked, `open` what reads an export."""
+
+    training: Training
+    facts: tasks.DataFacts
+    samples: Memory
+    raw: list
+    open: object
+    steps: int = 24
+    falls_to: float = 0.85
+
+    @property
+    def task(self):
+        return tasks.build(self.training, self.facts)
+
+
+def made_tokenizer(folder, texts, **examples):
+    job = PrepareJob.model_validate(
+        {
+            "kind": "prepare",
+            "name": "text",
+            "source": {"kind": "text_files", "path": "unused"},
+            "tokenizer": {"kind": "train_bpe", "vocab_size": 300, "special_tokens": ("mask", "cls", "sep")},
+            "examples": {"text": "text", "max_tokens": 24},
+        }
+        | examples
+    )
+    trained = tokenizer.make(job, texts, folder)
+    return trained.get_vocab_size()
+
+
+def reviews():
+    draw = np.random.default_rng(0)
+    names = [LABELS[number % 3] for number in range(SAMPLES)]
+    texts = [" ".join(draw.choice([*WORDS[name], "the", "film", "was"], draw.integers(2, 7))) for name in names]
+    texts = [f"{text} {WORDS[name][0]}" for text, name in zip(texts, names, strict=True)]
+    return texts, np.array([LABELS.index(name) for name in names])
+
+
+def training(task, model, *, rate=0.01, **more):
+    return Training(
+        task=task,
+        model=model,
+        data="run://data",
+        optimizer=AdamW(learning_rate=rate),
+        workers=Workers(per_device_batch_size=8),
+        global_batch_size=8,
+        steps=30,
+        **more,
+    )
+
+
+def text_case(folder, task, model, opened, *, labels=None, **more):
+    texts, classes = reviews()
+    vocab = made_tokenizer(folder, texts)
+    facts = tasks.DataFacts(vocab, 24, folder, labels=LABELS, label_counts=(16, 16, 16))
+    columns = {"tokens": facts.encoder.texts(texts)}
+    if labels == "multi":
+        columns["label"] = np.eye(3)[classes] + np.eye(3)[(classes + np.arange(SAMPLES) % 2) % 3] > 0
+        columns["label"] = columns["label"].astype(float)
+    elif labels == "number":
+        columns["label"] = classes / 2
+        facts = dataclasses.replace(facts, labels=(), label_counts=())
+    elif labels == "class":
+        columns["label"] = classes
+    raw = [{"text": text} for text in texts[:5]]
+    return Case(training(task, model, **more), facts, Memory(columns), raw, opened)
+
+
+def packed_case(folder, model, **more):
+    texts, _ = reviews()
+    job = {"examples": None, "pack": {"block_size": 16}}
+    vocab = made_tokenizer(folder, texts, **job)
+    facts = tasks.DataFacts(vocab, 16, folder)
+    ids = np.concatenate(facts.encoder.texts(texts))
+    blocks = np.resize(ids, (SAMPLES, 16))
+    raw = [{"text": text} for text in texts[:3]]
+    case = training(CausalLm(), model, **more)
+    return Case(case, facts, Memory({"tokens": blocks}), raw, AutoModelForCausalLM.from_pretrained)
+
+
+def tuned_case(folder, **more):
+    """Further training of a small model that an earlier training exported."""
+    first = packed_case(folder, Llama(**SHAPE))
+    model, _ = model_of(first, steps=12)
+    existing = folder.parent / "existing"
+    existing.mkdir()
+    first.task.export(dict(model.state_dict()), existing)
+    case = training(CausalLm(), Pretrained(name_or_path=str(existing)), rate=0.01, **more)
+    return dataclasses.replace(first, training=case, steps=40, falls_to=0.97)  # the embeddings stay as they are
+
+
+def dates_case(folder, task, model, opened):
+    rows = builtin.rows(Builtin(name="dates", samples=SAMPLES))
+    vocab = made_tokenizer(
+        folder,
+        [row[name] for row in rows for name in ("text", "target")],
+        source={"kind": "builtin", "name": "dates"},
+        tokenizer={"kind": "characters"},
+        examples={"text": "text", "target": "target", "max_tokens": 32, "max_target_tokens": 12},
+    )
+    facts = tasks.DataFacts(vocab, 32, folder, max_target_tokens=12)
+    texts, targets = [row["text"] for row in rows], [row["target"] for row in rows]
+    columns = {"tokens": facts.encoder.texts(texts), "target": facts.encoder.targets(targets, 12)}
+    raw = [{"text": text} for text in texts[:5]]
+    return Case(training(task, model), facts, Memory(columns), raw, opened)
+
+
+def image_case(folder):
+    rows = builtin.rows(Builtin(name="digits"))[:SAMPLES]
+    pixels = np.stack([np.frombuffer(row["image"], dtype=np.uint8).reshape(1, 8, 8) for row in rows])
+    labels = np.array([int(row["label"]) for row in rows])
+    facts = tasks.DataFacts(0, 0, None, labels=tuple("0123456789"), image=(8, 1))
+    model = Vit(layers=1, heads=2, width=32, patch=2)
+    raw = [{"image": image} for image in pixels[:5]]
+    opened = AutoModelForImageClassification.from_pretrained
+    return Case(
+        training(ImageClassification(), model, rate=0.003),
+        facts,
+        Memory({"pixels": pixels, "label": labels}),
+        raw,
+        opened,
+    )
+
+
+BERT = Bert(layers=1, heads=2, width=32)
+SHAPE = {"layers": 1, "heads": 2, "width": 32}
+MISTRAL = Config(
+    model_type="mistral",
+    settings={
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    },
+)
+CLASSIFIER = AutoModelForSequenceClassification.from_pretrained
+CASES = {
+    "causal_lm-gpt2": lambda at: packed_case(at, Gpt2(**SHAPE)),
+    "causal_lm-llama": lambda at: packed_case(at, Llama(**SHAPE)),
+    "causal_lm-qwen2": lambda at: packed_case(at, Qwen2(**SHAPE)),
+    "causal_lm-qwen3": lambda at: packed_case(at, Qwen3(**SHAPE)),
+    "causal_lm-config": lambda at: packed_case(at, MISTRAL),
+    "causal_lm-pretrained": tuned_case,
+    "causal_lm-pretrained-lora": lambda at: tuned_case(at, lora=Lora(rank=16, alpha=32, target_modules="all-linear")),
+    "causal_lm-frozen": lambda at: packed_case(at, Gpt2(**SHAPE), freeze=("transformer.wpe.*",)),
+    "causal_lm-target": lambda at: dates_case(at, CausalLm(), Gpt2(**SHAPE), AutoModelForCausalLM.from_pretrained),
+    "masked_lm": lambda at: text_case(at, MaskedLm(), BERT, AutoModelForMaskedLM.from_pretrained),
+    "seq2seq_lm-t5": lambda at: dates_case(at, Seq2SeqLm(), T5(**SHAPE), AutoModelForSeq2SeqLM.from_pretrained),
+    "seq2seq_lm-bart": lambda at: dates_case(at, Seq2SeqLm(), Bart(**SHAPE), AutoModelForSeq2SeqLM.from_pretrained),
+    "text_classification": lambda at: text_case(at, TextClassification(), BERT, CLASSIFIER, labels="class"),
+    "text_classification-weights": lambda at: text_case(
+        at, TextClassification(class_weights=(1.0, 2.0, 0.5)), BERT, CLASSIFIER, labels="class"
+    ),
+    "text_classification-lora": lambda at: text_case(
+        at, TextClassification(), BERT, CLASSIFIER, labels="class", lora=Lora()
+    ),
+    "multi_label": lambda at: text_case(
+        at, TextClassification(problem="multi_label", class_weights=(1.0, 2.0, 0.5)), BERT, CLASSIFIER, labels="multi"
+    ),
+    "regression": lambda at: text_case(at, TextClassification(problem="regression"), BERT, CLASSIFIER, labels="number"),
+    "image_classification": image_case,
+    "lstm_classifier": lambda at: text_case(
+        at, LstmClassifier(class_weights="balanced"), Lstm(width=16, hidden=16), lstm.load, labels="class"
+    ),
+    "lstm_classifier-both-ways": lambda at: text_case(
+        at, LstmClassifier(), Lstm(width=16, hidden=16, bidirectional=True), lstm.load, labels="class"
+    ),
+}
+
+
+@pytest.fixture(params=list(CASES))
+def case(request, tmp_path):
+    return CASES[request.param](tmp_path / "tokenizer")
+
+
+def model_of(case, *, steps=0):
+    """A model after some steps of plain torch, in evaluation mode, and the losses of the steps."""
+    torch.manual_seed(0)
+    task = case.task
+    model = task.make_model()
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], case.training.optimizer.learning_rate
+    )
+    losses = []
+    for step in range(steps):
+        ids = np.arange(step * 16, step * 16 + 16) % len(case.samples)
+        batch = batch_of(case, ids)
+        loss = task.loss(model, batch, label_smoothing=0.0) / task.weight(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return model.eval(), losses
+
+
+def batch_of(case, ids):
+    return case.task.batch(case.samples.take(ids), keys=[(0, int(number)) for number in ids])
+
+
+def test_the_loss_falls(case):
+    _, losses = model_of(case, steps=case.steps)
+    assert np.mean(losses[-3:]) < case.falls_to * np.mean(losses[:3]), losses
+
+
+def test_a_batch_in_two_parts_weighs_and_costs_what_the_whole_does(case):
+    model, _ = model_of(case)
+    task = case.task
+    whole, parts = batch_of(case, np.arange(11)), [batch_of(case, np.arange(4)), batch_of(case, np.arange(4, 11))]
+    with torch.no_grad():
+        losses = [float(task.loss(model, batch, label_smoothing=0.1)) for batch in (whole, *parts)]
+    assert losses[0] == pytest.approx(sum(losses[1:]), rel=1e-5)
+    assert task.weight(whole) == pytest.approx(sum(map(task.weight, parts)))
+
+
+def test_the_meter_agrees_with_the_loss_and_with_scikit_learn(case):
+    model, _ = model_of(case, steps=6)
+    task, meter = case.task, case.task.meter()
+    parts = [batch_of(case, np.arange(start, min(start + 7, len(case.samples)))) for start in range(0, SAMPLES, 7)]
+    with torch.no_grad():
+        for batch in parts:
+            meter.add(model, batch)
+        loss = sum(float(task.loss(model, batch, label_smoothing=0.0)) for batch in parts)
+    found = meter.metrics()
+    assert found["loss"] == pytest.approx(loss / sum(map(task.weight, parts)), rel=1e-5)
+    wanted = independent_figures(case, model, parts)
+    assert {name: found[name] for name in wanted} == pytest.approx(wanted, rel=1e-6)
+    assert json.loads(json.dumps(found)) == found
+
+
+def independent_figures(case, model, parts):
+    """The same figures from the model's outputs, by another way."""
+    if "label" not in case.samples.columns:
+        right = [right_tokens(model, batch) for batch in parts]
+        return {"accuracy": float(np.concatenate(right).mean())}
+    with torch.no_grad():
+        logits = torch.cat([model(**{k: v for k, v in batch.items() if k != "labels"}).logits for batch in parts])
+    truth = case.samples.columns["label"]
+    if truth.ndim == 2:
+        said = torch.sigmoid(logits).numpy() > 0.5
+        return {
+            "accuracy": sk.accuracy_score(truth, said),
+            "macro_f1": sk.f1_score(truth, said, average="macro", zero_division=0.0),
+            "roc_auc": sk.roc_auc_score(truth, logits.numpy()),
+        }
+    if not case.facts.labels:
+        return {
+            "mse": sk.mean_squared_error(truth, logits[:, 0].numpy()),
+            "pearson": float(np.corrcoef(truth, logits[:, 0].numpy())[0, 1]),
+        }
+    said = logits.argmax(-1).numpy()
+    return {
+        "accuracy": sk.accuracy_score(truth, said),
+        "macro_precision": sk.precision_score(truth, said, average="macro", zero_division=0.0),
+        "macro_recall": sk.recall_score(truth, said, average="macro", zero_division=0.0),
+        "macro_f1": sk.f1_score(truth, said, average="macro", zero_division=0.0),
+        "roc_auc": sk.roc_auc_score(truth, logits.softmax(-1).numpy(), multi_class="ovr"),
+    }
+
+
+def right_tokens(model, batch):
+    with torch.no_grad():
+        logits = model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits
+    targets = batch.get("labels", batch["input_ids"])
+    if (
+        hasattr(model.config, "is_encoder_decoder")
+        and not model.config.is_encoder_decoder
+        and "bert" not in str(model.config.model_type)
+    ):
+        logits, targets = logits[:, :-1], targets[:, 1:]
+    counted = targets != -100
+    return (logits.argmax(-1) == targets)[counted].numpy()
+
+
+def test_an_export_opens_and_gives_the_same_outputs(case, tmp_path):
+    model, _ = model_of(case, steps=4)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    case.task.export(dict(model.state_dict()), folder)
+    opened = case.open(folder)
+    assert type(opened).__name__ != "PeftModel"
+    batch = {name: tensor for name, tensor in batch_of(case, np.arange(6)).items() if name != "labels"}
+    with torch.no_grad():
+        torch.testing.assert_close(opened(**batch).logits, model(**batch).logits, rtol=1e-4, atol=1e-5)
+    if case.facts.tokenizer is not None:
+        texts = [row["text"] for row in case.raw]
+        ids = AutoTokenizer.from_pretrained(folder)(texts)["input_ids"]
+        assert ids == [one.tolist() for one in case.facts.encoder.texts(texts)]
+
+
+def test_predict_says_what_the_training_forward_says(case):
+    model, _ = model_of(case, steps=4)
+    answers = case.task.predict(model, case.raw)
+    batch = batch_of(case, np.arange(len(case.raw)))
+    given = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    assert len(answers) == len(case.raw)
+    match answers[0]:
+        case {"scores": _}:
+            with torch.no_grad():
+                logits = model(**given).logits
+            wanted = logits.sigmoid() if "labels" in answers[0] else logits.softmax(-1)
+            assert [list(answer["scores"].values()) for answer in answers] == [
+                pytest.approx(row) for row in wanted.tolist()
+            ]
+        case {"value": _}:
+            with torch.no_grad():
+                assert [answer["value"] for answer in answers] == pytest.approx(model(**given).logits[:, 0].tolist())
+        case {"log_probability": _}:
+            check_log_probabilities(case, model, answers)
+        case {"tokens": _}:
+            check_masks(case, model)
+        case {"text": _}:
+            check_generated(case, model, answers)
+
+
+def check_log_probabilities(case, model, answers):
+    for row, answer in zip(case.raw, answers, strict=True):
+        ids = torch.tensor([case.facts.encoder.texts([row["text"]])[0]])
+        if ids[0, -1] == case.facts.special.eos:
+            ids = ids[:, :-1]
+        with torch.no_grad():
+            logits = model(input_ids=ids).logits
+        loss = F.cross_entropy(logits[0, :-1], ids[0, 1:], reduction="sum")
+        assert answer["log_probability"] == pytest.approx(-float(loss), rel=1e-4)
+
+
+def check_masks(case, model):
+    answer = case.task.predict(model, [{"text": "the film <|mask|>"}])[0]
+    ids = torch.tensor([case.facts.encoder.texts(["the film <|mask|>"])[0]])
+    with torch.no_grad():
+        probabilities = model(input_ids=ids).logits.softmax(-1)[ids == case.facts.special.mask]
+    assert answer["probabilities"] == pytest.approx(probabilities.max(-1).values.tolist())
+
+
+def check_generated(case, model, answers):
+    """Greedy generation without a cache, one token after another, by the forward that training uses."""
+    start = model.config.decoder_start_token_id
+    for row, answer in zip(case.raw, answers, strict=True):
+        ids, made = torch.tensor([case.facts.encoder.texts([row["text"]])[0]]), [start]
+        for _ in range(case.facts.max_target_tokens):
+            with torch.no_grad():
+                logits = model(input_ids=ids, decoder_input_ids=torch.tensor([made])).logits
+            made.append(int(logits[0, -1].argmax()))
+            if made[-1] == case.facts.special.eos:
+                break
+        assert answer["text"] == case.facts.encoder.decode(made[1:])
+
+
+def test_masks_depend_on_the_sample_alone(tmp_path):
+    case = CASES["masked_lm"](tmp_path / "tokenizer")
+    together, alone = batch_of(case, np.arange(6)), batch_of(case, np.array([4]))
+    length = int(alone["attention_mask"].sum())
+    assert torch.equal(together["input_ids"][4, :length], alone["input_ids"][0, :length])
+    assert torch.equal(together["labels"][4, :length], alone["labels"][0, :length])
+
+
+def test_masks_follow_the_80_10_10_rule(tmp_path):
+    case = CASES["masked_lm"](tmp_path / "tokenizer")
+    tokens = np.random.default_rng(0).integers(10, case.facts.vocab_size, (200, 100))
+    batch = case.task.batch({"tokens": tokens}, keys=[(0, number) for number in range(200)])
+    chosen = batch["labels"] != -100
+    hidden = (batch["input_ids"] == case.facts.special.mask) & chosen
+    same = (batch["input_ids"] == torch.from_numpy(tokens)) & chosen
+    shares = [float(chosen.float().mean()), float(hidden.sum() / chosen.sum()), float(same.sum() / chosen.sum())]
+    assert shares == pytest.approx([0.15, 0.8, 0.1], abs=0.02)
+    assert torch.equal(batch["labels"][chosen], torch.from_numpy(tokens)[chosen])
+
+
+def test_a_perplexity_is_the_exponential_of_the_loss(tmp_path):
+    case = CASES["causal_lm-gpt2"](tmp_path / "tokenizer")
+    model, _ = model_of(case)
+    meter = case.task.meter()
+    with torch.no_grad():
+        meter.add(model, batch_of(case, np.arange(4)))
+    found = meter.metrics()
+    assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))

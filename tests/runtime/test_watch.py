@@ -1,0 +1,143 @@
+"""Heartbeats, who is taken as hung, and what is done about a failure."""
+
+import threading
+import time
+
+import pytest
+from ray.exceptions import ActorDiedError
+from ray.train.v2._internal.exceptions import (
+    InsufficientClusterResourcesError,
+    WorkerGroupStartupTimeoutError,
+    WorkerHealthCheckFailedError,
+)
+from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+
+from trainshed.errors import PlatformError
+from trainshed.runtime.training.beats import Beat, Beats, Member, Order, Seen, whereabouts
+from trainshed.runtime.training.leaving import Leave
+from trainshed.runtime.training.restarts import judge
+from trainshed.runtime.training.warden import SILENT_S, hanging, kill_here
+
+ZERO, ONE = Member(0, 100, "node-a"), Member(1, 101, "node-b")
+
+
+def beat(member, step=5, phase="training", *, waits=False):
+    return Beat(member, step, phase, "training/loop.py:9 run", waits)
+
+
+def seen(member, *, silent=0.0, stuck=0.0, waits=False, phase="training"):
+    return Seen(member, beat(member, phase=phase, waits=waits), silent, stuck)
+
+
+def test_a_silent_worker_is_hung_and_the_one_that_waits_for_it_is_not():
+    found = hanging([seen(ZERO, stuck=16, waits=True), seen(ONE, silent=SILENT_S + 1, stuck=16)], 300)
+    assert [(one.member, cause) for one, cause in found] == [(ONE, "worker 1 has been silent for 16 s")]
+
+
+def test_without_a_step_for_too_long_the_worker_that_waits_for_nobody_is_hung():
+    group = [seen(ZERO, stuck=301, waits=True), seen(ONE, stuck=301)]
+    assert hanging([seen(ZERO, stuck=299, waits=True), seen(ONE, stuck=299)], 300) == []
+    ((found, cause),) = hanging(group, 300)
+    assert found.member == ONE
+    assert cause == "worker 1 has made no step for 301 s, step 5, at training/loop.py:9 run"
+
+
+def test_where_all_wait_for_each_other_all_are_hung():
+    assert len(hanging([seen(ZERO, stuck=400, waits=True), seen(ONE, stuck=400, waits=True)], 300)) == 2
+
+
+def test_an_export_may_take_longer_than_a_step():
+    assert hanging([seen(ZERO, stuck=4000, phase="ending"), seen(ONE, stuck=4000, phase="ending")], 300) == []
+
+
+def test_a_process_that_is_no_worker_is_left_alone():
+    import os
+
+    assert kill_here(os.getpid()) == f"process {os.getpid()} is gone already"
+
+
+def test_a_beat_moves_the_clocks_of_its_worker_only():
+    beats = Beats()
+    beats.begin([ZERO, ONE])
+    assert beats.beat(beat(ZERO, step=3)) is Order.GO_ON
+    time.sleep(0.01)
+    beats.beat(beat(ZERO, step=3))
+    first, second = beats.look().seen
+    assert first.silent_s < first.stuck_s < second.silent_s
+    assert beats.furthest() == 3
+    assert second.beat is None
+
+
+def test_a_process_of_an_earlier_group_is_sent_away():
+    beats = Beats()
+    beats.begin([ZERO])
+    assert beats.beat(beat(Member(0, 99, "node-a"))) is Order.BEGONE
+    assert beats.beat(beat(ONE)) is Order.BEGONE
+
+
+def test_an_actor_that_was_started_again_takes_in_those_that_beat():
+    beats = Beats()
+    assert beats.beat(beat(ONE)) is Order.GO_ON
+    assert [one.member for one in beats.look().seen] == [ONE]
+
+
+def test_an_order_to_stop_outlives_its_group_and_one_to_regroup_does_not():
+    beats = Beats()
+    beats.begin([ZERO])
+    beats.give(Order.REGROUP)
+    assert beats.beat(beat(ZERO)) is Order.REGROUP
+    beats.begin([ZERO])
+    assert beats.beat(beat(ZERO)) is Order.GO_ON
+    beats.give(Order.STOP)
+    beats.give(Order.REGROUP)
+    beats.begin([ZERO])
+    assert beats.beat(beat(ZERO)) is Order.STOP
+
+
+def test_whereabouts_names_the_line_that_a_thread_waits_at():
+    gate, inside = threading.Event(), threading.Event()
+
+    def wait_here():
+        inside.set()
+        gate.wait()
+
+    thread = threading.Thread(target=wait_here)
+    thread.start()
+    inside.wait()
+    where, waits = whereabouts(thread.ident)
+    gate.set()
+    thread.join()
+    assert "threading.py" in where
+    assert not waits
+
+
+def group_error(**failures):
+    return WorkerGroupError("workers failed", {int(name[1:]): error for name, error in failures.items()})
+
+
+GONE = WorkerHealthCheckFailedError("a health check failed", ActorDiedError())
+
+
+@pytest.mark.parametrize(
+    ("error", "again", "counts", "says"),
+    [
+        (group_error(w0=PlatformError("shard 3: bad data")), False, False, "worker 0: shard 3: bad data"),
+        (group_error(w0=GONE, w1=RuntimeError("gloo")), True, True, "a worker's process is gone"),
+        (group_error(w1=RuntimeError("x: Connection closed by peer [1]")), True, True, "a worker is gone"),
+        (group_error(w0=ValueError("a bug")), True, True, "worker 0: ValueError: a bug"),
+        (group_error(w0=Leave("saved after step 5"), w1=Leave("saved after step 5")), True, False, "saved after step"),
+        (group_error(w0=Leave("saved"), w1=GONE), True, False, "process is gone"),
+        (ControllerError(WorkerGroupStartupTimeoutError(2)), True, False, "no room"),
+        (ControllerError(InsufficientClusterResourcesError("never")), False, False, "never"),
+        (ControllerError(ActorDiedError()), True, True, "gone"),
+    ],
+)
+def test_each_failure_is_judged_by_its_cause(error, again, counts, says):
+    verdict = judge(error, same_again=False)
+    assert (verdict.again, verdict.counts) == (again, counts)
+    assert says in verdict.cause
+
+
+def test_a_bug_that_comes_again_at_the_same_step_ends_the_run_but_a_killed_worker_does_not():
+    assert not judge(group_error(w0=ValueError("a bug")), same_again=True).again
+    assert judge(group_error(w0=GONE), same_again=True).again
