@@ -6,8 +6,7 @@
 Needs torch, transformers, pydantic, pyarrow, numpy, pyyaml and psutil; `--engine deepspeed` needs deepspeed. A = the
 loop of `runtime/training/loop.py` under a BareHost, with its metrics; B = the same model, batches, optimizer and
 clipping in a loop of twenty lines. B, and A with ddp, autocast to bf16 over fp32 weights. Interleaved A B A B, median
-step after the warm-up. MFU counts 6 N + 12 layers x width x time FLOP a token (llm-foundry's formula) over the peak of
-`spec/devices.py`.
+step after the warm-up. MFU is `runtime/training/utilisation.py`'s, as in every training.
 Writes benchmarks/results/G1.json (MFU) and G2.json (platform / bare) where there is a GPU whose peak is known.
 """
 
@@ -39,7 +38,7 @@ from trainshed.runtime.training.loop import Splits, train  # noqa: E402
 from trainshed.runtime.training.metric_log import MetricLog  # noqa: E402
 from trainshed.runtime.training.optimizers import build_optimizer  # noqa: E402
 from trainshed.runtime.training.order import Order  # noqa: E402
-from trainshed.spec.devices import gpu_type, peak_flops  # noqa: E402
+from trainshed.runtime.training.utilisation import peak_of, step_flops  # noqa: E402
 from trainshed.spec.models import DataSizes  # noqa: E402
 from trainshed.spec.plan.layouts import Layout  # noqa: E402
 from trainshed.spec.plan.model import cost_of  # noqa: E402
@@ -223,13 +222,12 @@ def report(
     pairs: list, count: int, training: Training, samples: Tokens, device: torch.device, options: argparse.Namespace
 ) -> None:
     """Prints both figures; keeps them where the device's peak is known."""
-    model, length = training.model, samples.blocks.shape[1]
-    flops = (6 * count + 12 * model.layers * model.width * length) * tokens(training, samples)
+    length = samples.blocks.shape[1]
+    flops = step_flops(training.model, count, samples=training.global_batch_size, time=length)
     ratios = [b / a for a, b in pairs]
     print(f"platform / bare: {statistics.median(ratios):.4f} ({min(ratios):.4f} to {max(ratios):.4f})")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    kind = gpu_type(name)
-    peak = peak_flops(kind, "bf16") if kind else None
+    peak = peak_of(device, "bf16")
     if peak is None:
         print(f"MFU: the peak of {name} is not known; {flops / pairs[0][0] / 1e12:.4f} TFLOP/s")
         return

@@ -31,6 +31,7 @@ from trainshed.runtime.training.order import Ids, Order, batch_number, chained_h
 from trainshed.runtime.training.progress import Progress
 from trainshed.runtime.training.self_test import check_weights_agree, self_test
 from trainshed.runtime.training.shares import batch_of, sum_over_workers
+from trainshed.runtime.training.utilisation import Utilisation
 from trainshed.runtime.training.validation import validate
 from trainshed.spec.train import Training
 
@@ -109,6 +110,7 @@ class _Loop:
         self.guard = LossGuard(training.recovery)
         self.clock = StepClock(host.world.device)
         self.plan_check = PlanCheck(training, engine, host.world, told)
+        self.utilisation = Utilisation(training, engine, host.world)
         self.progress = Progress()
         self.rollbacks = 0
         self.unproven = training.self_test
@@ -198,6 +200,7 @@ class _Loop:
         scale = len(shares) * training.regularization.passes * world.workers / units
         for batch in batches:
             total += self._pass(batch, scale)
+            self.utilisation.saw(batch)
             self.plan_check.passed(len(batches) * training.regularization.passes)
         rate = training.optimizer.learning_rate * training.schedule.factor(step, training.steps)
         with self.clock.stage("step"):
@@ -238,6 +241,7 @@ class _Loop:
             f"{self.task.unit}s_per_s": done.units / took,
             "order_hash": self.progress.order_hash,
             "memory_mb": peak_megabytes(self.host.world.device),
+            **self.utilisation.of_step(took),
             **self.clock.split(),
         }
 
