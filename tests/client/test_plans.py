@@ -41,6 +41,15 @@ def test_every_document_is_handed_over_with_numbers(planned):
     assert final.engine is None, "what the document leaves to the best trial stays with it"
 
 
+def test_trials_that_run_side_by_side_share_the_machine(tmp_path):
+    def limit(concurrent):
+        file = tmp_path / "job.yaml"
+        file.write_text(text(PREPARE, changed(TUNE, search__concurrent=concurrent)))
+        return plans(load_files([file]), Storage.open(tmp_path), machine_bytes=16 * 10**9)[1][0].limit.bytes
+
+    assert limit(2) < limit(1) / 2
+
+
 def test_the_run_keeps_what_was_asked(planned):
     (settled, made), storage = planned
     submission, _ = _submission(settled, storage, "code")
