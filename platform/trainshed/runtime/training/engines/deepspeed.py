@@ -124,8 +124,9 @@ class DeepSpeedEngine:
         elif self._stage == 3:
             for group in range(len(self._zero.fp32_partitioned_groups_flat)):
                 self._zero._reassign_or_swap_out_partitioned_parameters(group)
-            if self._zero.persistent_parameters:
-                self._zero.persistent_parameters[0].all_gather(self._zero.persistent_parameters)
+            if whole := self._zero.persistent_parameters:  # small ones, which stay gathered between steps
+                whole[0].partition(whole)  # else they would not be gathered anew
+                whole[0].all_gather(whole)
         self._engine.zero_grad()
 
     def export(self) -> dict[str, torch.Tensor] | None:
