@@ -1,6 +1,6 @@
 """A training for one or two workers on a cluster of two machines, one of which goes and another of which comes.
 
-python shrinking_cluster.py FOLDER
+python shrinking_cluster.py FOLDER RAY_FOLDER
 
 FOLDER holds data/ and training.json; what the training leaves lies in FOLDER. Prints facts as JSON in the last line.
 """
@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 FOLDER = Path(sys.argv[1])
@@ -70,22 +71,28 @@ def disturb(cluster, second, facts):
 
 
 def main():
+    """Prints what happened, also where it failed: Ray's processes are ended in any case."""
     training = Training.model_validate_json((FOLDER / "training.json").read_text())
     # The head is a machine of its own that trains nothing, as the driver's should be: it is not the one that is lost.
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    cluster.add_node(num_cpus=1)
-    second = cluster.add_node(num_cpus=1)
-    ray.init(address=cluster.address, log_to_driver=False)
-    said, facts = [], {}
-    thread = threading.Thread(target=disturb, args=(cluster, second, facts), daemon=True)
-    thread.start()
-    plan = WorkerPlan(training.model_dump(mode="json"), str(FOLDER), "data", ".", export=False)
-    fitted = fit(plan, training, say=lambda text: (said.append(text), print(text, flush=True)))
-    thread.join(10)
-    print(json.dumps({**facts, "groups": groups(), "step": fitted.metrics["step"], "said": said}), flush=True)
+    code, facts = 1, {}
+    try:
+        cluster.add_node(num_cpus=1)
+        second = cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False)
+        thread = threading.Thread(target=disturb, args=(cluster, second, facts), daemon=True)
+        thread.start()
+        plan = WorkerPlan(training.model_dump(mode="json"), str(FOLDER), "data", ".", export=False)
+        fitted = fit(plan, training, say=lambda text: print(f"{time.time():.1f} {text}", flush=True))
+        thread.join(10)
+        facts |= {"groups": groups(), "step": fitted.metrics["step"]}
+        code = 0
+    except Exception:
+        traceback.print_exc()
     ray.shutdown()
     cluster.shutdown()
-    os._exit(0)
+    print(json.dumps(facts), flush=True)
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -148,6 +148,7 @@ def test_on_the_local_cluster_auto_goes_by_this_machines_memory():
         (large(2, per_device_batch_size=8, memory_gb=40.0), BILLIONS, "workers.per_device_batch_size: 1"),
         (large(3, per_device_batch_size=1, memory_gb=19.0), BILLIONS, "engine.activation_checkpointing: true"),
         (large(1, count=1, per_device_batch_size=1), BILLIONS, "engine.offload.optimizer: cpu"),
+        (large(engine=Ddp(activation_checkpointing=True), per_device_batch_size=1), BILLIONS, "engine.kind: deepspeed"),
         (large(gpu_type="T4", precision="fp16"), BILLIONS, "would fit"),
     ],
 )

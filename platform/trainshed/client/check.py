@@ -63,11 +63,18 @@ def plans(
             settled.append(one)
             continue
         sizes = _data_form(training.data, loaded, storage).sizes
-        own = plan(one.job.name, training, sizes, machine_bytes=machine_bytes)
+        own = plan(one.job.name, training, sizes, machine_bytes=_share(machine_bytes, one))
         refuse_what_cannot_fit(own, training)
         made.append(own)
         settled.append(_settled(one, resolved(training, own.chosen)))
     return settled, made
+
+
+def _share(machine_bytes: int | None, one: LoadedJob) -> int | None:
+    """This machine's memory for one training: trials of a sweep run side by side."""
+    if machine_bytes is None or not isinstance(one.job, TuneJob):
+        return machine_bytes
+    return machine_bytes // min(one.job.search.concurrent, one.job.search.trials)
 
 
 def _settled(one: LoadedJob, training: Training) -> LoadedJob:

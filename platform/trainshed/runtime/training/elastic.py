@@ -14,6 +14,7 @@ import ray
 from ray.train.v2._internal.execution.scaling_policy import NoopDecision, ResizeDecision, ScalingDecision, ScalingPolicy
 
 from trainshed.runtime.training.beats import Order
+from trainshed.runtime.training.group import WatchedGroup
 
 SETTLE_S = 4.0
 """So long a smaller group waits for what an ended one still holds."""
@@ -37,7 +38,9 @@ class FreeRoom(ScalingPolicy):  # type: ignore[misc]
         now = time.monotonic()
         self._waiting_since = self._waiting_since or now
         fewest, most = self.scaling_config.min_workers, self.scaling_config.max_workers
-        room = min(self._room(), most)
+        # Ray Train ends the old group after this decision: what it holds will be free.
+        held = WatchedGroup.newest.held() if WatchedGroup.newest is not None else []
+        room = min(self._room(held), most)
         settled = now - self._waiting_since >= SETTLE_S
         if room < fewest or (room < most and not settled):
             if room < fewest and settled and not self._said:
@@ -59,17 +62,23 @@ class FreeRoom(ScalingPolicy):  # type: ignore[misc]
         if now - self._looked < GROW_EVERY_S or present >= self.scaling_config.max_workers:
             return NoopDecision()
         self._looked = now
-        if room := self._room():
+        if room := self._room([]):
             grown = min(present + room, self.scaling_config.max_workers)
             self._beats.note.remote(f"there is room for {grown} workers, {present} train: saving to start again")
             self._beats.give.remote(Order.REGROUP)
         return NoopDecision()
 
-    def _room(self) -> int:
-        """How many workers fit into what is free now, node by node."""
+    def _room(self, held: list[str]) -> int:
+        """How many workers fit into what is free now, node by node, and into what is `held` on living nodes."""
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         free = ray._private.state.available_resources_per_node()
         each = {name: amount for name, amount in self._each().items() if amount > 0}
-        return sum(int(min(node.get(name, 0.0) // amount for name, amount in each.items())) for node in free.values())
+        fits = [
+            int(min(there.get(name, 0.0) // amount for name, amount in each.items()))
+            for node, there in free.items()
+            if node in alive
+        ]
+        return sum(fits) + sum(node in alive for node in held)
 
     def _each(self) -> dict[str, float]:
         return dict(self.scaling_config._resources_per_worker_not_none)

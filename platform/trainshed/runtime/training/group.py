@@ -30,8 +30,17 @@ class WatchedGroup(WorkerGroup):  # type: ignore[misc]
 
     beats: Any = None
     spares = Spares()
+    newest: WatchedGroup | None = None
+
+    def held(self) -> list[str]:
+        """The nodes that it holds a worker's resources on, once for each worker; also where the worker is dead."""
+        if not self.has_started():
+            return []
+        place = self.get_worker_group_state().placement_group_handle.placement_group
+        return list(ray.util.placement_group_table(place)["bundles_to_node_id"].values())
 
     def _create_placement_group(self, scaling_config: Any, worker_group_context: Any) -> Any:
+        WatchedGroup.newest = self
         handle = super()._create_placement_group(scaling_config, worker_group_context)
         self.beats.hold.remote(handle.placement_group)
         return handle

@@ -23,7 +23,7 @@ from trainshed.runtime.training.clock import StepClock
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import Host, Notice
 from trainshed.runtime.training.loss_guard import LossGuard, Verdict
-from trainshed.runtime.training.memory_use import peak_megabytes
+from trainshed.runtime.training.memory_use import PlanCheck, peak_megabytes
 from trainshed.runtime.training.metric_log import MetricLog
 from trainshed.runtime.training.notes import Told, told_to_nobody
 from trainshed.runtime.training.optimizers import build_optimizer
@@ -31,6 +31,7 @@ from trainshed.runtime.training.order import Ids, Order, batch_number, chained_h
 from trainshed.runtime.training.progress import Progress
 from trainshed.runtime.training.self_test import check_weights_agree, self_test
 from trainshed.runtime.training.shares import batch_of, sum_over_workers
+from trainshed.runtime.training.utilisation import Utilisation
 from trainshed.runtime.training.validation import validate
 from trainshed.spec.train import Training
 
@@ -108,6 +109,8 @@ class _Loop:
         self.order = Order(len(splits.train), training.global_batch_size, training.seed)
         self.guard = LossGuard(training.recovery)
         self.clock = StepClock(host.world.device)
+        self.plan_check = PlanCheck(training, engine, host.world, told)
+        self.utilisation = Utilisation(training, engine, host.world)
         self.progress = Progress()
         self.rollbacks = 0
         self.unproven = training.self_test
@@ -145,6 +148,8 @@ class _Loop:
             if done.notice is not None:
                 metrics["notice"] = done.notice
                 break
+        if self.plan_check.facts is not None:
+            metrics["memory"] = self.plan_check.facts
         if self.keeper is not None:
             self.keeper.close()
         if "notice" not in metrics:
@@ -195,9 +200,12 @@ class _Loop:
         scale = len(shares) * training.regularization.passes * world.workers / units
         for batch in batches:
             total += self._pass(batch, scale)
+            self.utilisation.saw(batch)
+            self.plan_check.passed(len(batches) * training.regularization.passes)
         rate = training.optimizer.learning_rate * training.schedule.factor(step, training.steps)
         with self.clock.stage("step"):
             norm = self.engine.step(rate)
+        self.plan_check.stepped()
         agreed = self._agree(float(total))
         return _Step(agreed[0] / units, norm, rate, units, _notice(agreed), int(agreed[3]))
 
@@ -233,6 +241,7 @@ class _Loop:
             f"{self.task.unit}s_per_s": done.units / took,
             "order_hash": self.progress.order_hash,
             "memory_mb": peak_megabytes(self.host.world.device),
+            **self.utilisation.of_step(took),
             **self.clock.split(),
         }
 

@@ -21,7 +21,7 @@ from trainshed.runtime.training.leaving import Leave
 
 ANSWER_S = 10.0
 STARTS_IN_A_ROW = 10
-ECHO = "Connection closed by peer"
+ECHOES = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 """In what gloo raises where another worker has died; that it did, Ray notices a moment later."""
 
 
@@ -50,7 +50,7 @@ def judge(error: BaseException, *, same_again: bool) -> Verdict:
         return Verdict(again=True, counts=False, cause=str(failures[0]))
     if any(isinstance(one, PlatformError) for one in failures):
         return Verdict(again=False, counts=False, cause=cause_of(error))
-    if all(ECHO in str(one) for one in failures):
+    if all(any(echo in str(one) for echo in ECHOES) for one in failures):
         worker = min(getattr(error, "worker_failures", {0: None}))
         return Verdict(again=True, counts=True, cause=f"a worker is gone (worker {worker} lost its connection to it)")
     gone = [one for one in failures if isinstance(one, RayError)]

@@ -63,6 +63,8 @@ def plan(name: str, training: Training, sizes: DataSizes, *, machine_bytes: int 
     if cost.parameters is not None:
         chosen, why = _choose(training, cost, limit)
         table = _table(training, cost, chosen)
+        if cost.layers is None:
+            why += f"; without activations, which only the cluster knows of a {training.model.kind} model"
     per_device = chosen.per_device_batch_size if chosen else batches_to_choose_from(training)[-1]
     return Plan(
         name=name,

@@ -43,6 +43,7 @@ def _what_would_fit(training: Training, cost: ModelCost, limit: Limit) -> Iterat
         return needed(need(changed, cost, layout, batch, checkpointing=again), changed) <= limit.bytes
 
     own = layouts_to_choose_from(training)[-1]
+    kind = "" if own.engine == "deepspeed" else "engine.kind: deepspeed with "
     yield from (
         f"workers.per_device_batch_size: {less}"
         for less in range(batch - 1, 0, -1)
@@ -57,9 +58,9 @@ def _what_would_fit(training: Training, cost: ModelCost, limit: Limit) -> Iterat
             with_it = also + ("" if again == checkpointing else " and engine.activation_checkpointing: true")
             for layout in every_layout(training):
                 if fits(layout, less, again=again):
-                    yield f"{layout.keys}{with_it}"
+                    yield f"{kind}{layout.keys}{with_it}"
     last, count = every_layout(training)[-1], training.workers.max_count
     while (count := 2 * count) <= MOST_WORKERS:
         more = training.model_copy(update={"workers": training.workers.model_copy(update={"count": count})})
         if fits(last, 1, again=True, changed=more):
-            yield f"{last.keys} on workers.count: {count}"
+            yield f"{kind}{last.keys} on workers.count: {count}"

@@ -30,9 +30,9 @@ class Need:
     parameters: int
     gradients: int
     optimizer: int
-    """Moments, an average of the weights where one is kept, and fp32 master weights where the engine has them."""
+    """Moments, and fp32 master weights where the engine keeps them."""
     buffers: int = 0
-    """Of communication; whole parameters that stage 3 has gathered."""
+    """Of communication; whole parameters that stage 3 has gathered; the average of weights where one is kept."""
     activations: int = 0
     host: int = 0
     """In the machine's memory instead of the device's."""
@@ -52,23 +52,31 @@ def bucket_numbers(parameters: int) -> int:
     return max(SMALLEST_BUCKET, min(parameters, LARGEST_BUCKET))
 
 
-def states(training: Training, cost: ModelCost, layout: Layout) -> Need:
-    """Bytes of states on one worker between two passes of a step, the most there are; without activations."""
+def states(training: Training, cost: ModelCost, layout: Layout, *, workers: int | None = None) -> Need:
+    """Bytes of states on one worker between two passes of a step, the most there are; without activations.
+
+    `workers` is how many there are, where the job leaves it open; else the fewest it allows, who hold more each.
+    """
     assert cost.parameters is not None
     assert cost.trainable is not None
     count, trained = cost.parameters, cost.trainable
-    average = 1 if training.regularization.ema_decay else 0
-    kept, width = moments(training.optimizer) + average, WIDTHS[training.precision]
+    kept, width = moments(training.optimizer), WIDTHS[training.precision]
+    average = trained * FP32 if training.regularization.ema_decay else 0
     if layout.engine == "ddp":  # autocast: weights stay fp32, and their half-precision copies live through a pass
         return Need(
-            layout, 0, count * FP32, trained * FP32, trained * kept * FP32, buffers=count * width if width < FP32 else 0
+            layout,
+            0,
+            parameters=count * FP32,
+            gradients=trained * FP32,
+            optimizer=trained * kept * FP32,
+            buffers=average + (count * width if width < FP32 else 0),
         )
-    workers, stage = training.workers.min_count, layout.zero_stage  # the fewer workers hold more each
+    workers, stage = workers or training.workers.min_count, layout.zero_stage
     split = {what: workers if stage >= first else 1 for first, what in ((1, "optimizer"), (2, "gradients"), (3, "all"))}
     optimizer = trained * (kept + (1 if stage else 0)) * FP32 // split["optimizer"]
     gradients = trained * width // split["gradients"]
     parameters = count * width // split["all"]
-    buffers = bucket_numbers(count) * width
+    buffers = bucket_numbers(count) * width + average // split["optimizer"]
     if stage == 3:
         buffers += min(count, MOST_GATHERED) * width
     host = disk = 0
@@ -128,4 +136,4 @@ def batches_to_choose_from(training: Training) -> tuple[int, ...]:
 
 def checkpoints_activations(training: Training) -> bool:
     """Whether the job asks for activations to be computed again in the backward pass."""
-    return bool(getattr(training.engine, "activation_checkpointing", False))
+    return training.engine.activation_checkpointing

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from trainshed.runtime.training.engines import MakeModel, MakeOptimizer, save_activations
+from trainshed.runtime.training.engines import Held, MakeModel, MakeOptimizer, save_activations, tensors_of
 from trainshed.runtime.training.pieces import Piece, State
 from trainshed.spec.train import Training
 
@@ -81,6 +81,12 @@ class DdpEngine:
             for name, parameter in self.model.named_parameters()
             if parameter.requires_grad
         ]
+
+    def held(self) -> Held:
+        """Everything, whole."""
+        weights = list(self.model.parameters())
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        return Held([*weights], gradients, tensors_of(self.optimizer))
 
     def buffers(self) -> dict[str, torch.Tensor]:
         """The model's persistent buffers."""
