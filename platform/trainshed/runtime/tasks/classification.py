@@ -13,6 +13,7 @@ from trainshed.runtime.tasks.collating import inputs
 from trainshed.runtime.tasks.configuration import configuration
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.labels import Labels
+from trainshed.runtime.tasks.making import Place
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.tasks import ImageClassification, TextClassification
@@ -39,6 +40,10 @@ class ClassificationTask:
     def make_model(self) -> torch.nn.Module:
         """The model in fp32."""
         return self._model.make()
+
+    def make_in_parts(self, place: Place) -> torch.nn.Module:
+        """As `make_model`; each part is placed when its weights are there."""
+        return self._model.make(place)
 
     def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:  # noqa: ARG002
         """`input_ids` and `attention_mask`, or `pixel_values`; and `labels`. Nothing is drawn."""

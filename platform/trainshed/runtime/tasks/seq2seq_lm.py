@@ -14,6 +14,7 @@ from trainshed.errors import PlatformError
 from trainshed.runtime.tasks.collating import IGNORED, inputs, pad
 from trainshed.runtime.tasks.configuration import configuration
 from trainshed.runtime.tasks.facts import DataFacts
+from trainshed.runtime.tasks.making import Place
 from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.weights import TransformersModel
@@ -41,6 +42,10 @@ class Seq2SeqLmTask:
     def make_model(self) -> torch.nn.Module:
         """The model in fp32."""
         return self._model.make()
+
+    def make_in_parts(self, place: Place) -> torch.nn.Module:
+        """As `make_model`; each part is placed when its weights are there."""
+        return self._model.make(place)
 
     def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:  # noqa: ARG002
         """`input_ids`, `attention_mask`, `decoder_input_ids` (the target, one later) and `labels`. Nothing is drawn."""

@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig
 from trainshed.runtime.tasks.adapting import add_adapters, freeze, merge_adapters
 from trainshed.runtime.tasks.existing import load_weights
 from trainshed.runtime.tasks.facts import DataFacts
+from trainshed.runtime.tasks.making import Place, left_where_it_is, made_in_parts
 from trainshed.spec.models import Pretrained
 from trainshed.spec.train import Training
 
@@ -28,8 +29,8 @@ class TransformersModel:
         self._training = training
         self._tokenizer = facts.tokenizer
 
-    def make(self) -> torch.nn.Module:
-        """The model in fp32, its frozen weights without gradients.
+    def make(self, place: Place = left_where_it_is) -> torch.nn.Module:
+        """The model in fp32, its frozen weights without gradients; fresh layers are placed as they are made.
 
         Raises:
             PlatformError: weights that are not there, adapters or frozen names that do not fit.
@@ -38,7 +39,7 @@ class TransformersModel:
         if isinstance(shape, Pretrained):
             model: torch.nn.Module = load_weights(self._auto, shape, self.config)
         else:
-            model = self._auto.from_config(self.config, dtype=torch.float32)
+            model = made_in_parts(lambda: self._auto.from_config(self.config, dtype=torch.float32), place)
         if self._training.freeze:
             freeze(model, self._training.freeze)
         return model if self._training.lora is None else add_adapters(model, self._training.lora)

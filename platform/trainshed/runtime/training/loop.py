@@ -69,7 +69,11 @@ def train(
         self_test(training, host.world)
     torch.manual_seed(training.seed)
     engine = engines.build(
-        training, task.make_model, lambda model: build_optimizer(training.optimizer, model), host.world.device
+        training,
+        task.make_model,
+        lambda model: build_optimizer(training.optimizer, model),
+        host.world.device,
+        make_in_parts=getattr(task, "make_in_parts", None),
     )
     loop = _Loop(training, task, splits, host, engine, metric_log, keeper, told)
     return engine, loop.run()

@@ -9,11 +9,14 @@ from typing import Any, Protocol, assert_never
 import torch
 
 from trainshed.errors import PlatformError
+from trainshed.runtime.tasks.making import Place
 from trainshed.runtime.training.pieces import Piece, State
 from trainshed.spec.engines import Ddp, DeepSpeed
 from trainshed.spec.train import Training
 
 MakeModel = Callable[[], torch.nn.Module]
+MakeInParts = Callable[[Place], torch.nn.Module]
+"""As MakeModel; hands each part to `place` when its weights are there, so that it can be split before the next."""
 MakeOptimizer = Callable[[torch.nn.Module], torch.optim.Optimizer]
 
 
@@ -86,13 +89,23 @@ def save_activations(model: torch.nn.Module) -> None:
     enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def build(training: Training, make_model: MakeModel, make_optimizer: MakeOptimizer, device: torch.device) -> Engine:
-    """The engine that a training names. An engine's libraries are loaded only where it is used."""
+def build(
+    training: Training,
+    make_model: MakeModel,
+    make_optimizer: MakeOptimizer,
+    device: torch.device,
+    *,
+    make_in_parts: MakeInParts | None = None,
+) -> Engine:
+    """The engine that a training names. An engine's libraries are loaded only where it is used.
+
+    `make_in_parts` is for an engine that splits parameters: no worker then holds the whole model, not even at first.
+    """
     match training.engine:
         case DeepSpeed():
             from trainshed.runtime.training.engines.deepspeed import DeepSpeedEngine
 
-            return DeepSpeedEngine(training, make_model, make_optimizer, device)
+            return DeepSpeedEngine(training, make_model, make_optimizer, device, make_in_parts=make_in_parts)
         case Ddp():
             from trainshed.runtime.training.engines.ddp import DdpEngine
 

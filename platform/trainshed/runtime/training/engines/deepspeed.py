@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from trainshed.runtime.training.engines import Held, MakeModel, MakeOptimizer, save_activations, tensors_of
+from trainshed.runtime.training.engines import Held, MakeInParts, MakeModel, MakeOptimizer, save_activations, tensors_of
 from trainshed.runtime.training.pieces import Piece, State
 from trainshed.spec.engines import DeepSpeed
 from trainshed.spec.plan.states import bucket_numbers
@@ -33,24 +33,32 @@ class DeepSpeedEngine:
     """A model under ZeRO; see `trainshed.runtime.training.engines.Engine`."""
 
     def __init__(
-        self, training: Training, make_model: MakeModel, make_optimizer: MakeOptimizer, device: torch.device
+        self,
+        training: Training,
+        make_model: MakeModel,
+        make_optimizer: MakeOptimizer,
+        device: torch.device,
+        *,
+        make_in_parts: MakeInParts | None = None,
     ) -> None:
         if device.type == "cpu":
             # Compiled on first use otherwise: a minute, and an error where there is no compiler. gloo serves as well.
             __compatible_ops__["deepspeed_shm_comm"] = False
         assert isinstance(training.engine, DeepSpeed)
         self._stage = int(training.engine.zero_stage)
-        self.model = make_model().to(device)
+        dtype = HALF.get(training.precision, torch.float32)
+        if self._stage == 3 and make_in_parts is not None:
+            self.model = make_in_parts(lambda part: _split(part.to(device, dtype), training, dtype))
+        else:
+            self.model = make_model().to(device, dtype)
         self._names = {id(parameter): name for name, parameter in self.model.named_parameters()}
-        if training.precision != "fp32":
-            self.model = self.model.to(HALF[training.precision])
         if training.engine.activation_checkpointing:
             save_activations(self.model)
         self.optimizer = make_optimizer(self.model)
         self._engine, self._zero, _, _ = deepspeed.initialize(
             model=self.model,
             optimizer=self.optimizer,
-            config=_config(training, sum(p.numel() for p in self.model.parameters())),
+            config=_config(training, sum(getattr(p, "ds_numel", p.numel()) for p in self.model.parameters())),
             dist_init_required=False,
         )
         if training.engine.compile:
@@ -166,6 +174,12 @@ def _tensors(held: Any) -> list[torch.Tensor]:
         return [held]
     inside = held.values() if isinstance(held, dict) else held if isinstance(held, list | tuple) else ()
     return [tensor for one in inside for tensor in _tensors(one)]
+
+
+def _split(part: torch.nn.Module, training: Training, dtype: torch.dtype) -> None:
+    """Leaves this worker its share of a part's parameters; those that are split already stay as they are."""
+    config = _config(training, sum(p.numel() for p in part.parameters()))
+    deepspeed.zero.Init(module=part, mem_efficient_linear=False, config_dict_or_path=config, dtype=dtype)
 
 
 def _place(place: str, folder: str | None) -> dict[str, Any]:

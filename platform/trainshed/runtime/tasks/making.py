@@ -1,0 +1,86 @@
+"""A transformers model with fresh weights, made part by part, so that no process need ever hold all of it.
+
+The model is laid out without memory first. Then each layer gets its memory, its initial weights, and is placed: an
+engine that splits parameters over workers takes it apart there and then. What is left (embeddings, norms, heads) is the
+last part. The weights are the same whether parts are placed or not: the draws come in one order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+Place = Callable[[torch.nn.Module], None]
+"""Takes a part of a model whose weights are there; may put them elsewhere, in place."""
+
+DONE = "_is_hf_initialized"
+
+
+def left_where_it_is(part: torch.nn.Module) -> None:
+    """The place of a part that stays."""
+
+
+def made_in_parts(lay_out: Callable[[], PreTrainedModel], place: Place = left_where_it_is) -> PreTrainedModel:
+    """The model that `lay_out` builds, in fp32 with the initial weights of its family; the caller has seeded torch."""
+    with torch.device("meta"):
+        model = lay_out()
+    for module in model.modules():
+        module.__dict__.pop(DONE, None)  # laying out "initialised" it without memory
+    layers = _layers(model)
+    for owner, layer in layers:
+        layer.to_empty(device="cpu")
+        for module in _children_first(layer):
+            owner._initialize_weights(module)
+        place(layer)
+    _make_the_rest(model, {id(module) for _, layer in layers for module in layer.modules()}, place)
+    return model
+
+
+def _make_the_rest(model: PreTrainedModel, made: set[int], place: Place) -> None:
+    """Memory first for all of it, since a module may initialise another's weights; ties again, then the weights."""
+    rest = [module for module in model.modules() if id(module) not in made]
+    for module in rest:
+        module.to_empty(device="cpu", recurse=False)
+    model.tie_weights()
+    owners = _owners(model)
+    for module in _children_first(model):
+        if id(module) not in made:
+            owners[id(module)]._initialize_weights(module)
+    model.tie_weights()
+    for module in rest:
+        if module is not model and not any(id(inner) in made for inner in module.modules()):
+            place(module)
+    place(model)  # parameters that stand in a module with layers inside; what is placed already stays
+
+
+def _layers(model: PreTrainedModel) -> list[tuple[PreTrainedModel, torch.nn.Module]]:
+    """The members of the outermost module lists, each with the model whose rules initialise it."""
+    owners = _owners(model)
+    found: list[tuple[PreTrainedModel, torch.nn.Module]] = []
+    inside: set[int] = set()
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList) and id(module) not in inside:
+            inside |= {id(one) for one in module.modules()}
+            found += [(owners[id(module)], layer) for layer in module]
+    return found
+
+
+def _owners(model: PreTrainedModel) -> dict[int, PreTrainedModel]:
+    """For each module the innermost transformers model around it."""
+    owners: dict[int, PreTrainedModel] = {}
+
+    def walk(module: torch.nn.Module, owner: PreTrainedModel) -> None:
+        owners[id(module)] = owner
+        for child in module.children():
+            walk(child, child if isinstance(child, PreTrainedModel) else owner)
+
+    walk(model, model)
+    return owners
+
+
+def _children_first(module: torch.nn.Module) -> list[Any]:
+    """The module and all inside it, each after what it holds."""
+    return [inner for child in module.children() for inner in _children_first(child)] + [module]
