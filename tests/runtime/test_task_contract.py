@@ -24,7 +24,7 @@ def test_the_loss_falls(case):
 
 
 def test_a_batch_in_two_parts_weighs_and_costs_what_the_whole_does(case):
-    model, _ = model_of(case)
+    model, _ = model_of(case, steps=6)
     task = case.task
     whole, parts = batch_of(case, np.arange(11)), [batch_of(case, np.arange(4)), batch_of(case, np.arange(4, 11))]
     with torch.no_grad():
@@ -194,3 +194,18 @@ def test_a_perplexity_is_the_exponential_of_the_loss(tmp_path):
         meter.add(model, batch_of(case, np.arange(4)))
     found = meter.metrics()
     assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"), [("text_classification-weights", [1.0, 2.0, 0.5]), ("lstm_classifier", None)]
+)
+def test_class_weights_give_the_weighted_mean_of_torch(name, weights, tmp_path):
+    case = CASES[name](tmp_path / "tokenizer")
+    model, _ = model_of(case)
+    batch = batch_of(case, np.arange(7))
+    with torch.no_grad():
+        loss = case.task.loss(model, batch, label_smoothing=0.1) / case.task.weight(batch)
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    tensor = torch.tensor(weights) if weights else None  # balanced, and each class as often as the others
+    wanted = F.cross_entropy(logits, batch["labels"], tensor, label_smoothing=0.1)
+    assert float(loss) == pytest.approx(float(wanted), rel=1e-5)

@@ -1,5 +1,6 @@
 """What a task refuses before its first step, each with one line that says what to do; and tasks of one's own."""
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -150,6 +151,13 @@ def test_a_configuration_that_cannot_be_meant_is_an_error(model, said, tmp_path)
     with pytest.raises(PlatformError) as caught:
         tasks.build(training(model), facts(tmp_path / "t"))
     assert said in str(caught.value)
+
+
+def test_a_context_must_hold_a_sample_and_its_target(tmp_path):
+    known = dataclasses.replace(facts(tmp_path / "t"), max_target_tokens=8)
+    assert tasks.build(training(), known).make_model().config.n_positions == 24
+    with pytest.raises(PlatformError, match="takes 16 tokens, a sample and its target have up to 24"):
+        tasks.build(training(Gpt2(layers=1, heads=2, width=16, context=16)), known)
 
 
 @pytest.fixture

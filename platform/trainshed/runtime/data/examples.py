@@ -49,11 +49,9 @@ def write(
     )
     for row in encoded.iter_rows():
         writers[row["split"]].add(json.loads(row["sample"]) | ({"pixels": row["image"]} if "image" in row else {}))
-    made: dict[str, Any] = {
-        "form": "examples",
-        "max_tokens": spec.max_tokens,
-        "max_target_tokens": spec.max_target_tokens,
-    }
+    made: dict[str, Any] = {"form": "examples", "max_tokens": spec.max_tokens}
+    if spec.target is not None:
+        made["max_target_tokens"] = spec.max_target_tokens
     if label_kind is not None:
         made |= {"label_kind": label_kind, "labels": labels}
     if image is not None:

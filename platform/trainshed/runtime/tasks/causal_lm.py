@@ -30,15 +30,18 @@ class CausalLmTask:
     unit = "token"
 
     def __init__(self, training: Training, facts: DataFacts) -> None:
-        context = training.model.context
-        longest = facts.block_size + facts.max_target_tokens
-        if context is not None and context < facts.block_size:
-            raise PlatformError(f"model.context {context} is under the data's block size {facts.block_size}; raise it")
         self._facts = facts
+        longest = facts.block_size + facts.max_target_tokens
         shape = training.model
-        if facts.max_target_tokens and context is None and "context" in type(shape).model_fields:
+        if "context" in type(shape).model_fields and shape.context is None:
             shape = shape.model_copy(update={"context": longest})
-        self._model = TransformersModel(AutoModelForCausalLM, configuration(shape, facts), training, facts)
+        config = configuration(shape, facts)
+        if getattr(config, "max_position_embeddings", longest) < longest:
+            raise PlatformError(
+                f"model.context: the model takes {config.max_position_embeddings} tokens, a sample and its target have "
+                f"up to {longest}; prepare shorter ones or raise it"
+            )
+        self._model = TransformersModel(AutoModelForCausalLM, config, training, facts)
 
     def make_model(self) -> torch.nn.Module:
         """The model in fp32, without a key-value cache."""
