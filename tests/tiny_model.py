@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from trainshed.runtime.training.optimizers import build_optimizer
+from trainshed.runtime.training.order import share
 from trainshed.spec.engines import DeepSpeed
 from trainshed.spec.models import Gpt2
 from trainshed.spec.regularization import Regularization
@@ -47,14 +48,14 @@ def batch(step, size):
     )
 
 
-def training(optimizer, *, zero_stage=0, regularization=None, steps=6):
+def training(optimizer, *, engine=None, regularization=None, steps=6):
     return Training(
         model=Gpt2(layers=1, heads=1, width=8),  # not made: the engine is given Tiny
         data="run://text",
         optimizer=optimizer,
         schedule=Cosine(warmup_steps=2),
         regularization=regularization or Regularization(),
-        engine=DeepSpeed(zero_stage=zero_stage),
+        engine=engine or DeepSpeed(zero_stage=0),
         workers=Workers(count=2, per_device_batch_size=2),
         global_batch_size=8,
         steps=steps,
@@ -64,6 +65,25 @@ def training(optimizer, *, zero_stage=0, regularization=None, steps=6):
 def loss_of(forward, tokens, classes):
     """Summed over the samples."""
     return F.cross_entropy(forward(tokens=tokens).float(), classes, reduction="sum")
+
+
+def engine_step(training, engine, regularizers, step, *, worker=0, workers=1):
+    """One step of one worker as the loop does it; the loss summed over this worker's samples."""
+    tokens, classes = batch(step, training.global_batch_size)
+    shares = share(torch.arange(training.global_batch_size).numpy(), worker=worker, workers=workers, per_device=2)
+    scale = len(shares) * training.regularization.passes * workers / training.global_batch_size
+    torch.manual_seed(1000 * step + worker)
+    total = torch.zeros(1)
+    for ids in shares:
+        losses = []
+        for context in regularizers.passes():
+            with context:
+                loss = loss_of(engine.forward, tokens[ids], classes[ids])
+                engine.backward(loss * scale)
+            losses.append(loss.detach())
+        total += losses[0]
+    engine.step(training.optimizer.learning_rate * training.schedule.factor(step, training.steps))
+    return total
 
 
 def plain_steps(plain, loss=loss_of):

@@ -1,13 +1,20 @@
-"""The two optimizers that are not torch's own classes."""
-
-import copy
+"""The optimizers that are not torch's own classes, and the state of all of them in a checkpoint."""
 
 import pytest
 import torch
 
-from tiny_model import batch, loss_of, make_model, plain_steps, training
+from tiny_model import batch, engine_step, loss_of, make_model, plain_steps, training
+from trainshed.record.storage import Storage
+from trainshed.runtime.training import engines
+from trainshed.runtime.training.checkpoints.keeper import Keeper
+from trainshed.runtime.training.host import World
+from trainshed.runtime.training.notes import told_to_nobody
 from trainshed.runtime.training.optimizers import build_optimizer
+from trainshed.runtime.training.progress import Progress
+from trainshed.runtime.training.regularize import AVERAGE, apply
+from trainshed.spec.engines import Ddp
 from trainshed.spec.optimizers import Adafactor, Adagrad, Adam, AdamW, Lion, Muon, RmsProp, Sgd
+from trainshed.spec.regularization import Regularization
 
 MUON = Muon(learning_rate=0.02, weight_decay=0.1)
 
@@ -64,16 +71,29 @@ def test_muon_moves_the_layers_matrices_and_adamw_all_else():
     ],
     ids=lambda spec: spec.kind,
 )
-def test_an_optimizer_goes_on_from_its_saved_state(spec):
-    whole = make_model()
-    optimizer = build_optimizer(spec, whole)
-    stepped(whole, optimizer)
-    resumed = make_model()
-    resumed.load_state_dict(whole.state_dict())
-    again = build_optimizer(spec, resumed)
-    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    expected, found = stepped(whole, optimizer), stepped(resumed, again)
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+@pytest.mark.parametrize("saved_at", [0, 3])
+def test_an_optimizer_goes_on_from_a_checkpoint_in_a_new_engine_and_in_the_old_one(spec, saved_at, tmp_path):
+    case = training(spec, engine=Ddp(), regularization=Regularization(ema_decay=0.5))
+    keeper = Keeper(Storage.open(tmp_path), ".", case.checkpoint, World(0, 1, torch.device("cpu")), told_to_nobody)
+
+    def made():
+        engine = engines.build(case, make_model, lambda model: build_optimizer(spec, model), torch.device("cpu"))
+        now = {"step": 0}
+        return engine, now, apply(case.regularization, engine.model, engine.optimizer, lambda: now["step"])
+
+    def averages(engine, now, regularizers, first, save_at=None):
+        for step in range(first, case.steps):
+            now["step"] = step
+            if step == save_at:
+                keeper.save(engine, Progress(step=step), {})
+            engine_step(case, engine, regularizers, step)
+        return [engine.optimizer.state[weight][AVERAGE].clone() for weight in engine.model.parameters()]
+
+    old = made()
+    expected = averages(*old, 0, save_at=saved_at)
+    for which in (made(), old):
+        back = keeper.resume(which[0])
+        assert all(torch.equal(*pair) for pair in zip(averages(*which, back.step), expected, strict=True))
 
 
 @pytest.mark.parametrize("spec", [MUON, Adafactor(learning_rate=0.05)], ids=lambda spec: spec.kind)

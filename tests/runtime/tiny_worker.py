@@ -6,6 +6,7 @@ python tiny_worker.py FOLDER RANK WORLD
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 FOLDER, RANK, WORLD = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
@@ -15,54 +16,56 @@ import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 
 import tiny_model  # noqa: E402
+from trainshed.record.storage import Storage  # noqa: E402
 from trainshed.runtime.training import engines  # noqa: E402
+from trainshed.runtime.training.checkpoints.keeper import Keeper  # noqa: E402
+from trainshed.runtime.training.host import World  # noqa: E402
+from trainshed.runtime.training.notes import told_to_nobody  # noqa: E402
 from trainshed.runtime.training.optimizers import build_optimizer  # noqa: E402
-from trainshed.runtime.training.order import share  # noqa: E402
+from trainshed.runtime.training.progress import Progress  # noqa: E402
 from trainshed.runtime.training.regularize import apply  # noqa: E402
 from trainshed.spec.train import Training  # noqa: E402
 
 
 def run(name, training):
-    """Losses of the steps, and of the last batch without training under raw, averaged and again raw weights."""
-    made = []
-
-    def make_optimizer(model):
-        made.extend((model, build_optimizer(training.optimizer, model)))
-        return made[1]
-
+    """Losses of all steps, and of the later half again after going back; see `held_out` for what is at the end."""
+    make_optimizer = partial(build_optimizer, training.optimizer)
     engine = engines.build(training, tiny_model.make_model, make_optimizer, torch.device("cpu"))
     steps = {"now": 0}
-    regularizers = apply(training.regularization, *made, lambda: steps["now"])
-    losses = []
-    for step in range(training.steps):
-        steps["now"] = step
-        torch.manual_seed(1000 * step + RANK)
-        losses.append(one_step(training, engine, regularizers, step))
+    regularizers = apply(training.regularization, engine.model, engine.optimizer, lambda: steps["now"])
+    world = World(RANK, WORLD, torch.device("cpu"))
+    keeper = Keeper(Storage.open(FOLDER), name, training.checkpoint, world, told_to_nobody)
+
+    def losses_from(first):
+        losses = []
+        for step in range(first, training.steps):
+            steps["now"] = step
+            if step == training.steps // 2 and first == 0:
+                keeper.save(engine, Progress(step=step), {})
+            total = tiny_model.engine_step(training, engine, regularizers, step, worker=RANK, workers=WORLD)
+            dist.all_reduce(total)
+            losses.append(float(total) / training.global_batch_size)
+        return losses
+
+    losses = losses_from(0)
+    result = {"losses": losses, **at_the_end(engine, regularizers, training)}
+    back = keeper.resume(engine)
+    result["again"] = losses_from(back.step)
+    keeper.close()
+    if RANK == 0:
+        torch.save(result, FOLDER / f"{name}.pt")
+
+
+def at_the_end(engine, regularizers, training):
+    """Weights, and losses without training: raw, averaged, and for the loss raw again."""
     engine.train(on=False)
-    held_out = [evaluated(engine, training)]
-    raw = exported(engine)
+    held_out, raw = [evaluated(engine, training)], exported(engine)
     with regularizers.averaged(engine.refresh):
         held_out.append(evaluated(engine, training))
         averaged = exported(engine)
     held_out.append(evaluated(engine, training))
-    if RANK == 0:
-        torch.save({"losses": losses, "held_out": held_out, "raw": raw, "averaged": averaged}, FOLDER / f"{name}.pt")
-
-
-def one_step(training, engine, regularizers, step):
-    tokens, classes = tiny_model.batch(step, training.global_batch_size)
-    shares = share(torch.arange(training.global_batch_size).numpy(), worker=RANK, workers=WORLD, per_device=2)
-    scale = len(shares) * training.regularization.passes * WORLD / training.global_batch_size
-    total = torch.zeros(1)
-    for ids in shares:
-        for number, context in enumerate(regularizers.passes()):
-            with context:
-                loss = tiny_model.loss_of(engine.forward, tokens[ids], classes[ids])
-                engine.backward(loss * scale)
-            total += loss.detach() if number == 0 else 0.0
-    engine.step(training.optimizer.learning_rate * training.schedule.factor(step, training.steps))
-    dist.all_reduce(total)
-    return float(total) / training.global_batch_size
+    engine.train(on=True)
+    return {"held_out": held_out, "raw": raw, "averaged": averaged}
 
 
 def exported(engine):

@@ -7,6 +7,9 @@ import torch
 from pydantic import ValidationError
 from torch.optim import lr_scheduler as theirs
 
+from job_texts import TRAIN, changed, text
+from trainshed.errors import SpecError
+from trainshed.spec.load import load_files
 from trainshed.spec.schedules import (
     Constant,
     Cosine,
@@ -218,6 +221,14 @@ def test_one_cycle_is_torchs(rise, start, floor):
 def test_what_does_not_fit_the_steps_is_said(schedule, said):
     assert misfit(schedule, 50) == said
     assert misfit(schedule, 100) is None
+
+
+def test_a_training_refuses_a_schedule_that_does_not_fit_its_steps(tmp_path):
+    job = changed(TRAIN, schedule={"kind": "multi_step", "milestones": [5, 10]})
+    (tmp_path / "job.yaml").write_text(text(job))
+    with pytest.raises(SpecError, match=r"schedule\.milestones must be under steps: 10 is not under 10") as caught:
+        load_files([tmp_path / "job.yaml"], ())
+    assert len(caught.value.faults) == 1
 
 
 def test_a_milestone_in_warm_up_is_refused():

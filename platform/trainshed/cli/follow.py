@@ -142,6 +142,9 @@ def describe(event: dict[str, Any]) -> str | None:
             return f"the checkpoint of step {event['step']} was not written: {event['cause']}"
         case "resumed":
             return f"goes on after step {event['step']} from {event['checkpoint']}"
+        case "memory":
+            measured, predicted = event["measured_bytes"] / 1e6, event["predicted_bytes"] / 1e6
+            return f"states on worker 0: {measured:.1f} MB, planned {predicted:.1f} MB (ratio {event['ratio']:.3f})"
         case "stopped_early":
             return f"validation loss no longer falls (best {event['best']:.4f}): ended after step {event['step']}"
         case "rolled_back":

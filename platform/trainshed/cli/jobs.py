@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from trainshed.cli import context
-from trainshed.cli.show import number, print_json, print_table, say, size
+from trainshed.cli.plan_page import print_plans
+from trainshed.cli.show import print_json, say
 
 if TYPE_CHECKING:
     from trainshed.record.storage import Storage
@@ -51,7 +52,7 @@ def submit(
     """
     loaded, storage, plans = _checked(files, sets, address)
     if dry_run:
-        _print_plans(plans, as_json=as_json)
+        print_plans(plans, as_json=as_json)
         return
     from trainshed.cli.follow import follow_submission  # HTTP and progress bars: a refused job does not pay for them
     from trainshed.client import submit as client
@@ -91,13 +92,15 @@ def check(files: list[Path] = FilesArgument, sets: list[str] = SetOption, as_jso
 
 
 def plan(files: list[Path] = FilesArgument, sets: list[str] = SetOption, as_json: bool = context.JsonOption) -> None:
-    """Say what a job will need: batch, tokens, memory per worker for each ZeRO stage; exit 3 where it cannot fit.
+    """Say what a job will need: batch, tokens, memory of a worker under each ZeRO stage; exit 3 where it cannot fit.
+
+    An `auto` is answered as `submit` will answer it: the least communication that fits, then the largest batch.
 
     \b
     platform plan jobs/quickstart.yaml
     platform plan train.yaml --set workers.memory_gb=80
     """
-    _print_plans(_checked(files, sets, None)[2], as_json=as_json)
+    print_plans(_checked(files, sets, None)[2], as_json=as_json)
 
 
 def schema() -> None:
@@ -120,7 +123,8 @@ def _checked(files: list[Path], sets: list[str], address: str | None) -> tuple[l
 
     storage = context.storage()
     client.check(loaded, storage)
-    return loaded, storage, client.plans(loaded, storage, machine_bytes=_machine_bytes(address))
+    settled, plans = client.plans(loaded, storage, machine_bytes=_machine_bytes(address))
+    return settled, storage, plans
 
 
 def _machine_bytes(address: str | None) -> int | None:
@@ -129,34 +133,3 @@ def _machine_bytes(address: str | None) -> int | None:
 
     found = context.address_or_none(address)
     return int(psutil.virtual_memory().total) if found is None or found.local else None
-
-
-def _print_plans(plans: list[Plan], *, as_json: bool) -> None:
-    import dataclasses
-
-    if as_json:
-        print_json([dataclasses.asdict(each) for each in plans])
-        return
-    for each in plans:
-        typer.echo(
-            f"{each.name}: {number(each.parameters)} parameters, {number(each.tokens_per_step)} tokens a step "
-            f"({each.accumulation} pass(es) on each of {each.workers} worker(s)), {number(each.tokens)} tokens in all, "
-            f"{each.flops:.2e} FLOP"
-        )
-        rows = [_stage_row(each, stage) for stage in each.stages]
-        print_table(["", "stage", "parameters", "gradients", "optimizer", "per worker"], rows, empty="")
-        typer.echo("")
-    if not plans:
-        typer.echo("nothing to train")
-
-
-def _stage_row(each: Plan, stage: Any) -> list[str]:
-    mark = "->" if stage is each.chosen or stage == each.chosen else ""
-    return [
-        mark,
-        f"ZeRO-{stage.zero_stage}",
-        size(stage.parameters),
-        size(stage.gradients),
-        size(stage.optimizer),
-        size(stage.total),
-    ]

@@ -6,6 +6,7 @@ Knows job files and storage; no HTTP, so that a refusal costs little.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from trainshed.client.uploads import upload_faults
 from trainshed.errors import Fault, SpecError, UsageError
@@ -13,9 +14,9 @@ from trainshed.record.registry import resolve
 from trainshed.record.run import find_finished
 from trainshed.record.storage import Storage
 from trainshed.spec.fitting import DataForm, form_of, form_of_manifest, misfits
+from trainshed.spec.job import Job
 from trainshed.spec.load import LoadedJob, outside_references
-from trainshed.spec.models import count_parameters
-from trainshed.spec.plan import Plan, plan, refuse_what_cannot_fit
+from trainshed.spec.plan import Plan, plan, refuse_what_cannot_fit, resolved
 from trainshed.spec.prepare import PrepareJob
 from trainshed.spec.train import TrainFromBest, Training, TrainJob
 from trainshed.spec.tune import TuneJob
@@ -46,21 +47,50 @@ def check(loaded: Sequence[LoadedJob], storage: Storage) -> None:
         raise SpecError(faults)
 
 
-def plans(loaded: Sequence[LoadedJob], storage: Storage, *, machine_bytes: int | None = None) -> list[Plan]:
-    """The arithmetic of every training in the submission.
+def plans(
+    loaded: Sequence[LoadedJob], storage: Storage, *, machine_bytes: int | None = None
+) -> tuple[list[LoadedJob], list[Plan]]:
+    """The jobs with numbers in place of every `auto`, and the arithmetic of every training among them.
 
     Raises:
-        PlanError: one cannot fit.
+        PlanError: one cannot fit, or says `auto` where the plan cannot know.
     """
-    made = []
+    settled: list[LoadedJob] = []
+    made: list[Plan] = []
     for one in loaded:
         training = _training(one, loaded, storage)
-        sizes = _data_form(training.data, loaded, storage).sizes if training is not None else None
-        if training is not None and sizes is not None and count_parameters(training.model, sizes) is not None:
-            made.append(plan(one.job.name, training, sizes))
-    for each in made:
-        refuse_what_cannot_fit(each, machine_bytes=machine_bytes)
-    return made
+        if training is None:
+            settled.append(one)
+            continue
+        sizes = _data_form(training.data, loaded, storage).sizes
+        own = plan(one.job.name, training, sizes, machine_bytes=_share(machine_bytes, one))
+        refuse_what_cannot_fit(own, training)
+        made.append(own)
+        settled.append(_settled(one, resolved(training, own.chosen)))
+    return settled, made
+
+
+def _share(machine_bytes: int | None, one: LoadedJob) -> int | None:
+    """This machine's memory for one training: trials of a sweep run side by side."""
+    if machine_bytes is None or not isinstance(one.job, TuneJob):
+        return machine_bytes
+    return machine_bytes // min(one.job.search.concurrent, one.job.search.trials)
+
+
+def _settled(one: LoadedJob, training: Training) -> LoadedJob:
+    """The document with what the plan has chosen; the same one where it says no `auto`."""
+    job = one.job
+    match job:
+        case TuneJob():
+            done: Job = job.model_copy(update={"train": training})
+        case TrainJob():
+            done = job.model_copy(update={"engine": training.engine, "workers": training.workers})
+        case TrainFromBest():
+            own = {key for key in ("engine", "workers") if getattr(job, key) is not None}
+            done = job.model_copy(update={key: getattr(training, key) for key in own})
+        case _:
+            return one
+    return one if done == job else replace(one, job=done, asked=job)
 
 
 def _training(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> Training | None:

@@ -100,7 +100,8 @@ def _submission(loaded: Sequence[LoadedJob], storage: Storage, code: str) -> tup
     for one in loaded:
         own = uploads(one)
         files |= own.files
-        runs.append(PlannedRun(run_id=new_run_id(one.job.name), job=own.job, file=one.document.file))
+        asked = None if one.asked is None else one.asked.model_dump(mode="json", by_alias=True, exclude_none=True)
+        runs.append(PlannedRun(run_id=new_run_id(one.job.name), job=own.job, file=one.document.file, asked=asked))
     submission = Submission(
         submission_id=f"ts-{runs[0].run_id}",
         storage=storage.uri,

@@ -21,6 +21,8 @@ class PlannedRun(Part):
     """The job as JSON; the cluster validates it with the same classes."""
     file: str
     """The job file, as the user named it."""
+    asked: dict[str, Any] | None = None
+    """The job as the user wrote it, where the plan has put numbers in place of `auto`."""
 
 
 class Submission(Part):
@@ -56,6 +58,7 @@ def begin_runs(submission: Submission, storage: Storage) -> None:
                 number=number,
                 file=planned.file,
                 code=submission.code,
+                **({} if planned.asked is None else {"asked": planned.asked}),
             )
 
 

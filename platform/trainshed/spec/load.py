@@ -39,6 +39,8 @@ class LoadedJob:
 
     job: Job
     document: Document
+    asked: Job | None = None
+    """The job as the user wrote it, where the plan has put numbers in place of `auto`."""
 
     def fault(self, key: str, message: str) -> Fault:
         """A fault at a dotted key of this document."""

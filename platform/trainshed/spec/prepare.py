@@ -93,13 +93,17 @@ class Examples(Part):
 
 
 class Split(Part):
-    """Which documents are held out; decided by a hash of their text, so equal texts stay on one side."""
+    """Which samples are held out."""
 
     validation: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
     """The part of documents held out; not used where the source names its own validation files."""
     test: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """The part kept for one measurement at the end; not used where the source names its own test files."""
+    by: Literal["hash", "position"] = "hash"
+    """hash: whole documents, decided by their text, so equal texts stay on one side. position: the last part of every
+    document, for few long ones."""
     seed: int = 0
+    """Of the hash."""
 
     @model_validator(mode="after")
     def _something_is_left(self) -> Split:
@@ -134,6 +138,8 @@ class PrepareJob(Part):
                 f"{'pack and examples exclude' if both else 'pack or examples is missing: they exclude'} "
                 "each other; say `pack:` for blocks of tokens, `examples:` for samples with a label or target"
             )
+        if self.split.by == "position" and self.pack is None:
+            raise ValueError("split.by: only text that is packed can be cut by position; say hash")
         has_text = self.examples is None or self.examples.text is not None
         if has_text and self.tokenizer is None:
             raise ValueError("tokenizer is missing; text needs one, like {kind: train_bpe, vocab_size: 4096}")

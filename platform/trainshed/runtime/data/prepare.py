@@ -44,7 +44,8 @@ def prepare(job: PrepareJob, reporter: Reporter) -> dict[str, Any]:
     if manifest is not None:
         reporter.log(f"unchanged: the data is already there, made by {manifest['made_by']}; no work done", reused=True)
         return _result(storage, folder, manifest, reused=True)
-    reporter.log(f"{len(found.files)} files match {', '.join(places(job.source).values()) or 'a builtin source'}")
+    read_from = ", ".join(places(job.source).values())
+    reporter.log(f"{len(found.files)} files match {read_from}" if read_from else "the data is made, no file is read")
     manifest = _Pipeline(job, reporter, storage, folder).run(sources.read(job, found))
     facts = {"fingerprint": key, "made_by": reporter.record.run_id, "files": len(found.files)}
     manifest |= {**facts, "job": _what_matters(job)}
@@ -69,7 +70,7 @@ class _Pipeline:
             self.reporter.progress("prepare", number, total, what=step.kind)
             samples = steps.apply(samples, step)
         named = {split for split in ("validation", "test") if split in places(self.job.source)}
-        samples = samples.map(_assign_split, fn_kwargs={"split": self.job.split, "named": named}).materialize()
+        samples = samples.flat_map(_assign_split, fn_kwargs={"split": self.job.split, "named": named}).materialize()
         done = ", ".join(step.kind for step in self.job.steps) or "reading"
         self.reporter.log(f"{samples.count()} documents after {done}")
         self.reporter.progress("prepare", total - 2, total, what="tokenizer")
@@ -128,16 +129,26 @@ def _texts(samples: ray.data.Dataset, fields: list[str]) -> Iterator[str]:
             yield from (str(text) for text in batch[field])
 
 
-def _assign_split(row: dict[str, Any], split: Split, named: set[str]) -> dict[str, Any]:
-    """The split of the row's file; else by a hash of what it holds, so that equal samples stay on one side."""
+def _assign_split(row: dict[str, Any], split: Split, named: set[str]) -> list[dict[str, Any]]:
+    """The row with its split: its file's, else by a hash of what it holds; or cut in pieces, by position."""
     if row["split"]:
-        return row
-    content = row["text"] if "text" in row else row["image"].hex()
-    drawn = int.from_bytes(steps.text_key(f"{split.seed}\n{content}")[:8], "big") / 2**64
+        return [row]
     held_out = 0.0 if "validation" in named else split.validation
     tested = 0.0 if "test" in named else split.test
+    if split.by == "position":
+        return _cut(row, held_out, tested)
+    content = row["text"] if "text" in row else row["image"].hex()
+    drawn = int.from_bytes(steps.text_key(f"{split.seed}\n{content}")[:8], "big") / 2**64
     chosen = "validation" if drawn < held_out else "test" if drawn < held_out + tested else "train"
-    return {**row, "split": chosen}
+    return [{**row, "split": chosen}]
+
+
+def _cut(row: dict[str, Any], held_out: float, tested: float) -> list[dict[str, Any]]:
+    """The beginning to learn from, then the validation, then the test."""
+    text = row["text"]
+    ends = [round(len(text) * share) for share in (1.0 - held_out - tested, 1.0 - tested, 1.0)]
+    pieces = zip(("train", "validation", "test"), [0, *ends], ends, strict=False)
+    return [{**row, "text": text[start:end], "split": name} for name, start, end in pieces if end > start]
 
 
 def _is_in(row: dict[str, Any], split: str) -> bool:

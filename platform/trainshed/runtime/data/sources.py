@@ -86,13 +86,13 @@ def hash_files(found: Found) -> list[str]:
 def read(job: PrepareJob, found: Found) -> ray.data.Dataset:
     """A dataset of samples in the order of the files."""
     if isinstance(job.source, Builtin):
-        made = [_Columns(job, {}).sample(row, row["origin"], "") for row in builtin.rows(job.source)]
+        made = [SampleReader(job, {}).sample(row, row["origin"], "") for row in builtin.rows(job.source)]
         return ray.data.from_items(made)
     raw = ray.data.read_binary_files(found.files, filesystem=found.fs, include_paths=True)
-    return raw.flat_map(_samples_of, fn_kwargs={"columns": _Columns(job, found.splits)})
+    return raw.flat_map(_samples_of, fn_kwargs={"columns": SampleReader(job, found.splits)})
 
 
-class _Columns:
+class SampleReader:
     """The samples of one file; runs in a Ray Data worker."""
 
     def __init__(self, job: PrepareJob, splits: dict[str, str]) -> None:
@@ -132,7 +132,7 @@ class _Columns:
                 assert_never(self._source)
 
 
-def _samples_of(row: dict[str, Any], columns: _Columns) -> list[dict[str, Any]]:
+def _samples_of(row: dict[str, Any], columns: SampleReader) -> list[dict[str, Any]]:
     return columns.samples(row)
 
 

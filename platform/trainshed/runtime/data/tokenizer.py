@@ -99,7 +99,7 @@ def _characters(special: list[str], texts: Iterable[str]) -> Tokenizer:
     seen = sorted({character for text in texts for character in text})
     vocab = {token: number for number, token in enumerate([*special, UNKNOWN, *seen])}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"(?s:.)"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_special_tokens([*special, UNKNOWN])
     return tokenizer

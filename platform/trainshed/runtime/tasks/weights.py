@@ -49,6 +49,7 @@ class TransformersModel:
             model = self._auto.from_config(self.config)
             if self._training.lora is not None:
                 model = add_adapters(model, self._training.lora)
+                state = {name: tensor.clone() for name, tensor in state.items()}  # the merge writes into them
         model.load_state_dict(state, assign=True)
         if self._training.lora is not None:
             model = merge_adapters(model)

@@ -23,13 +23,15 @@ from trainshed.runtime.training.clock import StepClock
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import Host, Notice
 from trainshed.runtime.training.loss_guard import LossGuard, Verdict
-from trainshed.runtime.training.memory_use import peak_megabytes
+from trainshed.runtime.training.memory_use import PlanCheck, peak_megabytes
 from trainshed.runtime.training.metric_log import MetricLog
 from trainshed.runtime.training.notes import Told, told_to_nobody
 from trainshed.runtime.training.optimizers import build_optimizer
 from trainshed.runtime.training.order import Ids, Order, batch_number, chained_hash, share
 from trainshed.runtime.training.progress import Progress
+from trainshed.runtime.training.self_test import check_weights_agree, self_test
 from trainshed.runtime.training.shares import batch_of, sum_over_workers
+from trainshed.runtime.training.utilisation import Utilisation
 from trainshed.runtime.training.validation import validate
 from trainshed.spec.train import Training
 
@@ -63,6 +65,8 @@ def train(
     Raises:
         PlatformError: the loss is no number, and going back has not helped.
     """
+    if training.self_test:
+        self_test(training, host.world)
     torch.manual_seed(training.seed)
     engine = engines.build(
         training, task.make_model, lambda model: build_optimizer(training.optimizer, model), host.world.device
@@ -105,8 +109,11 @@ class _Loop:
         self.order = Order(len(splits.train), training.global_batch_size, training.seed)
         self.guard = LossGuard(training.recovery)
         self.clock = StepClock(host.world.device)
+        self.plan_check = PlanCheck(training, engine, host.world, told)
+        self.utilisation = Utilisation(training, engine, host.world)
         self.progress = Progress()
         self.rollbacks = 0
+        self.unproven = training.self_test
         self.told_committed = 0
 
     def run(self) -> dict[str, Any]:
@@ -122,6 +129,9 @@ class _Loop:
             verdict = self.guard.verdict(done.loss, norm)
             if verdict is not None and self._goes_back(verdict, ids, done.loss):
                 continue
+            if self.unproven:
+                check_weights_agree(self.engine, self.training, self.host.world)
+                self.unproven = False
             step = self.progress.step + 1
             self.progress = replace(self.progress, step=step, order_hash=chained_hash(self.progress.order_hash, ids))
             took, began = time.perf_counter() - began, time.perf_counter()
@@ -138,6 +148,8 @@ class _Loop:
             if done.notice is not None:
                 metrics["notice"] = done.notice
                 break
+        if self.plan_check.facts is not None:
+            metrics["memory"] = self.plan_check.facts
         if self.keeper is not None:
             self.keeper.close()
         if "notice" not in metrics:
@@ -188,9 +200,12 @@ class _Loop:
         scale = len(shares) * training.regularization.passes * world.workers / units
         for batch in batches:
             total += self._pass(batch, scale)
+            self.utilisation.saw(batch)
+            self.plan_check.passed(len(batches) * training.regularization.passes)
         rate = training.optimizer.learning_rate * training.schedule.factor(step, training.steps)
         with self.clock.stage("step"):
             norm = self.engine.step(rate)
+        self.plan_check.stepped()
         agreed = self._agree(float(total))
         return _Step(agreed[0] / units, norm, rate, units, _notice(agreed), int(agreed[3]))
 
@@ -226,6 +241,7 @@ class _Loop:
             f"{self.task.unit}s_per_s": done.units / took,
             "order_hash": self.progress.order_hash,
             "memory_mb": peak_megabytes(self.host.world.device),
+            **self.utilisation.of_step(took),
             **self.clock.split(),
         }
 

@@ -56,8 +56,8 @@ def restore(checkpoint: Checkpoint, engine: Engine) -> None:
     with tempfile.TemporaryDirectory(prefix="trainshed-restore-") as scratch:
         local = checkpoint.storage.download(checkpoint.path, Path(scratch))
         parts = [_Part.open(local / file) for file in checkpoint.files]
+        _forget_what_was_not_there(engine.pieces(), parts, engine)
         for piece in engine.pieces():
-            _forget_what_was_not_there(piece, parts, engine)
             _fill(piece, parts, engine)
             _fill_odd(piece, parts, engine)
         own = engine.buffers()
@@ -130,10 +130,10 @@ def _fill(piece: Piece, parts: list[_Part], engine: Engine) -> None:
         )
 
 
-def _forget_what_was_not_there(piece: Piece, parts: list[_Part], engine: Engine) -> None:
+def _forget_what_was_not_there(pieces: list[Piece], parts: list[_Part], engine: Engine) -> None:
     """An optimizer that had not stepped when the checkpoint was taken remembers nothing after it."""
-    if not any(part.scalars.get(piece.name) or part.states.get(piece.name) for part in parts):
-        engine.state.pop(piece.owner, None)
+    if not any(part.scalars.get(piece.name) or part.states.get(piece.name) for piece in pieces for part in parts):
+        engine.state.clear()
 
 
 def _fill_odd(piece: Piece, parts: list[_Part], engine: Engine) -> None:

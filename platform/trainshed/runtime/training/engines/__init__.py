@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
 import torch
 
+from trainshed.errors import PlatformError
 from trainshed.runtime.training.pieces import Piece, State
 from trainshed.spec.engines import Ddp, DeepSpeed
 from trainshed.spec.train import Training
 
 MakeModel = Callable[[], torch.nn.Module]
 MakeOptimizer = Callable[[torch.nn.Module], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Held:
+    """The tensors that an engine keeps on this worker, by what they are; one may stand there twice."""
+
+    parameters: list[torch.Tensor]
+    gradients: list[torch.Tensor]
+    optimizer: list[torch.Tensor]
+    """Moments, and master weights."""
 
 
 class Engine(Protocol):
@@ -42,6 +54,9 @@ class Engine(Protocol):
     def pieces(self) -> list[Piece]:
         """What this worker holds of the trainable parameters, as the optimizer steps on them."""
 
+    def held(self) -> Held:
+        """The tensors of model and optimizer that this worker holds at this moment."""
+
     def buffers(self) -> dict[str, torch.Tensor]:
         """The model's state that is no parameter, such as running means; the same on every worker."""
 
@@ -58,6 +73,19 @@ class Engine(Protocol):
         """The whole model's weights on the CPU, on worker 0; None on the others."""
 
 
+def save_activations(model: torch.nn.Module) -> None:
+    """Has each layer compute its activations again in the backward pass (arXiv 1604.06174).
+
+    Raises:
+        PlatformError: the model does not know how.
+    """
+    enable = getattr(model, "gradient_checkpointing_enable", None)
+    if enable is None:
+        name = type(model).__name__
+        raise PlatformError(f"engine.activation_checkpointing: {name} has no layers that can do it; leave it out")
+    enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
 def build(training: Training, make_model: MakeModel, make_optimizer: MakeOptimizer, device: torch.device) -> Engine:
     """The engine that a training names. An engine's libraries are loaded only where it is used."""
     match training.engine:
@@ -71,3 +99,10 @@ def build(training: Training, make_model: MakeModel, make_optimizer: MakeOptimiz
             return DdpEngine(training, make_model, make_optimizer, device)
         case _:
             assert_never(training.engine)
+
+
+def tensors_of(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """What a torch optimizer steps on and what it remembers."""
+    steps_on = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+    remembers = [value for state in optimizer.state.values() for value in state.values()]
+    return [tensor for tensor in (*steps_on, *remembers) if isinstance(tensor, torch.Tensor)]

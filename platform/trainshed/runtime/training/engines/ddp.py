@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from trainshed.runtime.training.engines import MakeModel, MakeOptimizer
+from trainshed.runtime.training.engines import Held, MakeModel, MakeOptimizer, save_activations, tensors_of
 from trainshed.runtime.training.pieces import Piece, State
 from trainshed.spec.train import Training
 
@@ -27,7 +27,11 @@ class DdpEngine:
         self, training: Training, make_model: MakeModel, make_optimizer: MakeOptimizer, device: torch.device
     ) -> None:
         self.model = make_model().to(device)
+        if training.engine.activation_checkpointing:
+            save_activations(self.model)
         self.optimizer = make_optimizer(self.model)
+        if training.engine.compile:
+            self.model.compile()
         workers = dist.get_world_size() if dist.is_initialized() else 1
         devices = [device] if device.type == "cuda" else None
         self._ddp = DistributedDataParallel(self.model, device_ids=devices) if workers > 1 else None
@@ -77,6 +81,12 @@ class DdpEngine:
             for name, parameter in self.model.named_parameters()
             if parameter.requires_grad
         ]
+
+    def held(self) -> Held:
+        """Everything, whole."""
+        weights = list(self.model.parameters())
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        return Held([*weights], gradients, tensors_of(self.optimizer))
 
     def buffers(self) -> dict[str, torch.Tensor]:
         """The model's persistent buffers."""

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from trainshed.runtime.training.engines import MakeModel, MakeOptimizer
+from trainshed.runtime.training.engines import Held, MakeModel, MakeOptimizer, save_activations, tensors_of
 from trainshed.runtime.training.pieces import Piece, State
 from trainshed.spec.engines import DeepSpeed
+from trainshed.spec.plan.states import bucket_numbers
 from trainshed.spec.train import Training
 
 if not torch.cuda.is_available():
@@ -23,7 +24,9 @@ if not torch.cuda.is_available():
 import deepspeed
 from deepspeed.ops import __compatible_ops__
 
-BUCKET = 1 << 20
+GRADIENTS = ("averaged_gradients", "all_grad_tensors", "grad_partitions_flat_buffer")
+"""Where DeepSpeed's optimizers keep gradients between passes, each stage its own way."""
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class DeepSpeedEngine:
@@ -39,8 +42,10 @@ class DeepSpeedEngine:
         self._stage = int(training.engine.zero_stage)
         self.model = make_model().to(device)
         self._names = {id(parameter): name for name, parameter in self.model.named_parameters()}
-        if training.precision == "bf16":
-            self.model = self.model.to(torch.bfloat16)
+        if training.precision != "fp32":
+            self.model = self.model.to(HALF[training.precision])
+        if training.engine.activation_checkpointing:
+            save_activations(self.model)
         self.optimizer = make_optimizer(self.model)
         self._engine, self._zero, _, _ = deepspeed.initialize(
             model=self.model,
@@ -48,6 +53,8 @@ class DeepSpeedEngine:
             config=_config(training, sum(p.numel() for p in self.model.parameters())),
             dist_init_required=False,
         )
+        if training.engine.compile:
+            self._engine.compile()
 
     @property
     def state(self) -> State:
@@ -83,6 +90,16 @@ class DeepSpeedEngine:
         made = (make(self._names[id(parameter)], parameter) for parameter in trainable)
         return [piece for piece in made if piece is not None and len(piece)]
 
+    def held(self) -> Held:
+        """Parameters whole or in part; gradients wherever a stage gathers them; masters and moments."""
+        weights = list(self.model.parameters())
+        parts = [part for weight in weights if (part := getattr(weight, "ds_tensor", None)) is not None]
+        kept = [getattr(weight, where, None) for weight in weights for where in ("grad", "grad_accum")]
+        kept += [tensor for where in GRADIENTS for tensor in _tensors(getattr(self._zero, where, None))]
+        masters = _tensors(getattr(self._zero, "fp32_partitioned_groups_flat", None))
+        gradients = [tensor for tensor in kept if tensor is not None]
+        return Held([*weights, *parts], gradients, [*tensors_of(self.optimizer), *masters])
+
     def buffers(self) -> dict[str, torch.Tensor]:
         """The model's persistent buffers."""
         module = self._engine.module
@@ -107,8 +124,9 @@ class DeepSpeedEngine:
         elif self._stage == 3:
             for group in range(len(self._zero.fp32_partitioned_groups_flat)):
                 self._zero._reassign_or_swap_out_partitioned_parameters(group)
-            if self._zero.persistent_parameters:
-                self._zero.persistent_parameters[0].all_gather(self._zero.persistent_parameters)
+            if whole := self._zero.persistent_parameters:  # small ones, which stay gathered between steps
+                whole[0].partition(whole)  # else they would not be gathered anew
+                whole[0].all_gather(whole)
         self._engine.zero_grad()
 
     def export(self) -> dict[str, torch.Tensor] | None:
@@ -142,6 +160,19 @@ class DeepSpeedEngine:
         return Piece(name, start, owner.detach()[offset : offset + length], owner, offset, shared=False)
 
 
+def _tensors(held: Any) -> list[torch.Tensor]:
+    """The tensors in what may be a tensor, or lists and dictionaries of them."""
+    if isinstance(held, torch.Tensor):
+        return [held]
+    inside = held.values() if isinstance(held, dict) else held if isinstance(held, list | tuple) else ()
+    return [tensor for one in inside for tensor in _tensors(one)]
+
+
+def _place(place: str, folder: str | None) -> dict[str, Any]:
+    """DeepSpeed's words for where something lives; pinned memory is for copies to a GPU."""
+    return {"device": place, "pin_memory": torch.cuda.is_available(), **({"nvme_path": folder} if folder else {})}
+
+
 def _buffers_of(module: torch.nn.Module, part: str) -> list[str]:
     """Full names of the buffers of one submodule that a state dict holds."""
     submodule = module.get_submodule(part)
@@ -152,13 +183,18 @@ def _buffers_of(module: torch.nn.Module, part: str) -> list[str]:
 def _config(training: Training, parameters: int) -> dict[str, Any]:
     """DeepSpeed's own configuration of a training."""
     assert isinstance(training.engine, DeepSpeed)
-    zero = {
+    zero: dict[str, Any] = {
         "stage": training.engine.zero_stage,
-        "reduce_bucket_size": max(BUCKET, min(parameters, 5 * 10**8)),
-        "allgather_bucket_size": max(BUCKET, min(parameters, 5 * 10**8)),
+        "reduce_bucket_size": bucket_numbers(parameters),
+        "allgather_bucket_size": bucket_numbers(parameters),
     }
     if training.engine.zero_stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
+    offload = training.engine.offload
+    if offload.optimizer != "none":
+        zero["offload_optimizer"] = _place(offload.optimizer, offload.nvme_path)
+    if offload.parameters != "none":
+        zero["offload_param"] = _place(offload.parameters, offload.nvme_path)
     workers = dist.get_world_size()
     return {
         "train_micro_batch_size_per_gpu": training.workers.per_device,
@@ -170,5 +206,6 @@ def _config(training: Training, parameters: int) -> dict[str, Any]:
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": training.precision == "bf16"},
+        "fp16": {"enabled": training.precision == "fp16"},
         "steps_per_print": 10**9,
     }

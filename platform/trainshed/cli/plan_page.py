@@ -1,0 +1,63 @@
+"""How `platform plan` looks: one line of arithmetic, a table of what a worker holds, what is chosen and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from trainshed.cli.show import number, print_json, print_table, size
+
+if TYPE_CHECKING:
+    from trainshed.spec.plan import Need, Plan
+
+COLUMNS = ["", "layout", "parameters", "gradients", "optimizer", "buffers", "activations", "a worker", "host", "disk"]
+
+
+def print_plans(plans: list[Plan], *, as_json: bool) -> None:
+    """Every plan, for people or for programs."""
+    if as_json:
+        print_json([_data(each) for each in plans])
+        return
+    for each in plans:
+        _print_plan(each)
+    if not plans:
+        typer.echo("nothing to train")
+
+
+def _data(each: Plan) -> dict[str, Any]:
+    import dataclasses
+
+    from pydantic_core import to_jsonable_python  # the layouts hold a pydantic part
+
+    data: dict[str, Any] = to_jsonable_python(dataclasses.asdict(each))
+    return {**data, "flops": each.flops}
+
+
+def _print_plan(each: Plan) -> None:
+    count, trainable = each.cost.parameters, each.cost.trainable
+    weights = "parameters counted on the cluster" if count is None else f"{number(count)} parameters"
+    if trainable is not None and trainable != count:
+        weights += f", {number(trainable)} of them trained"
+    flops = "" if each.flops is None else f", {each.flops:.2e} FLOP"
+    passes = f"{each.accumulation} pass(es) on each of {each.workers} worker(s)"
+    tokens = f"{number(each.tokens_per_step)} tokens a step ({passes}), {number(each.tokens)} tokens in all"
+    typer.echo(f"{each.name}: {weights}, {tokens}{flops}")
+    rows = [_row(each, one) for one in each.table]
+    if rows:
+        used = [n for n in range(len(COLUMNS)) if n < 2 or any(row[n] != "0 B" for row in rows)]
+        print_table([COLUMNS[n] for n in used], [[row[n] for n in used] for row in rows], empty="")
+    if each.chosen is not None:
+        typer.echo(f"chosen: {each.chosen.layout}, {each.chosen.per_device_batch_size} sample(s) a pass: {each.why}")
+        limit = (
+            "nobody says what a worker has" if each.limit is None else f"{size(each.limit.bytes)} ({each.limit.source})"
+        )
+        typer.echo(f"a worker may use: {limit}")
+    else:
+        typer.echo(f"not planned: {each.why}")
+    typer.echo("")
+
+
+def _row(each: Plan, one: Need) -> list[str]:
+    held = (one.parameters, one.gradients, one.optimizer, one.buffers, one.activations, one.total, one.host, one.disk)
+    return ["->" if one == each.chosen else "", str(one.layout), *(size(count) for count in held)]

@@ -1,0 +1,155 @@
+"""The plan of a training: the table of layouts, and the cheapest that fits where the job says `auto`.
+
+Cheapest is the one with the least communication (`layouts` has the order); within a layout the largest batch is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from trainshed.errors import PlanError
+from trainshed.spec.engines import DeepSpeed
+from trainshed.spec.models import DataSizes
+from trainshed.spec.optimizers import misfit
+from trainshed.spec.plan.layouts import Layout, every_layout, layouts_to_choose_from
+from trainshed.spec.plan.limits import Limit, limits_of
+from trainshed.spec.plan.model import ModelCost, cost_of
+from trainshed.spec.plan.states import Need, batches_to_choose_from, checkpoints_activations, need, needed
+from trainshed.spec.train import Training
+
+AnyTraining = TypeVar("AnyTraining", bound=Training)
+
+FLOPS_PER_PARAMETER_AND_TOKEN = 6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The arithmetic of one training."""
+
+    name: str
+    cost: ModelCost
+    global_batch_size: int
+    tokens_per_step: int
+    tokens: int
+    workers: int
+    accumulation: int
+    table: tuple[Need, ...]
+    """Every layout at the chosen batch; empty where only the cluster can count the weights."""
+    chosen: Need | None
+    """What the job says, or what was chosen for `auto`; None where nothing fits or nothing is known."""
+    limit: Limit | None
+    """What one worker may use; None where nobody says it."""
+    why: str
+
+    @property
+    def flops(self) -> float | None:
+        """Floating-point operations of forward and backward passes, about."""
+        count = self.cost.parameters
+        return None if count is None else float(FLOPS_PER_PARAMETER_AND_TOKEN * count * self.tokens)
+
+
+def plan(name: str, training: Training, sizes: DataSizes, *, machine_bytes: int | None = None) -> Plan:
+    """The plan of a training over data of these sizes.
+
+    Raises:
+        PlanError: the job says `auto` where the plan cannot know enough to choose.
+    """
+    cost = cost_of(training, sizes)
+    limit = next(iter(limits_of(training.workers, machine_bytes)), None)
+    _refuse_blind_auto(name, training, cost, limit)
+    chosen, why = None, f"the weights of a {training.model.kind} model are counted on the cluster"
+    table: tuple[Need, ...] = ()
+    if cost.parameters is not None:
+        chosen, why = _choose(training, cost, limit)
+        table = _table(training, cost, chosen)
+        if cost.layers is None:
+            why += f"; without activations, which only the cluster knows of a {training.model.kind} model"
+    per_device = chosen.per_device_batch_size if chosen else batches_to_choose_from(training)[-1]
+    return Plan(
+        name=name,
+        cost=cost,
+        global_batch_size=training.global_batch_size,
+        tokens_per_step=training.global_batch_size * cost.tokens,
+        tokens=training.global_batch_size * cost.tokens * training.steps,
+        workers=training.workers.max_count,
+        accumulation=training.global_batch_size // (training.workers.max_count * per_device),
+        table=table,
+        chosen=chosen,
+        limit=limit,
+        why=why,
+    )
+
+
+def resolved(training: AnyTraining, chosen: Need | None) -> AnyTraining:
+    """The training with what was chosen in place of every `auto`; the same one where it says none."""
+    values: dict[str, object] = {}
+    if isinstance(training.engine, DeepSpeed) and training.engine.zero_stage == "auto":
+        assert chosen is not None
+        update = {"zero_stage": chosen.layout.zero_stage, "offload": chosen.layout.offload}
+        values["engine"] = training.engine.model_copy(update=update)
+    if training.workers.per_device_batch_size == "auto":
+        assert chosen is not None
+        update = {"per_device_batch_size": chosen.per_device_batch_size}
+        values["workers"] = training.workers.model_copy(update=update)
+    return training.model_copy(update=values) if values else training
+
+
+def _refuse_blind_auto(name: str, training: Training, cost: ModelCost, limit: Limit | None) -> None:
+    autos = []
+    if isinstance(training.engine, DeepSpeed) and training.engine.zero_stage == "auto":
+        autos.append("engine.zero_stage")
+    if training.workers.per_device_batch_size == "auto":
+        autos.append("workers.per_device_batch_size")
+    if not autos:
+        return
+    said = f"{name}: {' and '.join(autos)}: auto"
+    if cost.parameters is None or (cost.layers is None and autos[-1].startswith("workers")):
+        what = "weights" if cost.parameters is None else "activations"
+        raise PlanError(
+            f"{said} needs a model whose {what} can be counted from the job, and a {training.model.kind} model is only "
+            "known on the cluster; give numbers"
+        )
+    if not layouts_to_choose_from(training):
+        cause = misfit(training.optimizer, 1)
+        raise PlanError(f"{said}: no stage goes with precision {training.precision}: {cause}")
+    if limit is None:
+        raise PlanError(f"{said} needs to know the memory of a worker; give workers.gpu_type or workers.memory_gb")
+
+
+def _choose(training: Training, cost: ModelCost, limit: Limit | None) -> tuple[Need | None, str]:
+    batches, layouts = batches_to_choose_from(training), layouts_to_choose_from(training)
+    for layout in layouts:
+        for batch in batches:
+            found = need(training, cost, layout, batch, checkpointing=checkpoints_activations(training))
+            if limit is None or needed(found, training) <= limit.bytes:
+                fixed = len(layouts) == 1 and len(batches) == 1
+                return found, "as the job says" if fixed else _reason(training, layouts, batches, found)
+    if len(layouts) == 1 and len(batches) == 1:
+        return need(
+            training, cost, layouts[0], batches[0], checkpointing=checkpoints_activations(training)
+        ), "as the job says"
+    return None, "nothing fits"
+
+
+def _reason(training: Training, layouts: tuple[Layout, ...], batches: tuple[int, ...], found: Need) -> str:
+    said = []
+    if len(layouts) > 1:
+        said.append(f"{found.layout} is the one with the least communication that fits")
+    if len(batches) > 1:
+        share = training.global_batch_size // training.workers.max_count
+        whole = found.per_device_batch_size == share
+        said.append(f"{found.per_device_batch_size} is " + ("the whole share" if whole else "the largest that fits"))
+    return "; ".join(said)
+
+
+def _table(training: Training, cost: ModelCost, chosen: Need | None) -> tuple[Need, ...]:
+    """Every layout that the engine could have, at the chosen batch or the smallest."""
+    batch = chosen.per_device_batch_size if chosen else batches_to_choose_from(training)[-1]
+    own = chosen.layout if chosen else None
+    layouts = (own,) if own is not None and own.engine == "ddp" else every_layout(training)
+    if own is not None and own not in layouts:
+        layouts = (*layouts, own)
+    return tuple(
+        need(training, cost, layout, batch, checkpointing=checkpoints_activations(training)) for layout in layouts
+    )

@@ -1,0 +1,118 @@
+"""The layers of a model, and what each keeps for the backward pass.
+
+Counted module by module as those of transformers keep them (after Korthikanti et al., arXiv 2205.05198, section 4):
+`sdpa` keeps no scores, so there is no term in the square of the sequence, but where torch falls back to plain
+attention. A test compares the counts with what autograd saves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from trainshed.spec.models import T5, Bart, Bert, Config, Gpt2, Llama, Lstm, Model, Pretrained, Qwen2, Qwen3, Vit
+
+FP32 = 4
+GELU, SWIGLU, TANH_GELU, GATED_TANH_GELU = 2, 4, 5, 7
+"""Tensors of the inner size that a feed-forward block keeps: torch's own GELU, SwiGLU, a GELU of single operations."""
+PLAIN_SCORES, DROPPED_SCORES = {4: 4, 2: 6}, {4: 12, 2: 15}
+"""Bytes that attention of single operations keeps of a score, by bytes of a number; and with dropout."""
+LSTM_STATES = 6
+"""Gates, cell and output that an LSTM keeps, in sizes of its state."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """So many equal transformer layers."""
+
+    count: int
+    width: int
+    inner: int
+    heads: int
+    kv_share: float = 1.0
+    """Key and value heads / heads."""
+    kept_inner: int = GELU
+    attentions: int = 1
+    """2 where a decoder also attends to an encoder."""
+    rms: bool = False
+    """RMSNorm of single operations, not torch's LayerNorm."""
+    head_norms: bool = False
+    """Queries and keys are normed too."""
+    plain: bool = False
+    """Attention of single operations, which keeps its scores."""
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+
+
+def layers_of(model: Model) -> tuple[Layers, ...] | None:
+    """The layers of a shape, encoder first; None where they are not written in the job."""
+    match model:
+        case Gpt2():
+            own = Layers(model.layers, model.width, 4 * model.width, model.heads, kept_inner=TANH_GELU)
+            return (_dropped(own, model.dropout, model.attention_dropout),)
+        case Llama() | Qwen2() | Qwen3():
+            own = Layers(
+                count=model.layers,
+                width=model.width,
+                inner=model.inner,
+                heads=model.heads,
+                kv_share=(model.kv_heads or model.heads) / model.heads,
+                kept_inner=SWIGLU,
+                rms=True,
+                head_norms=isinstance(model, Qwen3),
+                attention_dropout=model.dropout,
+            )
+            return (own,)
+        case Bert() | Vit():
+            own = Layers(model.layers, model.width, model.inner, model.heads)
+            return (_dropped(own, model.dropout, model.attention_dropout),)
+        case T5():
+            encoder = Layers(
+                model.layers,
+                model.width,
+                model.inner,
+                model.heads,
+                kept_inner=GATED_TANH_GELU,
+                rms=True,
+                plain=True,
+                dropout=model.dropout,
+                attention_dropout=model.dropout,
+            )
+            return encoder, replace(encoder, count=model.decoder_layers or model.layers, attentions=2)
+        case Bart():
+            own = Layers(model.layers, model.width, model.inner, model.heads)
+            encoder = _dropped(own, model.dropout, model.attention_dropout)
+            return encoder, replace(encoder, count=model.decoder_layers or model.layers, attentions=2)
+        case Lstm():
+            sides = 2 if model.bidirectional else 1
+            states = LSTM_STATES * sides * model.hidden
+            return (Layers(model.layers, sides * model.hidden, states, 1, kept_inner=1, attentions=0),)
+        case Config() | Pretrained():
+            return None
+        case _:
+            assert_never(model)
+
+
+def layer_bytes(layer: Layers, tokens: int, *, width: int, gpu: bool) -> int:
+    """Bytes that one layer keeps of one sample, in numbers of `width` bytes."""
+    norms = layer.attentions + 1
+    attention = layer.attentions * (2 + 2 * layer.kv_share) * layer.width  # queries, keys, values, answer
+    kept = width * (attention + layer.kept_inner * layer.inner)
+    if layer.rms:  # the input in fp32, the normed one, the scaled one
+        kept += norms * layer.width * (FP32 + 2 * width)
+    else:
+        kept += norms * layer.width * 2 * width
+    if layer.head_norms:
+        kept += (1 + layer.kv_share) * layer.width * (FP32 + width)
+    if layer.dropout:
+        kept += norms * layer.width * (1 if gpu else width)
+    if layer.plain or (layer.attention_dropout and not gpu):  # torch has no fused attention with dropout on CPUs
+        scores = DROPPED_SCORES if layer.attention_dropout else PLAIN_SCORES
+        kept += layer.attentions * layer.heads * tokens * scores[width]
+    return int(kept * tokens)
+
+
+def _dropped(layer: Layers, dropout: float, attention_dropout: float | None) -> Layers:
+    """With dropout; that of attention is the same where it is not given."""
+    of_attention = dropout if attention_dropout is None else attention_dropout
+    return replace(layer, dropout=dropout, attention_dropout=of_attention)

@@ -1,0 +1,57 @@
+"""What a model costs: weights, which of them are trained, and the memory of a pass over some samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from trainshed.spec.models import DataSizes, count_parameters, sequence_length
+from trainshed.spec.plan.adapters import trainable_parameters
+from trainshed.spec.plan.layers import FP32, Layers, layer_bytes, layers_of
+from trainshed.spec.train import Training
+
+WIDTHS = {"fp32": 4, "bf16": 2, "fp16": 2}
+CAUSAL_LOSS_COPIES = 3
+"""fp32 copies of the logits at the peak: log-probabilities, their gradient, and the loss's."""
+FEW_LABELS = 2
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """What a plan needs to know of a model; None where only the cluster can tell."""
+
+    parameters: int | None
+    trainable: int | None
+    tokens: int
+    """Of one sample."""
+    vocab_size: int
+    """Numbers that the model answers for each token; 0 where it answers once for a sample."""
+    layers: tuple[Layers, ...] | None
+
+
+def cost_of(training: Training, sizes: DataSizes) -> ModelCost:
+    """The cost of a training's model over data of these sizes."""
+    if sizes.labels is None:  # found in the data later; a classifier is small whatever their number
+        sizes = replace(sizes, labels=FEW_LABELS)
+    parameters = count_parameters(training.model, sizes)
+    answers_each_token = training.task.kind in ("causal_lm", "masked_lm", "seq2seq_lm", "custom")
+    return ModelCost(
+        parameters=parameters,
+        trainable=trainable_parameters(training, parameters),
+        tokens=sequence_length(training.model, sizes),
+        vocab_size=(sizes.vocab_size or 0) if answers_each_token else 0,
+        layers=layers_of(training.model),
+    )
+
+
+def activation_bytes(cost: ModelCost, samples: int, *, width: int, checkpointing: bool, gpu: bool) -> int:
+    """Bytes alive at the peak of one pass over `samples`: what the layers keep, and the logits with their gradients."""
+    if cost.layers is None:
+        return 0
+    logits = cost.tokens * cost.vocab_size * (width + CAUSAL_LOSS_COPIES * FP32)
+    edges = sum(4 * width * one.width * cost.tokens for one in cost.layers)  # embeddings and the last norm
+    kept = sum(one.count * layer_bytes(one, cost.tokens, width=width, gpu=gpu) for one in cost.layers)
+    if not checkpointing:
+        return samples * (kept + edges + logits)
+    inputs = sum(one.count * width * one.width * cost.tokens for one in cost.layers)
+    again = max(layer_bytes(one, cost.tokens, width=width, gpu=gpu) for one in cost.layers)
+    return samples * (inputs + edges + max(again, logits))

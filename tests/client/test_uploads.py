@@ -1,0 +1,96 @@
+"""What goes up with a job, and what is found missing before it does."""
+
+import pytest
+
+from job_texts import PREPARE, TRAIN, changed, text
+from trainshed.client.uploads import upload_faults, uploads
+from trainshed.spec.load import load_files
+
+CSV = changed(
+    PREPARE,
+    pack=None,
+    examples={"text": "text", "label": "label"},
+    source={"kind": "csv", "path": "data/train.csv", "validation": "data/dev.csv"},
+)
+IMAGES = {
+    "kind": "prepare",
+    "name": "pictures",
+    "source": {"kind": "images", "path": "pictures", "size": 4},
+    "examples": {"image": "image", "label": "label"},
+}
+CUSTOM = changed(TRAIN, task={"kind": "custom", "path": "mine:MyTask"})
+
+
+def write(folder, files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+
+def load(folder, *jobs):
+    (folder / "job.yaml").write_text(text(*jobs))
+    return load_files([folder / "job.yaml"])
+
+
+def test_every_place_of_a_source_goes_up(tmp_path):
+    write(tmp_path, {"data/train.csv": "text,label\na,1\n", "data/dev.csv": "text,label\nb,0\n"})
+    made = uploads(load(tmp_path, CSV)[0])
+    assert sorted(made.files) == ["source/text/path/000000-train.csv", "source/text/validation/000000-dev.csv"]
+    assert made.job["source"]["path"] == "source/text/path/*"
+    assert made.job["source"]["validation"] == "source/text/validation/*"
+
+
+def test_images_go_up_in_the_folders_that_name_their_classes(tmp_path):
+    write(tmp_path, {"pictures/cat/a.png": "1", "pictures/dog/a.png": "2", "pictures/notes.txt": "3"})
+    made = uploads(load(tmp_path, IMAGES)[0])
+    assert sorted(made.files) == ["source/pictures/path/cat/000000-a.png", "source/pictures/path/dog/000001-a.png"]
+    assert made.job["source"]["path"] == "source/pictures/path/**/*.[jp]*g"
+
+
+def test_an_absolute_place_stays_where_it_is(tmp_path):
+    made = uploads(load(tmp_path, changed(CSV, source__path="/data/train.csv", source__validation="s3://b/dev.csv"))[0])
+    assert made.files == {}
+    assert made.job["source"]["path"] == "/data/train.csv"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"data/train.csv": "text,label\n"}, "source.validation: no file matches 'data/dev.csv'"),
+        (
+            {"data/train.csv": "text,label\n", "data/dev.csv": "txt,label\n"},
+            "examples.text: dev.csv has no column 'text'; did you mean 'txt'?",
+        ),
+        (
+            {"data/train.csv": "", "data/dev.csv": ""},
+            "examples.text: train.csv has no column 'text'; the file is empty",
+        ),
+    ],
+)
+def test_a_file_or_column_that_is_not_there_is_found_here(files, said, tmp_path):
+    write(tmp_path, files)
+    found = upload_faults(load(tmp_path, CSV)[0])
+    assert len(found) == 1
+    assert said in str(found[0])
+
+
+def test_the_module_of_a_custom_task_goes_up(tmp_path):
+    write(tmp_path, {"mine.py": "class MyTask: ...\n"})
+    one = load(tmp_path, CUSTOM)[0]
+    assert upload_faults(one) == []
+    assert uploads(one).files == {"mine.py": tmp_path / "mine.py"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "task.path: no mine.py beside the job file"),
+        ("class MyTsk: ...\n", "task.path: mine.py has no class 'MyTask'; did you mean 'MyTsk'?"),
+        ("x = 1\n", "task.path: mine.py has no class 'MyTask'; it defines no class"),
+        ("class MyTask(:\n", "task.path: mine.py cannot be read as Python"),
+    ],
+)
+def test_a_custom_task_that_cannot_be_loaded_is_found_here(content, said, tmp_path):
+    write(tmp_path, {} if content is None else {"mine.py": content})
+    found = upload_faults(load(tmp_path, CUSTOM)[0])
+    assert [said in str(fault) for fault in found] == [True]

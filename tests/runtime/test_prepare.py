@@ -1,0 +1,159 @@
+"""Whole prepare jobs on a real Ray, and what two workers measure of their data."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+import torch
+from PIL import Image
+
+from meter_worker import World, figures
+from trainshed.errors import PlatformError
+from trainshed.record.run import Record
+from trainshed.record.storage import Storage
+from trainshed.runtime.data.prepare import prepare
+from trainshed.runtime.report import Reporter, Voice
+from trainshed.runtime.shards import open_split
+from trainshed.spec.load import job_from_data
+
+pytestmark = pytest.mark.slow
+
+WORDS = {"bad": "dull awful poor", "good": "fine lovely great"}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+def run(folder, job):
+    record = Record(Storage.open(folder), job["name"])
+    return prepare(job_from_data(job), Reporter(record, Voice()))
+
+
+def reviews(folder, name, numbers):
+    rows = [("good" if number % 3 else "bad", number) for number in numbers]
+    lines = [f"the film is {WORDS[label]} {number}\t{label}\n" for label, number in rows]
+    (folder / name).write_text("".join(lines))
+    return str(folder / name)
+
+
+def review_job(folder):
+    return {
+        "kind": "prepare",
+        "name": "reviews",
+        "source": {
+            "kind": "csv",
+            "path": reviews(folder, "train.tsv", range(60)),
+            "test": reviews(folder, "test.tsv", range(100, 110)),
+            "delimiter": "\t",
+            "columns": ["text", "label"],
+        },
+        "tokenizer": {"kind": "train_bpe", "vocab_size": 300, "special_tokens": ["cls", "sep"]},
+        "examples": {"text": "text", "label": "label", "max_tokens": 16},
+        "steps": [{"kind": "clean"}, {"kind": "deduplicate"}],
+        "split": {"validation": 0.2},
+    }
+
+
+def test_labelled_lines_become_samples_and_two_workers_measure_what_one_does(cluster, tmp_path):
+    result = run(tmp_path, review_job(tmp_path))
+    manifest = result["manifest"]
+    sizes = {split: facts["samples"] for split, facts in manifest["splits"].items()}
+    assert sizes["train"] + sizes["validation"] == 60
+    assert 3 <= sizes["validation"] <= 25
+    assert sizes["test"] == 10
+    assert (manifest["labels"], manifest["label_kind"]) == (["bad", "good"], "class")
+    taken = open_split(Path(result["address"]), manifest, "test").take(np.arange(10))
+    assert taken["label"].tolist() == [int(number % 3 > 0) for number in range(100, 110)]
+
+    again = run(tmp_path, review_job(tmp_path) | {"name": "again"})
+    assert (again["reused"], again["data"]) == (True, result["data"])
+    job = review_job(tmp_path)
+    moved = job | {"source": job["source"] | {"test": None, "validation": job["source"]["test"]}}
+    assert run(tmp_path, moved)["reused"] is False
+
+    check_two_workers(Path(result["address"]), tmp_path / "workers")
+
+
+def check_two_workers(data, folder):
+    folder.mkdir()
+    (folder / "data").symlink_to(data)
+    model = {"kind": "bert", "layers": 1, "heads": 2, "width": 16}
+    training = {
+        "task": {"kind": "text_classification"},
+        "model": model,
+        "data": "run://reviews",
+        "optimizer": {"kind": "adamw", "learning_rate": 0.001},
+        "workers": {"per_device_batch_size": 4},
+        "global_batch_size": 8,
+        "steps": 1,
+    }
+    (folder / "training.json").write_text(json.dumps(training))
+    worker = Path(__file__).parents[1] / "meter_worker.py"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    commands = [[sys.executable, worker, folder, str(rank)] for rank in range(2)]
+    started = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for command in commands]
+    for process in started:
+        _, stderr = process.communicate(timeout=240)
+        assert process.returncode == 0, stderr[-3000:]
+    alone = figures(folder, World(0, 1, torch.device("cpu")))
+    for rank in range(2):
+        together = json.loads((folder / f"found-{rank}.json").read_text())
+        assert together == [pytest.approx(one, rel=1e-6) for one in alone]
+    assert "f1" in alone[0]
+
+
+def test_text_is_cut_by_position_into_characters(cluster, tmp_path):
+    (tmp_path / "text.txt").write_text("ab" * 400 + "cd" * 100)
+    job = {
+        "kind": "prepare",
+        "name": "letters",
+        "source": {"kind": "text_files", "path": str(tmp_path / "text.txt")},
+        "tokenizer": {"kind": "characters"},
+        "pack": {"block_size": 8},
+        "split": {"by": "position", "validation": 0.2},
+    }
+    result = run(tmp_path, job)
+    manifest, folder = result["manifest"], Path(result["address"])
+    assert manifest["vocab_size"] == 4  # end, unknown, a, b: the rest stands only in what is held out
+    train, held_out = (open_split(folder, manifest, split) for split in ("train", "validation"))
+    assert len(train) == 100
+    assert set(held_out.take(np.arange(len(held_out)))["tokens"].ravel()) == {1}
+
+
+def test_folders_of_images_become_samples_of_their_classes(cluster, tmp_path):
+    for number in range(40):
+        name, level = ("dark", 10) if number % 2 else ("light", 240)
+        (tmp_path / "pictures" / name).mkdir(parents=True, exist_ok=True)
+        pixels = np.full((6, 6), level + number % 10, dtype=np.uint8)
+        pixels[number % 6, number // 6 % 6] = number
+        Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{number}.png")
+    job = {
+        "kind": "prepare",
+        "name": "pictures",
+        "source": {"kind": "images", "path": str(tmp_path / "pictures"), "size": 4, "channels": "grey"},
+        "examples": {"image": "image", "label": "label"},
+        "split": {"validation": 0.3},
+    }
+    result = run(tmp_path, job)
+    taken = open_split(Path(result["address"]), result["manifest"], "train").take(np.arange(10))
+    assert taken["pixels"].shape == (10, 1, 4, 4)
+    assert result["manifest"]["labels"] == ["dark", "light"]
+    means = taken["pixels"].mean(axis=(1, 2, 3))
+    assert ((means > 127) == (taken["label"] == 1)).all()
+
+
+def test_labels_of_the_wrong_kind_are_named(cluster, tmp_path):
+    job = review_job(tmp_path)
+    job["examples"] = job["examples"] | {"label_kind": "number"}
+    with pytest.raises(Exception, match="the label is no number: 'bad'; see label_kind") as caught:
+        run(tmp_path, job)
+    assert isinstance(caught.value, PlatformError) or "PlatformError" in str(caught.value)

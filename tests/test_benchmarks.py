@@ -1,0 +1,39 @@
+"""Benchmarks that must run on machines which have less than this one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WITHOUT_A_CLUSTER = """
+import runpy, sys
+for name in ("ray", "deepspeed", "typer", "httpx"):
+    sys.modules[name] = None
+sys.path.insert(0, "benchmarks")
+sys.argv = ["gpu.py", "--device", "cpu", "--tiny", "--pairs", "1", "--steps", "5"]
+runpy.run_path("benchmarks/gpu.py", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_needs_neither_ray_nor_deepspeed():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_CLUSTER], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "platform / bare: " in done.stdout
+
+
+def test_a_goal_is_met_where_the_worse_end_passes():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from results import GOALS, passes
+
+    assert passes(">= 0.98", 0.98, 2.0)
+    assert not passes(">= 0.98", 0.97, 2.0)
+    assert passes("<= 2 %", 0.0, 0.02)
+    assert not passes("<= 2 %", 0.0, 0.03)
+    assert passes("0.95 to 1.10", 0.96, 1.05)
+    assert not passes("0.95 to 1.10", 0.96, 1.11)
+    assert {"T5", "C1", "C5", "P1", "P8", "P12"} <= set(GOALS)
