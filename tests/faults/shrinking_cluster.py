@@ -68,6 +68,9 @@ def disturb(cluster, second, facts):
     facts["grown_from_step"] = resumed()[1]
     facts["last_step_before"] = rows()[-1]["step"]
     facts["grown_after_s"] = time.time() - at
+    grown = resumed()[1]
+    until(lambda: rows()[-1]["step"] > grown + 30, "30 steps of two workers again")
+    facts["enough"] = True
 
 
 def main():
@@ -83,7 +86,8 @@ def main():
         thread = threading.Thread(target=disturb, args=(cluster, second, facts), daemon=True)
         thread.start()
         plan = WorkerPlan(training.model_dump(mode="json"), str(FOLDER), "data", ".", export=False)
-        fitted = fit(plan, training, say=lambda text: print(f"{time.time():.1f} {text}", flush=True))
+        say = lambda text: print(f"{time.time():.1f} {text}", flush=True)  # noqa: E731
+        fitted = fit(plan, training, say=say, stopping=lambda: "enough" in facts)
         thread.join(10)
         facts |= {"groups": groups(), "step": fitted.metrics["step"]}
         code = 0
