@@ -21,7 +21,8 @@ from trainshed.runtime.training.beats import Look, Order, Seen
 
 LOOK_S = 1.0
 SILENT_S = 15.0
-STARTING_S = 600.0
+STARTING_S = 1800.0
+"""Until the first step is done: a model may have to be downloaded, or compiled."""
 TITLES = ("RayTrainWorker", "StandbyWorker")
 
 
