@@ -14,9 +14,9 @@ from waiting import wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
-STEPS = 7000
+STEPS = 5000
 SETTLE_STEPS = 2 * EVERY_STEPS
-SETTLE_S = 8.0
+SETTLE_S = 5.0
 
 
 @dataclass
