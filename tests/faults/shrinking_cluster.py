@@ -19,6 +19,8 @@ os.environ.update(RAY_AUTH_MODE="disabled", OMP_NUM_THREADS="1", RAY_TMPDIR=sys.
 import ray  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
+from trainshed.record.journal import read_lines  # noqa: E402
+from trainshed.record.storage import Storage  # noqa: E402
 from trainshed.runtime.training.fit import fit  # noqa: E402
 from trainshed.runtime.training.worker import WorkerPlan  # noqa: E402
 from trainshed.spec.train import Training  # noqa: E402
@@ -27,9 +29,11 @@ LIMIT_S = 240
 
 
 def rows():
-    file = FOLDER / "metrics.jsonl"
-    lines = file.read_text().splitlines() if file.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    return read_lines(Storage.open(FOLDER), "metrics.jsonl")
+
+
+def step():
+    return max((row["step"] for row in rows()[-1:]), default=0)
 
 
 def until(condition, what):
@@ -41,9 +45,7 @@ def until(condition, what):
 
 
 def resumed():
-    file = FOLDER / "notes.jsonl"
-    lines = file.read_text().splitlines() if file.exists() else []
-    return [one["step"] for one in map(json.loads, lines) if one["event"] == "resumed"]
+    return [note["step"] for note in read_lines(Storage.open(FOLDER), "notes.jsonl") if note["event"] == "resumed"]
 
 
 def groups():
@@ -53,21 +55,30 @@ def groups():
 
 
 def disturb(cluster, second, facts):
-    """A machine goes away; later another one comes."""
+    """A machine goes away; later another one comes. Whatever goes wrong here, the training ends."""
+    try:
+        exchange(cluster, second, facts)
+    finally:
+        facts["enough"] = True
+
+
+def exchange(cluster, second, facts):
     until(lambda: len(rows()) > 30, "30 steps of two workers")
-    furthest, at = rows()[-1]["step"], time.time()
+    furthest, at = step(), time.time()
     cluster.remove_node(second, allow_graceful=False)
     until(lambda: len(resumed()) == 1, "a group without the lost machine")
     facts["steps_lost"] = furthest - resumed()[0]
-    until(lambda: rows()[-1]["step"] > furthest, "a new step")
+    until(lambda: step() > furthest, "a new step")
     facts["recovery_s"] = next(row for row in rows() if row["step"] > furthest)["time"] - at
-    until(lambda: rows()[-1]["step"] > furthest + 30, "30 steps of one worker")
+    until(lambda: step() > furthest + 30, "30 steps of one worker")
     at = time.time()
     cluster.add_node(num_cpus=1)
     until(lambda: len(resumed()) == 2, "a group with the new machine")
     facts["grown_from_step"] = resumed()[1]
-    facts["last_step_before"] = rows()[-1]["step"]
+    facts["last_step_before"] = step()
     facts["grown_after_s"] = time.time() - at
+    grown = resumed()[1]
+    until(lambda: step() > grown + 30, "30 steps of two workers again")
 
 
 def main():
@@ -83,7 +94,8 @@ def main():
         thread = threading.Thread(target=disturb, args=(cluster, second, facts), daemon=True)
         thread.start()
         plan = WorkerPlan(training.model_dump(mode="json"), str(FOLDER), "data", ".", export=False)
-        fitted = fit(plan, training, say=lambda text: print(f"{time.time():.1f} {text}", flush=True))
+        say = lambda text: print(f"{time.time():.1f} {text}", flush=True)  # noqa: E731
+        fitted = fit(plan, training, say=say, stopping=lambda: "enough" in facts)
         thread.join(10)
         facts |= {"groups": groups(), "step": fitted.metrics["step"]}
         code = 0

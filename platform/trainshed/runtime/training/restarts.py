@@ -66,7 +66,7 @@ class Restarts(FailurePolicy):  # type: ignore[misc]
         super().__init__(failure_config)
         self._beats = beats
         self._in_a_row = 0
-        self._no_room = 0
+        self._said = ""
         self._reached = -1
         self._last = ("", -1)
 
@@ -83,7 +83,10 @@ class Restarts(FailurePolicy):  # type: ignore[misc]
         if isinstance(training_failed_error, ControllerError):  # a start that fails is no fault of the training's
             limit = max(limit, STARTS_IN_A_ROW)
         again = verdict.again and self._in_a_row <= limit
-        self._ask(self._beats.note, self._words(verdict, again, reached, limit))
+        words = self._words(verdict, again, reached, limit)
+        if words != self._said:  # a group that waits for room asks every few seconds
+            self._ask(self._beats.note, words)
+        self._said = words
         return FailureDecision.RETRY if again else FailureDecision.RAISE
 
     def _words(self, verdict: Verdict, again: bool, reached: int, limit: int) -> str:
