@@ -139,7 +139,7 @@ class Parts:
         class Watching(BareHost):
             times: list = []  # noqa: RUF012 - set anew below
 
-            def stepped(self, step: int) -> None:
+            def stepped(self, step: int) -> None:  # noqa: ARG002
                 self.times.append(time.perf_counter())
 
         Watching.times = []
