@@ -16,21 +16,21 @@ from typing import Any
 import torch
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.tasks import Batch, Samples, Task
+from trainshed.runtime.tasks import Samples, Task
 from trainshed.runtime.training import engines, regularize
 from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.clock import StepClock
 from trainshed.runtime.training.engines import Engine
-from trainshed.runtime.training.host import Host, Notice
+from trainshed.runtime.training.host import Host
 from trainshed.runtime.training.loss_guard import LossGuard, Verdict
 from trainshed.runtime.training.memory_use import PlanCheck, peak_megabytes
 from trainshed.runtime.training.metric_log import MetricLog
 from trainshed.runtime.training.notes import Told, told_to_nobody
 from trainshed.runtime.training.optimizers import build_optimizer
-from trainshed.runtime.training.order import Ids, Order, batch_number, chained_hash, share
+from trainshed.runtime.training.order import Ids, Order, batch_number, chained_hash
 from trainshed.runtime.training.progress import Progress
 from trainshed.runtime.training.self_test import check_weights_agree, self_test
-from trainshed.runtime.training.shares import batch_of, sum_over_workers
+from trainshed.runtime.training.stepper import StepDone, Stepper, Watches
 from trainshed.runtime.training.utilisation import Utilisation
 from trainshed.runtime.training.validation import validate
 from trainshed.spec.train import Training
@@ -79,18 +79,6 @@ def train(
     return engine, loop.run()
 
 
-@dataclass(frozen=True)
-class _Step:
-    """What one optimizer step came to; the same on every worker."""
-
-    loss: float
-    grad_norm: float
-    learning_rate: float
-    units: float
-    notice: Notice | None
-    committed_step: int
-
-
 class _Loop:
     """The parts of one training, and where it stands."""
 
@@ -110,11 +98,13 @@ class _Loop:
         self.regularizers = regularize.apply(
             training.regularization, engine.model, engine.optimizer, lambda: self.progress.step
         )
-        self.order = Order(len(splits.train), training.global_batch_size, training.seed)
-        self.guard = LossGuard(training.recovery)
         self.clock = StepClock(host.world.device)
         self.plan_check = PlanCheck(training, engine, host.world, told)
         self.utilisation = Utilisation(training, engine, host.world)
+        watches = Watches(self.clock, self.plan_check, self.utilisation)
+        self.stepper = Stepper(training, task, splits.train, host, engine, self.regularizers, watches)
+        self.order = Order(len(splits.train), training.global_batch_size, training.seed)
+        self.guard = LossGuard(training.recovery)
         self.progress = Progress()
         self.rollbacks = 0
         self.unproven = training.self_test
@@ -127,7 +117,8 @@ class _Loop:
         began = time.perf_counter()
         while self.progress.step < self.training.steps and not self._ends_early():
             ids = self.order.batch(batch_number(self.progress.step, self.progress.left_out))
-            done = self._step(ids)
+            committed = self.keeper.committed_step() if self.keeper is not None else 0
+            done = self.stepper.step(self.progress.step, ids, committed)
             # Under fp16 a norm that overflows is the loss scaler's business: it leaves the step out by itself.
             norm = 0.0 if self.training.precision == "fp16" else done.grad_norm
             verdict = self.guard.verdict(done.loss, norm)
@@ -188,52 +179,7 @@ class _Loop:
         if found is None and self.keeper is not None and self.training.recovery.attempts:
             self.keeper.save(self.engine, self.progress, {})
 
-    def _step(self, ids: Ids) -> _Step:
-        """One optimizer step over the global batch `ids`."""
-        training, world, step = self.training, self.host.world, self.progress.step
-        torch.manual_seed(hash((training.seed, step, world.worker)))
-        per_device = training.workers.per_device
-        shares = share(ids, worker=world.worker, workers=world.workers, per_device=per_device)
-        with self.clock.stage("input"):
-            batches = [batch_of(self.task, self.splits.train, part, (training.seed, step), world) for part in shares]
-        # Passes and workers may hold different numbers of units; the step's loss is the mean over all of them.
-        own = torch.tensor([sum(map(self.task.weight, batches))], dtype=torch.float64)
-        units = float(sum_over_workers(own, world))
-        total = torch.zeros(1, dtype=torch.float64, device=world.device)
-        # An engine applies the mean over passes and workers: this makes it the sum over the step, by its units.
-        scale = len(shares) * training.regularization.passes * world.workers / units
-        for batch in batches:
-            total += self._pass(batch, scale)
-            self.utilisation.saw(batch)
-            self.plan_check.passed(len(batches) * training.regularization.passes)
-        rate = training.optimizer.learning_rate * training.schedule.factor(step, training.steps)
-        with self.clock.stage("step"):
-            norm = self.engine.step(rate)
-        self.plan_check.stepped()
-        agreed = self._agree(float(total))
-        return _Step(agreed[0] / units, norm, rate, units, _notice(agreed), int(agreed[3]))
-
-    def _pass(self, batch: Batch, scale: float) -> torch.Tensor:
-        """Adds the gradients of one share of samples; its loss, of the clean pass where there is one under attack."""
-        losses = []
-        for attack in self.regularizers.passes():
-            with attack:
-                with self.clock.stage("forward"):
-                    smoothing = self.training.regularization.label_smoothing
-                    loss = self.task.loss(self.engine.forward, batch, label_smoothing=smoothing)
-                with self.clock.stage("backward"):
-                    self.engine.backward(loss * scale)
-            losses.append(loss.detach())
-        return losses[0]
-
-    def _agree(self, loss: float) -> list[float]:
-        """Summed over the workers: the loss, how many were told to leave, how many to stop, what worker 0 committed."""
-        notice = self.host.notice()
-        committed = self.keeper.committed_step() if self.keeper is not None else 0
-        told = torch.tensor([loss, notice == "leave", notice == "stop", max(committed, 0)], dtype=torch.float64)
-        return [float(value) for value in sum_over_workers(told, self.host.world)]
-
-    def _metrics(self, done: _Step, took: float) -> dict[str, Any]:
+    def _metrics(self, done: StepDone, took: float) -> dict[str, Any]:
         self.host.stepped(self.progress.step)
         return {
             "step": self.progress.step,
@@ -249,7 +195,7 @@ class _Loop:
             **self.clock.split(),
         }
 
-    def _keep(self, done: _Step, metrics: dict[str, Any]) -> None:
+    def _keep(self, done: StepDone, metrics: dict[str, Any]) -> None:
         """Saves where a checkpoint is due, and tells the host of the one that was completed meanwhile."""
         if self.keeper is None:
             return
@@ -284,10 +230,6 @@ class _Loop:
         facts = {"verdict": verdict, "step": step + 1, "loss": str(loss), "back_to": back.step, "samples": samples}
         self.told("rolled_back", facts)
         return True
-
-
-def _notice(agreed: list[float]) -> Notice | None:
-    return "stop" if agreed[2] else "leave" if agreed[1] else None
 
 
 def _hopeless(step: int, loss: float, ids: Ids, rollbacks: int) -> str:
