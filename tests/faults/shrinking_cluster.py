@@ -66,17 +66,22 @@ def exchange(cluster, second, facts):
     until(lambda: len(rows()) > 30, "30 steps of two workers")
     furthest, at = step(), time.time()
     cluster.remove_node(second, allow_graceful=False)
-    until(lambda: len(resumed()) == 1, "a group without the lost machine")
+    deadline = at + LIMIT_S
+    while not resumed():
+        furthest = max(furthest, step())
+        if time.time() > deadline:
+            raise TimeoutError(f"no group without the lost machine within {LIMIT_S} s")
+        time.sleep(0.1)
     facts["steps_lost"] = furthest - resumed()[0]
     until(lambda: step() > furthest, "a new step")
-    facts["recovery_s"] = next(row for row in rows() if row["step"] > furthest)["time"] - at
+    facts["recovery_s"] = round(next(row for row in rows() if row["step"] > furthest)["time"] - at, 1)
     until(lambda: step() > furthest + 30, "30 steps of one worker")
     at = time.time()
     cluster.add_node(num_cpus=1)
     until(lambda: len(resumed()) == 2, "a group with the new machine")
     facts["grown_from_step"] = resumed()[1]
     facts["last_step_before"] = step()
-    facts["grown_after_s"] = time.time() - at
+    facts["grown_after_s"] = round(time.time() - at, 1)
     grown = resumed()[1]
     until(lambda: step() > grown + 30, "30 steps of two workers again")
 
@@ -91,13 +96,17 @@ def main():
         cluster.add_node(num_cpus=1)
         second = cluster.add_node(num_cpus=1)
         ray.init(address=cluster.address, log_to_driver=False)
-        thread = threading.Thread(target=disturb, args=(cluster, second, facts), daemon=True)
-        thread.start()
         plan = WorkerPlan(training.model_dump(mode="json"), str(FOLDER), "data", ".", export=False)
         say = lambda text: print(f"{time.time():.1f} {text}", flush=True)  # noqa: E731
-        fitted = fit(plan, training, say=say, stopping=lambda: "enough" in facts)
-        thread.join(10)
-        facts |= {"groups": groups(), "step": fitted.metrics["step"]}
+
+        def train():
+            facts["step"] = fit(plan, training, say=say, stopping=lambda: "enough" in facts).metrics["step"]
+
+        thread = threading.Thread(target=train)  # nodes can be added in the main thread only
+        thread.start()
+        disturb(cluster, second, facts)
+        thread.join(LIMIT_S)
+        facts["groups"] = groups()
         code = 0
     except Exception:
         traceback.print_exc()
