@@ -3,9 +3,7 @@
 import json
 import os
 import signal
-import sys
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -82,7 +80,6 @@ class Run:
 
     platform: Platform
     run_id: str
-    lost: list = field(default_factory=list)
 
     @property
     def folder(self):
@@ -121,9 +118,10 @@ class Run:
         return [psutil.Process(pid) for pid in pids]
 
     def driver(self):
-        return self._process("trainshed.runtime submission.json")
+        return self.process("trainshed.runtime submission.json")
 
-    def _process(self, title):
+    def process(self, title):
+        """The first process of the cluster whose command line says that."""
         head = psutil.Process(self.platform.json("cluster", "up")["pid"])
         for child in head.children(recursive=True):
             try:
@@ -133,9 +131,6 @@ class Run:
             if title in words and "/sh" not in words:
                 return child
         raise AssertionError(f"no process {title!r}")
-
-    def process(self, title):
-        return self._process(title)
 
     def goes_on_from(self, step, *, limit_s=180):
         """Waits until a step after `step` is done; the row of it."""
@@ -176,12 +171,3 @@ def start(platform, folder):
 def ended(run, *, limit_s=600):
     """Waits for the end of a run; its result."""
     return wait_for(lambda: run.result, limit_s=limit_s)
-
-
-def now():
-    return time.time()
-
-
-def machine_is_ours():
-    """Ray's own processes of other clusters are not to be touched."""
-    return sys.platform == "linux"
