@@ -120,6 +120,15 @@ def test_a_training_that_thirty_faults_hit_equals_one_that_none_hit(start):
     assert all(injury.lost == 0 for injury in injuries if injury.kind == "notice")
 
 
+def test_bad_data_ends_a_training_at_once_and_is_not_read_again(start):
+    run = start("spoilt", steps=STEPS)
+    run.tell(run.workers()[1], "bad data")
+    result = ended(run)
+    assert result["state"] == "failed"
+    assert "shard 3: bad data, on purpose" in result["cause"]
+    assert run.said.count("worker(s) stand after") == 1, "it was tried again"
+
+
 def report(injuries, equal):
     """Prints what each kind cost, and keeps the figures."""
     recoveries = [injury.recovery_s for injury in injuries]
