@@ -123,7 +123,7 @@ def test_a_job_that_fails_says_why_in_one_line_and_skips_what_follows(platform, 
     broken = {**PREPARE, "name": "broken", "source": {"kind": "jsonl", "path": "broken.jsonl"}}
     done = platform.run("submit", write(folder, broken, {**TRAIN, "name": "never", "data": "run://broken"}), code=1)
     cause = platform.json("show", "broken")["result"]["cause"]
-    assert "broken.jsonl:2: expected a JSON object with 'text'" in cause
+    assert "broken.jsonl:2: no field 'text'" in cause
     assert "\n" not in cause
     assert cause in done.stdout
     assert f"full log: {platform.folder('broken')}/logs" in done.stdout
