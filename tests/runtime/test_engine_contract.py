@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -147,3 +148,25 @@ def test_bf16_trains_close_to_fp32_and_resumes_exactly(tmp_path):
     run(cut, ENGINES["zero-2"], 6)
     assert train_losses(run(cut, ENGINES["zero-2"])) == losses
     assert next(AutoModelForCausalLM.from_pretrained(whole / "model").parameters()).dtype == torch.bfloat16
+
+
+VARIANTS = {
+    "optimizer on the CPU, ZeRO-1": {"engine.zero_stage": 1, "engine.offload": {"optimizer": "cpu"}},
+    "all on the CPU, ZeRO-3": {"engine.zero_stage": 3, "engine.offload": {"optimizer": "cpu", "parameters": "cpu"}},
+    "activations again, ZeRO-2": {"engine.zero_stage": 2, "engine.activation_checkpointing": True},
+    "activations again, DDP": {"engine.kind": "ddp", "engine.activation_checkpointing": True},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_kept_elsewhere_or_computed_again_changes_no_loss(variant, tmp_path):
+    folder = prepare(tmp_path)
+    run(folder, VARIANTS[variant], 5)
+    assert train_losses(run(folder, VARIANTS[variant])) == pytest.approx(plain_torch_losses(folder), rel=1e-5)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_compiled_model_has_the_same_losses(tmp_path):
+    folder = prepare(tmp_path)
+    rows = run(folder, {"engine.kind": "ddp", "engine.compile": True, "workers.count": 1}, workers=1)
+    assert train_losses(rows) == pytest.approx(plain_torch_losses(folder), rel=1e-4)
