@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from deepspeed.ops import __compatible_ops__
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 
@@ -30,6 +31,8 @@ def main(settings: dict) -> None:
     blocks = read_blocks(Path(settings["data"]))
     torch.manual_seed(settings["seed"])
     model = AutoModelForCausalLM.from_config(LlamaConfig(**settings["model"]), attn_implementation="sdpa")
+    model.load_state_dict(load_file(settings["weights"]), strict=False)
+    model.tie_weights()
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]

@@ -1,11 +1,12 @@
-"""T1 and T2: training through `platform submit` against bare torchrun and DeepSpeed, interleaved A B A B.
+"""T1, T2, T6: training through `platform submit` against bare torchrun and DeepSpeed, interleaved A B A B.
 
     .venv/bin/python benchmarks/train.py [--pairs 5] [--steps 25]
 
 T1 = tokens/s of A / tokens/s of B, from the median step after the warm-up.
 T2 = (submit to the end of the first optimizer step) - (start of torchrun to the end of its first step), on a running
 cluster. Both sides train the same model on the same batches; the run fails where their losses differ.
-Writes benchmarks/results/T1.json and T2.json. The cluster and storage are its own, in a temporary folder.
+T6 = speed-up of A from one worker to two / that of B. Writes benchmarks/results/T1.json, T2.json and T6.json. The
+cluster and storage are its own, in a temporary folder.
 """
 
 import argparse
@@ -54,6 +55,14 @@ TRAIN = {
 }
 
 
+WEIGHTS = "initial.safetensors"
+MODEL = {
+    "vocab_size": VOCAB, "bos_token_id": 0, "eos_token_id": 0, "use_cache": False, "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS, "num_key_value_heads": HEADS, "hidden_size": WIDTH, "intermediate_size": INNER,
+    "max_position_embeddings": BLOCK, "tie_word_embeddings": True,
+}  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
@@ -65,7 +74,11 @@ def main() -> None:
         environment["PYTHONWARNINGS"] = "ignore"
         try:
             submit(home, environment, PREPARE)
-            pairs = [one_pair(home, environment, options.steps, number) for number in range(options.pairs)]
+            keep_initial_weights(home)
+            pairs, ones = [], []
+            for number in range(options.pairs):
+                pairs.append(one_pair(home, environment, options.steps, number, workers=2))
+                ones.append(one_pair(home, environment, options.steps, number, workers=1))
         finally:
             subprocess.run([BIN / "platform", "cluster", "down"], env=environment, check=False)
     command = f"python benchmarks/train.py --pairs {options.pairs} --steps {options.steps}"
@@ -74,48 +87,66 @@ def main() -> None:
     )
     write_result("T1", what, ">= 0.98", [a["speed"] / b["speed"] for a, b in pairs], command=command, pairs=pairs)
     late = "seconds from submit to the first optimizer step, minus the bare script's, on a running cluster"
+    what = "speed-up from 1 worker to 2, tokens/s / bare torchrun's, same model and global batch"
+    ups = [
+        (two[0]["speed"] / one[0]["speed"]) / (two[1]["speed"] / one[1]["speed"])
+        for two, one in zip(pairs, ones, strict=True)
+    ]
+    write_result("T6", what, ">= 0.97", ups, command=command, pairs=ones)
     write_result("T2", late, "<= 8", [a["first_s"] - b["first_s"] for a, b in pairs], command=command, pairs=pairs)
 
 
-def one_pair(home: Path, environment: dict, steps: int, number: int) -> tuple[dict, dict]:
+def one_pair(home: Path, environment: dict, steps: int, number: int, *, workers: int) -> tuple[dict, dict]:
     """A then B; their losses must be the same."""
-    a = through_platform(home, environment, steps)
-    b = bare(home, environment, steps)
+    a = through_platform(home, environment, steps, workers)
+    b = bare(home, environment, steps, workers)
     worst = max(abs(x - y) / y for x, y in zip(a["losses"], b["losses"], strict=True))
     if worst > 1e-4:
         raise SystemExit(f"the two sides do not train the same: losses differ by {worst:.1e}")
-    print(f"pair {number}: {show(a)} | {show(b)} | losses within {worst:.0e}", flush=True)
+    print(f"pair {number}, {workers} worker(s): {show(a)} | {show(b)} | losses within {worst:.0e}", flush=True)
     return a, b
 
 
-def through_platform(home: Path, environment: dict, steps: int) -> dict:
+def keep_initial_weights(home: Path) -> None:
+    """The weights that the platform draws for seed 0, for the bare script to begin with."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    from trainshed.runtime.tasks.making import made_in_parts
+
+    torch.manual_seed(0)
+    model = made_in_parts(lambda: AutoModelForCausalLM.from_config(LlamaConfig(**MODEL), dtype=torch.float32))
+    save_file({name: weight.detach().clone() for name, weight in model.named_parameters()}, home / WEIGHTS)
+
+
+def through_platform(home: Path, environment: dict, steps: int, workers: int) -> dict:
     started = time.time()
     with ClusterCpu(home) as cpu:
-        run = submit(home, environment, {**TRAIN, "steps": steps})
+        share = {"count": workers, "per_device_batch_size": BATCH // workers}
+        run = submit(home, environment, {**TRAIN, "steps": steps, "workers": share})
     rows = [json.loads(line) for line in (home / "runs" / run / "metrics.jsonl").read_text().splitlines()]
     seconds, losses = [row["step_time_s"] for row in rows], [row["train_loss"] for row in rows]
     return side(losses, seconds, rows[0]["time"] - started, cpu.seconds)
 
 
-def bare(home: Path, environment: dict, steps: int) -> dict:
+def bare(home: Path, environment: dict, steps: int, workers: int) -> dict:
     data = next(path.parent for path in (home / "data").glob("*/manifest.json"))
     count = parameters()
     settings = {
-        "data": str(data), "seed": 0, "learning_rate": RATE, "global_batch_size": BATCH, "steps": steps,
-        "model": {
-            "vocab_size": VOCAB, "bos_token_id": 0, "eos_token_id": 0, "use_cache": False, "num_hidden_layers": LAYERS,
-            "num_attention_heads": HEADS, "num_key_value_heads": HEADS, "hidden_size": WIDTH,
-            "intermediate_size": INNER, "max_position_embeddings": BLOCK, "tie_word_embeddings": True,
-        },
+        "data": str(data), "weights": str(home / WEIGHTS),
+        "seed": 0, "learning_rate": RATE, "global_batch_size": BATCH, "steps": steps,
+        "model": MODEL,
         "deepspeed": {
-            "train_micro_batch_size_per_gpu": BATCH // 2, "gradient_accumulation_steps": 1, "gradient_clipping": 1.0,
+            "train_micro_batch_size_per_gpu": BATCH // workers,
+            "gradient_accumulation_steps": 1, "gradient_clipping": 1.0,
             "zero_optimization": {"stage": 2, "reduce_bucket_size": count, "allgather_bucket_size": count},
             "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False, "steps_per_print": 10**9,
         },
     }  # fmt: skip
     file = home / "bare.json"
     file.write_text(json.dumps(settings))
-    command = [BIN / "torchrun", "--standalone", "--nproc_per_node", "2", HERE / "bare_train.py", file]
+    command = [BIN / "torchrun", "--standalone", "--nproc_per_node", str(workers), HERE / "bare_train.py", file]
     before, started = os.times(), time.time()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     after = os.times()
