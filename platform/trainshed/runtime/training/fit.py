@@ -12,6 +12,7 @@ import ray
 import ray.train
 from ray.exceptions import ActorDiedError
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
 from trainshed.errors import PlatformError
@@ -33,10 +34,15 @@ WORKER_ENV = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "TOKENIZERS_PA
 CONTROLLER_ENV = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # Ray's 2 s are half the time that a restart takes
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "40",  # the second line behind our heartbeat; Ray's own is 600
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process; we are told by SIGTERM (`leaving.py`)
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",  # a group that finds no room is sized anew
 }
 
 
+UNWANTED = (
+    PlacementGroupCleanerCallback,  # a process that, on a cluster with a token, never finds out and never ends
+    DatasetsCallback,  # a process for Ray Data's shards, which do not feed a training here
+)
 CONTROLLERS = 8
 """So many of Ray Train's controllers one training may use up."""
 
@@ -63,8 +69,7 @@ class WatchedTrainer(TorchTrainer):  # type: ignore[misc]
         controller["failure_policy"] = Restarts(self.run_config.failure_config, self._beats)
         if self.scaling_config.elasticity_enabled:
             controller["scaling_policy"] = FreeRoom(self.scaling_config, self._beats)
-        # Ray's own cleaner is a process that, on a cluster with a token, never finds out and never ends.
-        theirs = [one for one in controller["callbacks"] if not isinstance(one, PlacementGroupCleanerCallback)]
+        theirs = [one for one in controller["callbacks"] if not isinstance(one, UNWANTED)]
         controller["callbacks"] = [GroupWatch(self._beats, spares=self._spares), HearNotice(), *theirs]
         return super()._initialize_and_run_controller(**controller)
 
