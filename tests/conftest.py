@@ -1,6 +1,35 @@
-"""What must stand before any test module is imported."""
+"""What must stand before any test module is imported, and the one Ray of the tests that use it in their own process."""
 
 import os
+import secrets
+from pathlib import Path
+
+import pytest
 
 # Ray reads it once, when it is first imported, whichever test that is; each cluster of the tests has its own token.
 os.environ["RAY_AUTH_MODE"] = "token"
+
+
+@pytest.fixture(scope="session")
+def local_ray(tmp_path_factory):
+    """Ray in this process, with a token. Only one: Ray keeps the first token that a process has used."""
+    token = tmp_path_factory.mktemp("ray") / "token"
+    token.write_text(secrets.token_hex(32))
+    token.chmod(0o600)
+    import trainshed
+
+    source = str(Path(trainshed.__path__[0]).parent)
+    changed = {
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONPATH": os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in changed.items():
+            patch.setenv(name, value)
+        patch.delenv("RAY_ADDRESS", raising=False)
+        import ray  # after its variables are set
+
+        ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        yield ray
+        ray.shutdown()

@@ -92,7 +92,7 @@ def test_the_cluster_is_started_and_said(lived):
 def test_every_document_succeeds_and_says_how_far_it_is(lived, platform):
     states = {run["name"]: run["state"] for run in platform.json("runs")}
     assert [states[one["name"]] for one in DOCUMENTS] == ["succeeded"] * 4
-    for words in ("tokenise and pack", "trial-00002", "best of 3", "train 30/30", "ask a first question"):
+    for words in ("make samples", "trial-00002", "best of 3", "train 30/30", "ask a first question"):
         assert words in lived.stdout
 
 

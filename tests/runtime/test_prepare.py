@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 import torch
 from PIL import Image
 
@@ -24,13 +23,6 @@ from trainshed.spec.load import job_from_data
 pytestmark = pytest.mark.slow
 
 WORDS = {"bad": "dull awful poor", "good": "fine lovely great"}
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
 
 
 def run(folder, job):
@@ -63,7 +55,7 @@ def review_job(folder):
     }
 
 
-def test_labelled_lines_become_samples_and_two_workers_measure_what_one_does(cluster, tmp_path):
+def test_labelled_lines_become_samples_and_two_workers_measure_what_one_does(local_ray, tmp_path):
     result = run(tmp_path, review_job(tmp_path))
     manifest = result["manifest"]
     sizes = {split: facts["samples"] for split, facts in manifest["splits"].items()}
@@ -111,7 +103,7 @@ def check_two_workers(data, folder):
     assert "f1" in alone[0]
 
 
-def test_text_is_cut_by_position_into_characters(cluster, tmp_path):
+def test_text_is_cut_by_position_into_characters(local_ray, tmp_path):
     (tmp_path / "text.txt").write_text("ab" * 400 + "cd" * 100)
     job = {
         "kind": "prepare",
@@ -129,7 +121,7 @@ def test_text_is_cut_by_position_into_characters(cluster, tmp_path):
     assert set(held_out.take(np.arange(len(held_out)))["tokens"].ravel()) == {1}
 
 
-def test_folders_of_images_become_samples_of_their_classes(cluster, tmp_path):
+def test_folders_of_images_become_samples_of_their_classes(local_ray, tmp_path):
     for number in range(40):
         name, level = ("dark", 10) if number % 2 else ("light", 240)
         (tmp_path / "pictures" / name).mkdir(parents=True, exist_ok=True)
@@ -151,7 +143,7 @@ def test_folders_of_images_become_samples_of_their_classes(cluster, tmp_path):
     assert ((means > 127) == (taken["label"] == 1)).all()
 
 
-def test_labels_of_the_wrong_kind_are_named(cluster, tmp_path):
+def test_labels_of_the_wrong_kind_are_named(local_ray, tmp_path):
     job = review_job(tmp_path)
     job["examples"] = job["examples"] | {"label_kind": "number"}
     with pytest.raises(Exception, match="the label is no number: 'bad'; see label_kind") as caught:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import socket
-import sys
 import threading
 import time
 from collections import Counter
@@ -33,32 +30,15 @@ LONG = 4000
 
 
 @pytest.fixture(scope="module")
-def http_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A Ray of its own, with token authentication, and a free port for Serve."""
-    token = tmp_path_factory.mktemp("ray") / "token"
-    token.write_text(secrets.token_hex(32))
-    token.chmod(0o600)
-    source = str(Path(sys.modules["trainshed"].__path__[0]).parent)
-    changed = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "PYTHONPATH": os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])]),
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in changed.items():
-            patch.setenv(name, value)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        import ray  # after its variables are set
-        from ray import serve
+def http_port(local_ray: Any) -> Iterator[int]:
+    """A free port for Serve on the tests' own Ray, which wants a token."""
+    from ray import serve
 
-        ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-        with closing(socket.socket()) as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        yield int(port)
-        serve.shutdown()
-        ray.shutdown()
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    yield int(port)
+    serve.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,11 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError
 
+import trainshed
+
 log = logging.getLogger("trainshed.training")
 
+OURS = trainshed.__path__[0]
 BEAT_S = 1.0
 ANSWER_S = 10.0
 
@@ -201,7 +204,7 @@ def whereabouts(thread: int) -> tuple[str, bool]:
         name = frame.f_code.co_filename
         line = f"{'/'.join(name.split('/')[-2:])}:{frame.f_lineno} {frame.f_code.co_name}"
         innermost = innermost or line
-        ours = ours or (line if "/trainshed/" in name else "")
+        ours = ours or (line if name.startswith(OURS) else "")
         waits = waits or "/torch/distributed/" in name
         frame = frame.f_back
     return ours or innermost, waits
