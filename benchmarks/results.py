@@ -73,14 +73,19 @@ def write_result(name: str, what: str, goal: str, values: list, *, command: str,
     low, high = min(values), max(values)
     met = passes(goal, low, high)
     result = {
-        "id": name, "what": what, "goal": goal, "figure": round(statistics.median(values), 4), "low": round(low, 4),
-        "high": round(high, 4), "pairs": len(values), "met": met, "cpu_s": cpu(pairs), "command": command,
+        "id": name, "what": what, "goal": goal, "figure": digits(statistics.median(values)), "low": digits(low),
+        "high": digits(high), "pairs": len(values), "met": met, "cpu_s": cpu(pairs), "command": command,
         "machine": machine(), "commit": commit(),
     }  # fmt: skip
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(f"{name}: {result['figure']} ({low:.3f} to {high:.3f}), goal {goal}: {'met' if met else 'missed'}")
+    print(f"{name}: {result['figure']} ({low:.3g} to {high:.3g}), goal {goal}: {'met' if met else 'missed'}")
     return result
+
+
+def digits(value: float) -> float:
+    """Four digits that count."""
+    return float(f"{value:.4g}")
 
 
 def cpu(pairs: list) -> dict | None:
