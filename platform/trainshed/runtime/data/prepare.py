@@ -46,6 +46,9 @@ def prepare(job: PrepareJob, reporter: Reporter) -> dict[str, Any]:
         return _result(storage, folder, manifest, reused=True)
     read_from = ", ".join(places(job.source).values())
     reporter.log(f"{len(found.files)} files match {read_from}" if read_from else "the data is made, no file is read")
+    context = ray.data.DataContext.get_current()  # a dataset keeps what stands there when it is made
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
     manifest = _Pipeline(job, reporter, storage, folder).run(sources.read(job, found))
     facts = {"fingerprint": key, "made_by": reporter.record.run_id, "files": len(found.files)}
     manifest |= {**facts, "job": _what_matters(job)}
@@ -62,8 +65,6 @@ class _Pipeline:
 
     def run(self, samples: ray.data.Dataset) -> dict[str, Any]:
         """Everything between reading and the manifest; returns the manifest."""
-        ray.data.DataContext.get_current().execution_options.preserve_order = True
-        ray.data.DataContext.get_current().enable_progress_bars = False
         total = 3 + len(self.job.steps)
         self.reporter.progress("prepare", 0, total, what="read")
         for number, step in enumerate(self.job.steps, 1):
