@@ -101,6 +101,10 @@ def test_a_killed_worker_costs_no_step_and_changes_no_loss(platform, folder, dat
     assert [step for step, _ in losses(platform, "disturbed")] == list(range(1, 401))
     hashes = [platform.json("show", run)["lineage"]["model_sha256"] for run in ("disturbed", "undisturbed")]
     assert hashes[0] == hashes[1]
+    # Ray Train takes a checkpoint on only after every worker of the group has reported it.
+    reported = json.loads((platform.folder("disturbed") / "checkpoints/checkpoint_manager_snapshot.json").read_text())
+    assert reported["latest_checkpoint_result"]["checkpoint_dir_name"].strip("/") == "step-0000400"
+    assert 2 <= len(reported["checkpoint_results"]) <= 8
 
 
 def test_a_sweep_of_two_worker_trials(platform, folder, data):

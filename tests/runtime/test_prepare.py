@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
 
 from meter_worker import World, figures
 from trainshed.errors import PlatformError
@@ -119,6 +121,32 @@ def test_text_is_cut_by_position_into_characters(local_ray, tmp_path):
     train, held_out = (open_split(folder, manifest, split) for split in ("train", "validation"))
     assert len(train) == 100
     assert set(held_out.take(np.arange(len(held_out)))["tokens"].ravel()) == {1}
+
+
+def test_documents_keep_the_order_of_their_files_whichever_is_read_first(local_ray, tmp_path):
+    """The first files are long to read, so the last ones are there first: the order must come from their names."""
+    (tmp_path / "texts").mkdir()
+    for number in range(40):
+        words = "and so on " * (500_000 if number == 0 else 20)
+        (tmp_path / "texts" / f"{number:02}.txt").write_text(f"{number:02}: {words}")
+    job = {
+        "kind": "prepare",
+        "name": "ordered",
+        "source": {"kind": "text_files", "path": str(tmp_path / "texts" / "*.txt")},
+        "steps": [{"kind": "clean"}],
+        "tokenizer": {"kind": "characters"},
+        "pack": {"block_size": 16},
+        "split": {"validation": 0.2},
+    }
+    result = run(tmp_path, job)
+    vocabulary = Tokenizer.from_file(f"{result['address']}/tokenizer/tokenizer.json").get_vocab()
+    letters = np.array([text[:1] for text in sorted(vocabulary, key=vocabulary.__getitem__)])
+    for split in ("train", "validation"):
+        blocks = open_split(Path(result["address"]), result["manifest"], split)
+        text = "".join(letters[blocks.take(np.arange(len(blocks)))["tokens"].ravel()])
+        seen = [int(found) for found in re.findall(r"(\d\d): ", text)]
+        assert len(seen) > 3
+        assert seen == sorted(seen)
 
 
 def test_folders_of_images_become_samples_of_their_classes(local_ray, tmp_path):

@@ -14,6 +14,7 @@ from ray.exceptions import ActorDiedError
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
 
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import FOLDER, all_checkpoints
@@ -110,7 +111,7 @@ def fit(
     try:
         watch = watching(beats, hang_timeout_s=training.workers.hang_timeout_s, say=say, stopping=stopping)
         with watch as warden:
-            result = _run(trainer, warden, say)
+            result = _run(trainer, warden, say, forget=lambda: _forget_reports(storage, plan.folder))
     except Exception as error:
         raise PlatformError(cause_of(error)) from error
     finally:
@@ -121,15 +122,24 @@ def fit(
     return Fitted(metrics, newest.path.removeprefix(f"{plan.folder}/") if newest else None, stopped)
 
 
-def _run(trainer: WatchedTrainer, warden: Warden, say: Callable[[str], None]) -> ray.train.Result:
+def _run(
+    trainer: WatchedTrainer, warden: Warden, say: Callable[[str], None], *, forget: Callable[[], None]
+) -> ray.train.Result:
     """To the end of the training; Ray Train's controller is a process like another, and is started again as well."""
     for _ in range(CONTROLLERS - 1):
+        forget()
         try:
             return trainer.fit()
         except ActorDiedError:
             say("Ray Train's controller is gone, and its workers with it: starting another")
             warden.controller_gone()
+    forget()
     return trainer.fit()
+
+
+def _forget_reports(storage: Storage, folder: str) -> None:
+    """A controller refuses to start where a checkpoint it was told of is gone; we keep the last few and the best."""
+    storage.delete(f"{folder}/{FOLDER}/{CHECKPOINT_MANAGER_SNAPSHOT_FILENAME}")
 
 
 def scaling(workers: Workers) -> ray.train.ScalingConfig:

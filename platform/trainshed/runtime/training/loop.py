@@ -147,6 +147,7 @@ class _Loop:
             metrics["memory"] = self.plan_check.facts
         if self.keeper is not None:
             self.keeper.close()
+            self._tell_committed(self.keeper.saved_step)
         if "notice" not in metrics:
             self.regularizers.swap(self.engine.refresh)  # what is exported is what was validated
         return metrics
@@ -199,13 +200,17 @@ class _Loop:
         """Saves where a checkpoint is due, and tells the host of the one that was completed meanwhile."""
         if self.keeper is None:
             return
-        if done.committed_step > self.told_committed:
-            self.told_committed = done.committed_step
-            self.host.committed(self.keeper.path(done.committed_step), {"step": done.committed_step})
+        self._tell_committed(done.committed_step)
         step = self.progress.step
         if self.keeper.due(step) or step == self.training.steps or done.notice is not None:
             with self.clock.stage("checkpoint"):
                 self.keeper.save(self.engine, self.progress, metrics)
+
+    def _tell_committed(self, step: int) -> None:
+        """Every worker comes here with the same step, so the host hears of a checkpoint from all of them."""
+        if self.keeper is not None and step > self.told_committed:
+            self.told_committed = step
+            self.host.committed(self.keeper.path(step), {"step": step})
 
     def _goes_back(self, verdict: Verdict, ids: Ids, loss: float) -> bool:
         """Restores the last checkpoint and leaves the guilty batches out; False: the step stands as it is."""

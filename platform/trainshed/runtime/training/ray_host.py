@@ -8,6 +8,7 @@ import ray.train
 import ray.train.torch
 import torch
 
+from trainshed.record.storage import Storage
 from trainshed.runtime.training.beats import Order, Pulse
 from trainshed.runtime.training.host import Notice, World
 from trainshed.runtime.training.leaving import Leave, notice_given
@@ -17,11 +18,12 @@ from trainshed.runtime.training.worker import WorkerPlan, run_worker
 class RayTrainHost:
     """See `trainshed.runtime.training.host.Host`."""
 
-    def __init__(self, pulse: Pulse, *, steps: int, report_validation: bool) -> None:
+    def __init__(self, pulse: Pulse, storage: Storage, *, steps: int, report_validation: bool) -> None:
         context = ray.train.get_context()
         device: torch.device = ray.train.torch.get_device()
         self.world = World(context.get_world_rank(), context.get_world_size(), device)
         self._pulse = pulse
+        self._storage = storage
         self._steps = steps
         self._report_validation = report_validation
 
@@ -41,7 +43,13 @@ class RayTrainHost:
             ray.train.report(metrics)
 
     def committed(self, path: str, metrics: dict[str, Any]) -> None:
-        """Ray Train need not know: a report waits for its controller, and the Record knows what is complete."""
+        """Ray Train is told where the checkpoint lies; it is there already, whole, so nothing is copied."""
+        ray.train.report(
+            metrics,
+            checkpoint=ray.train.Checkpoint(self._storage.path(path), self._storage.fs),
+            checkpoint_dir_name=path.rsplit("/", 1)[-1],
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
+        )
 
 
 def train_worker(config: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +60,8 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """
     plan = WorkerPlan(**config["plan"])
     pulse = Pulse(config["beats"], ray.train.get_context().get_world_rank())
-    host = RayTrainHost(pulse, steps=plan.training["steps"], report_validation=config["report_validation"])
+    storage = Storage.open(plan.storage)
+    host = RayTrainHost(pulse, storage, steps=plan.training["steps"], report_validation=config["report_validation"])
     metrics = run_worker(plan, host)
     if metrics.get("notice") == "leave":
         raise Leave(f"saved after step {metrics['step']} and left, as asked")

@@ -27,6 +27,8 @@ class Keeper:
         self._world, self._told = world, told
         self.metrics: dict[str, Any] = {"step": 0}
         """What was measured at the step that was resumed from."""
+        self.saved_step = 0
+        """The last step whose state was copied; after `close` its checkpoint is complete."""
         self._saver = Saver(
             storage, folder, policy, Snapshot(world.worker, world.workers), token=_token(world), told=told
         )
@@ -44,6 +46,7 @@ class Keeper:
     def save(self, engine: Engine, progress: Progress, metrics: dict[str, Any]) -> None:
         """Copies the state; the rest happens while training goes on."""
         self._saver.save(engine, {**progress.facts(), "metrics": metrics})
+        self.saved_step = progress.step
 
     def committed_step(self) -> int:
         """The step of the newest checkpoint that this worker knows to be complete; worker 0 commits."""
