@@ -4,6 +4,7 @@ import threading
 
 import pyarrow.fs as pafs
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from trainshed.errors import UsageError
@@ -41,6 +42,27 @@ def test_a_journal_grows_and_keeps_what_an_earlier_one_wrote(storage):
         journal.json({"n": number})
         journal.close()
     assert [row["n"] for row in read_lines(storage, "run/events.jsonl")] == [0, 1, 2]
+
+
+def test_a_full_disk_costs_a_journal_nothing_until_it_is_closed():
+    journal = Journal(Storage.open("/dev"), "full")
+    journal.json({"n": 1})
+    journal.json({"n": 2})
+    with pytest.raises(OSError, match="No space left"):
+        journal.close()
+
+
+def test_a_store_that_fails_for_a_while_costs_a_journal_no_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("trainshed.record.journal.REWRITE_S", 0.0)
+    store = Storage("file://", pafs.PyFileSystem(pafs.FSSpecHandler(LocalFileSystem(auto_mkdir=True))), str(tmp_path))
+    journal = Journal(store, "run/events.jsonl")
+    (tmp_path / "run").write_text("a file where the folder should be: nothing can be written under it")
+    journal.json({"n": 1})
+    journal.json({"n": 2})
+    (tmp_path / "run").unlink()
+    journal.json({"n": 3})
+    assert [row["n"] for row in read_lines(store, "run/events.jsonl")] == [1, 2, 3]
+    journal.close()
 
 
 def test_a_half_written_last_line_is_left_out(storage):

@@ -1,11 +1,13 @@
 """Files that grow by one line: events, metrics, logs. One process writes each.
 
 A local file is appended to. An object store cannot append, so there the whole file is written again, at most every
-`REWRITE_S` seconds and at `close`.
+`REWRITE_S` seconds and at `close`. A disk that is full for a while, or a store that does not answer, costs no line and
+no run: what could not be written is held, and goes with the next line.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import time
@@ -14,6 +16,7 @@ from typing import Any
 from trainshed.record.storage import Storage
 
 REWRITE_S = 5.0
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Journal:
@@ -23,6 +26,7 @@ class Journal:
         self._storage = storage
         self._relative = relative
         self._kept = b"" if storage.is_local or not storage.exists(relative) else storage.read(relative)
+        self._held = b""
         self._written_at = 0.0
         target = storage.path(relative)
         if storage.is_local:
@@ -30,29 +34,41 @@ class Journal:
         self._file = open(target, "ab", buffering=0) if storage.is_local else None  # noqa: SIM115 - closed by close()
 
     def line(self, text: str) -> None:
-        """Appends one line."""
-        data = text.encode("utf-8", "replace") + b"\n"
-        if self._file is not None:
-            self._file.write(data)
+        """Appends one line, or holds it while there is no room for it."""
+        self._held += text.encode("utf-8", "replace") + b"\n"
+        if self._file is None and time.monotonic() - self._written_at <= REWRITE_S:
             return
-        self._kept += data
-        if time.monotonic() - self._written_at > REWRITE_S:
-            self._rewrite()
+        try:
+            self._write()
+        except OSError as error:
+            if self._file is not None and error.errno not in NO_ROOM:
+                raise
 
     def json(self, value: dict[str, Any]) -> None:
         """Appends one JSON object as a line."""
         self.line(json.dumps(value, default=float))
 
     def close(self) -> None:
-        """Writes what is still held back."""
-        if self._file is not None:
-            self._file.close()
-        else:
-            self._rewrite()
+        """Writes what is still held back.
 
-    def _rewrite(self) -> None:
-        self._storage.write(self._relative, self._kept)
-        self._written_at = time.monotonic()
+        Raises:
+            OSError: there is no room for it now either.
+        """
+        try:
+            if self._held:
+                self._write()
+        finally:
+            if self._file is not None:
+                self._file.close()
+
+    def _write(self) -> None:
+        if self._file is None:
+            self._written_at = time.monotonic()
+            self._storage.write(self._relative, self._kept + self._held)
+            self._kept, self._held = self._kept + self._held, b""
+        else:
+            while self._held:
+                self._held = self._held[self._file.write(self._held) or 0 :]
 
 
 class JournalHandler(logging.Handler):
