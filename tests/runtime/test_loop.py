@@ -15,7 +15,10 @@ from trainshed.runtime.training.loop import Splits, train
 from trainshed.runtime.training.loss_guard import LossGuard
 from trainshed.runtime.training.metric_log import MetricLog
 from trainshed.runtime.training.order import Order, batch_number, chained_hash
-from trainshed.spec.saving import Checkpoints, Recovery
+from trainshed.runtime.training.validation import validate
+from trainshed.spec.optimizers import AdamW
+from trainshed.spec.regularization import EarlyStopping, Regularization
+from trainshed.spec.saving import Checkpoints, Recovery, Validation
 
 ALONE = World(0, 1, torch.device("cpu"))
 POISON = VOCAB - 1
@@ -119,6 +122,40 @@ def test_a_leap_that_comes_again_is_let_be(tmp_path):
     rows, _, told = run(tmp_path, training, task=TinyTask(poison=POISON, harm=1e3), samples=samples)
     assert len(rows) == 60
     assert [event for event, _ in told].count("rolled_back") == 1
+
+
+class Downwards(TinySamples):
+    """What the training never sees: the better it counts up, the worse it is at this."""
+
+    def take(self, ids):
+        return {"tokens": self.blocks[ids][:, ::-1].copy()}
+
+
+def early(*, restore_best):
+    stopping = EarlyStopping(patience=2, restore_best=restore_best)
+    return tiny_training(
+        optimizer=AdamW(learning_rate=0.05),
+        regularization=Regularization(early_stopping=stopping, ema_decay=0.5),
+        validation=Validation(every_steps=5, max_blocks=8),
+        checkpoint=Checkpoints(every_steps=7, keep=1),
+    )
+
+
+@pytest.mark.parametrize(("restore_best", "step"), [(True, 5), (False, 15)])
+def test_early_stopping_exports_the_best_weights_or_the_last(tmp_path, restore_best, step):
+    training, told = early(restore_best=restore_best), Told()
+    keeper = Keeper(Storage.open(tmp_path), ".", training.checkpoint, ALONE, told)
+    log = MetricLog(Storage.open(tmp_path), "metrics.jsonl")
+    splits = Splits(TinySamples(64), Downwards(8))
+    engine, last = train(training, TinyTask(), splits, BareHost(ALONE), metric_log=log, keeper=keeper, told=told)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    losses = {row["step"]: row["validation_loss"] for row in rows if "validation_loss" in row}
+    assert list(losses) == [5, 10, 15]
+    assert min(losses, key=losses.get) == 5
+    assert (last["step"], last["validation_loss"]) == (step, losses[step])
+    found = validate(training, TinyTask(), splits.validation, engine, ALONE)
+    assert found["loss"] == pytest.approx(losses[step], rel=1e-6)
+    assert [event for event, _ in told].count("exports_best") == restore_best
 
 
 def test_batches_left_out_are_passed_over_in_order():

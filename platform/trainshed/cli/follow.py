@@ -147,6 +147,8 @@ def describe(event: dict[str, Any]) -> str | None:
             return f"states on worker 0: {measured:.1f} MB, planned {predicted:.1f} MB (ratio {event['ratio']:.3f})"
         case "stopped_early":
             return f"validation loss no longer falls (best {event['best']:.4f}): ended after step {event['step']}"
+        case "exports_best":
+            return f"the weights after step {event['step']} are exported: their validation loss was the lowest"
         case "rolled_back":
             return (
                 f"step {event['step']}: the loss is {event['verdict']} ({event['loss']}); back to step "

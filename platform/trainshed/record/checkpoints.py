@@ -9,6 +9,7 @@ is written last, whole, by worker 0. What has no manifest is not a checkpoint. K
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from trainshed.record.storage import Storage
 
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
+METRIC = "validation_loss"
+"""What the best checkpoint has the lowest of."""
 READ_BYTES = 1 << 22
 
 
@@ -78,9 +81,13 @@ def fault_of(checkpoint: Checkpoint, file: str) -> str | None:
 def kept(checkpoints: Sequence[Checkpoint], *, last: int, best: int, metric: str) -> set[int]:
     """Steps of the checkpoints to keep: the newest `last`, and of all the `best` with the lowest `metric`."""
     newest = sorted((one.step for one in checkpoints), reverse=True)[:last]
-    measured = [one for one in checkpoints if metric in one.manifest["metrics"]]
-    lowest = sorted(measured, key=lambda one: (one.manifest["metrics"][metric], -one.step))[:best]
-    return {*newest, *(one.step for one in lowest)}
+    return {*newest, *(one.step for one in by_loss(checkpoints, metric)[:best])}
+
+
+def by_loss(checkpoints: Sequence[Checkpoint], metric: str) -> list[Checkpoint]:
+    """Those that `metric` was measured at, the lowest first; of equal ones the newest."""
+    measured = [one for one in checkpoints if math.isfinite(one.manifest["metrics"].get(metric, math.nan))]
+    return sorted(measured, key=lambda one: (one.manifest["metrics"][metric], -one.step))
 
 
 def prune(storage: Storage, folder: str, *, last: int, best: int, metric: str) -> list[int]:

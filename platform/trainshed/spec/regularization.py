@@ -18,6 +18,8 @@ class EarlyStopping(Part):
     """Validations in a row without a better loss, after which the training ends."""
     min_delta: NonNegative = 0.0
     """A loss is better where it is under the best so far by more than this."""
+    restore_best: bool = True
+    """What is exported are the weights of the lowest validation loss, saved when it was taken; false: the last ones."""
 
     def should_stop(self, losses: Sequence[float]) -> bool:
         """Whether the validation losses so far, oldest first, end the training; one that is NaN is not better."""

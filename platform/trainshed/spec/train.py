@@ -78,6 +78,15 @@ class Training(Part):
         return self
 
     @model_validator(mode="after")
+    def _best_is_kept(self) -> Training:
+        if self.exports_best and not self.checkpoint.keep_best:
+            raise ValueError(
+                "checkpoint.keep_best is 0, but early stopping exports the best weights: keep 1, or say "
+                "regularization.early_stopping.restore_best: false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _precision_has_its_device(self) -> Training:
         gpu = self.workers.gpu_type
         if self.precision == "fp16" and not self.workers.gpus:
@@ -102,6 +111,12 @@ class Training(Part):
         if isinstance(self.task, TextClassification) and self.task.problem == "regression" and self.task.class_weights:
             raise ValueError("task.class_weights: a regression has no classes; leave them out")
         return self
+
+    @property
+    def exports_best(self) -> bool:
+        """Whether the weights of the lowest validation loss are exported, rather than the last ones."""
+        policy = self.regularization.early_stopping
+        return policy is not None and policy.restore_best
 
     @property
     def accumulation(self) -> int:

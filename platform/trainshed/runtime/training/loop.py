@@ -149,6 +149,7 @@ class _Loop:
             self.keeper.close()
             self._tell_committed(self.keeper.saved_step)
         if "notice" not in metrics:
+            metrics |= self._back_to_the_best(metrics)
             self.regularizers.swap(self.engine.refresh)  # what is exported is what was validated
         return metrics
 
@@ -168,6 +169,16 @@ class _Loop:
         log.info("validation loss no longer falls: ends after step %d", self.progress.step)
         self.told("stopped_early", {"step": self.progress.step, "best": min(self.progress.held_out)})
         return True
+
+    def _back_to_the_best(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Restores the weights of the lowest validation loss where those are to be exported; its step and metrics."""
+        if self.keeper is None or not self.training.exports_best:
+            return {}
+        found = self.keeper.resume_best(self.engine)
+        if found is None:
+            return {}
+        self.told("exports_best", {"step": found.step, "last_step": metrics["step"]})
+        return self.keeper.metrics
 
     def _begin(self) -> None:
         """Restores the newest checkpoint; at the very beginning it saves one, to have something to go back to."""
@@ -202,7 +213,9 @@ class _Loop:
             return
         self._tell_committed(done.committed_step)
         step = self.progress.step
-        if self.keeper.due(step) or step == self.training.steps or done.notice is not None:
+        held_out = self.progress.held_out
+        best = self.training.exports_best and metrics.get("validation_loss") == min(held_out, default=None)
+        if self.keeper.due(step) or step == self.training.steps or best or done.notice is not None:
             with self.clock.stage("checkpoint"):
                 self.keeper.save(self.engine, self.progress, metrics)
 

@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from trainshed.record.checkpoints import Checkpoint, path_of
 from trainshed.record.storage import Storage
-from trainshed.runtime.training.checkpoints.restore import newest_whole, restore
+from trainshed.runtime.training.checkpoints.restore import best_whole, newest_whole, restore
 from trainshed.runtime.training.checkpoints.saver import Saver
 from trainshed.runtime.training.checkpoints.snapshot import Snapshot
 from trainshed.runtime.training.engines import Engine
@@ -37,6 +37,11 @@ class Keeper:
         """Restores the newest whole checkpoint; None: there is none."""
         self._saver.wait()
         found = newest_whole(self._storage, self._folder, self._world, self._told)
+        return None if found is None else self._restored(found, engine)
+
+    def resume_best(self, engine: Engine) -> Progress | None:
+        """Restores the whole checkpoint of the lowest validation loss; None: there is none. Call it after `close`."""
+        found = best_whole(self._storage, self._folder, self._world, self._told)
         return None if found is None else self._restored(found, engine)
 
     def due(self, step: int) -> bool:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from safetensors import safe_open
 
 from trainshed.errors import PlatformError
-from trainshed.record.checkpoints import Checkpoint, all_checkpoints, fault_of
+from trainshed.record.checkpoints import METRIC, Checkpoint, all_checkpoints, by_loss, fault_of
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import World
@@ -33,7 +33,17 @@ def newest_whole(storage: Storage, folder: str, world: World, told: Told) -> Che
 
     One that does not is passed over, and that is told with the reason.
     """
-    steps = [one.step for one in all_checkpoints(storage, folder)] if world.worker == 0 else []
+    return _first_whole([one.step for one in all_checkpoints(storage, folder)], storage, folder, world, told)
+
+
+def best_whole(storage: Storage, folder: str, world: World, told: Told) -> Checkpoint | None:
+    """As `newest_whole`, the one with the lowest validation loss; of equal ones the newest."""
+    steps = [one.step for one in by_loss(all_checkpoints(storage, folder), METRIC)]
+    return _first_whole(steps, storage, folder, world, told)
+
+
+def _first_whole(steps: list[int], storage: Storage, folder: str, world: World, told: Told) -> Checkpoint | None:
+    """The first of these; worker 0's list counts."""
     for step in _from_first(steps, world):
         one = next((one for one in all_checkpoints(storage, folder) if one.step == step), None)
         mine = one.files[world.worker :: world.workers] if one is not None else []

@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Any
 
-from trainshed.record.checkpoints import MANIFEST, part_name, path_of, prune
+from trainshed.record.checkpoints import MANIFEST, METRIC, part_name, path_of, prune
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.checkpoints.snapshot import Snapshot
 from trainshed.runtime.training.engines import Engine
@@ -24,7 +24,6 @@ log = logging.getLogger("trainshed.training")
 
 COMMIT_WAIT_S = 120.0
 POLL_S = 0.02
-METRIC = "validation_loss"
 
 
 class Saver:
