@@ -2,10 +2,13 @@
 
 import os
 import secrets
+import signal
 from pathlib import Path
 
 import pytest
 
+# A shell that starts the tests in its background has them ignore Ctrl-C, and so would every command that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Ray reads it once, when it is first imported, whichever test that is; each cluster of the tests has its own token.
 os.environ["RAY_AUTH_MODE"] = "token"
 

@@ -62,7 +62,8 @@ def write(folder, *documents):
 def workers_of(platform):
     """The processes that train now."""
     head = psutil.Process(platform.json("cluster", "up")["pid"])
-    return [child for child in head.children(recursive=True) if "RayTrainWorker" in title(child)]
+    names = ("RayTrainWorker", "StandbyWorker")
+    return [child for child in head.children(recursive=True) if any(name in title(child) for name in names)]
 
 
 def title(process):

@@ -49,23 +49,26 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory, folder):
-    """A cluster whose processes can be told to fail from within."""
-    home = tmp_path_factory.mktemp("home")
+    made = platform_at(tmp_path_factory.mktemp("home"))
+    made.run("submit", write(folder, PREPARE))
+    yield made
+    made.run("cluster", "down")
+
+
+def platform_at(home, storage=None):
+    """The command with a home of its own, whose cluster's processes can be told to fail from within."""
     inject = str(Path(__file__).parent / "inject")
     paths = os.pathsep.join([inject, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {
         **os.environ,
         "PLATFORM_HOME": str(home),
-        "PLATFORM_STORAGE": str(home),
+        "PLATFORM_STORAGE": str(storage or home),
         "PYTHONPATH": paths,
         "FAULT_FILE": str(home / "fault"),
     }
     for name in ("PLATFORM_ADDRESS", "RAY_ADDRESS", "PLATFORM_API_KEY"):
         environment.pop(name, None)
-    made = Platform(home, environment)
-    made.run("submit", write(folder, PREPARE))
-    yield made
-    made.run("cluster", "down")
+    return Platform(home, environment)
 
 
 def write(folder, *documents):
@@ -83,7 +86,7 @@ class Run:
 
     @property
     def folder(self):
-        return self.platform.home / "runs" / self.run_id
+        return Path(self.platform.environment["PLATFORM_STORAGE"]) / "runs" / self.run_id
 
     @property
     def rows(self):

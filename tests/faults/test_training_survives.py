@@ -1,5 +1,6 @@
 """Thirty faults into one training: it ends as if nothing had happened. Prints and keeps P1 to P4 and P12."""
 
+import math
 import random
 import signal
 import statistics
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from faults.conftest import EVERY_STEPS, ended
+from faults.conftest import EVERY_STEPS, TRAIN, ended
 from faults.figures import keep
 from waiting import wait_for
 
@@ -38,12 +39,13 @@ def plan():
         faults += [("segfault", worker, signal.SIGSEGV)] * 2
         faults += [("exit 0", worker, "exit")] * 2
         faults += [("loader raises", worker, "raise")]
+        faults += [("memory limit", worker, "memory")]
         faults += [("stopped", worker, signal.SIGSTOP)]
         faults += [("deadlock", worker, "deadlock")]
         faults += [("notice", worker, signal.SIGTERM)] * 2
     faults += [("both killed", None, "both"), ("killed at its start", 0, "again"), ("killed at its start", 1, "again")]
     faults += [("driver killed", None, "driver")] * 2
-    faults += [("controller killed", None, "controller"), ("heartbeat actor killed", None, "beats")]
+    faults += [("actor of reports killed", None, "reports"), ("heartbeat actor killed", None, "beats")]
     random.Random(7).shuffle(faults)
     return faults
 
@@ -63,8 +65,8 @@ def inject(run, worker, how):
             run.workers()[worker].kill()
         case "driver":
             run.driver().kill()
-        case "controller":
-            run.process("TrainController").kill()
+        case "reports":
+            run.process("ray::SynchronizationActor").kill()
         case "beats":
             run.process("ray::Beats").kill()
         case str():
@@ -127,6 +129,20 @@ def test_bad_data_ends_a_training_at_once_and_is_not_read_again(start):
     assert result["state"] == "failed"
     assert "shard 3: bad data, on purpose" in result["cause"]
     assert run.said.count("worker(s) stand after") == 1, "it was tried again"
+
+
+def test_gradients_that_are_no_numbers_are_gone_around_and_the_samples_named(start):
+    run = start("shaken", steps=400)
+    run.tell(run.workers()[1], "nan")
+    result = ended(run)
+    assert result["state"] == "succeeded"
+    rolled = run.notes("rolled_back")
+    assert len(rolled) == 1
+    assert rolled[0]["verdict"] == "not a number"
+    assert len(rolled[0]["samples"]) == TRAIN["global_batch_size"]
+    assert rolled[0]["step"] - 1 - rolled[0]["back_to"] <= 2 * EVERY_STEPS
+    assert [step for step, _, _ in run.losses()] == list(range(1, 401))
+    assert all(math.isfinite(loss) for _, loss, _ in run.losses())
 
 
 def report(injuries, equal):

@@ -26,10 +26,9 @@ from trainshed.record.run import Record, find_finished
 from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, begin_runs
 from trainshed.runtime.cause import cause_of
-from trainshed.runtime.data.prepare import prepare
 from trainshed.runtime.report import Reporter, Voice, quiet_libraries
-from trainshed.runtime.training.run import Stopped, train_job
-from trainshed.runtime.tuning.sweep import sweep
+from trainshed.runtime.training.spares import Spares
+from trainshed.runtime.training.stopped import Stopped
 from trainshed.spec.job import Job
 from trainshed.spec.load import job_from_data
 from trainshed.spec.prepare import PrepareJob
@@ -115,10 +114,15 @@ class Driver:
         return self._end(reporter, "succeeded", **result)
 
     def _do(self, job: Job, reporter: Reporter) -> dict[str, Any]:
+        """Imports inside: each kind has libraries of its own, which take seconds, and a job waits for its own only."""
         match job:
             case PrepareJob():
+                from trainshed.runtime.data.prepare import prepare
+
                 return prepare(job, reporter)
             case TuneJob():
+                from trainshed.runtime.tuning.sweep import sweep
+
                 return sweep(job, reporter, data=self._find(job.train.data, "prepare"))
             case TrainJob():
                 return self._train(job, reporter, trial=reporter.record.job.get("trial"))
@@ -131,15 +135,18 @@ class Driver:
                 reporter.record.begin(**{key: facts[key] for key in facts if key != "run_id"})
                 return self._train(full, reporter, trial=trial)
             case ServeJob():
-                from trainshed.runtime.serving.deploy import deploy  # serve is heavy: not before it is wanted
+                from trainshed.runtime.serving.deploy import deploy
 
                 return deploy(job, reporter, trained=self.done)
             case _:
                 assert_never(job)
 
     def _train(self, job: TrainJob, reporter: Reporter, *, trial: dict[str, Any] | None) -> dict[str, Any]:
-        data = self._find(job.data, "prepare")
-        return train_job(job, reporter, data=data, code=self.submission.code, trial=trial)
+        data, standby = self._find(job.data, "prepare"), Spares()
+        standby.make_ahead(job.workers)  # before what this process itself must load for it
+        from trainshed.runtime.training.run import train_job
+
+        return train_job(job, reporter, data=data, code=self.submission.code, trial=trial, standby=standby)
 
     def _find(self, target: str, kind: str) -> Record:
         """`run://NAME`: a document of this submission first, then the newest one in storage."""

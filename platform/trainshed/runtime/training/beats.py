@@ -85,8 +85,6 @@ class Look:
     seen: tuple[Seen, ...]
     notes: tuple[str, ...]
     """What Ray Train's controller had to say since the last look."""
-    place: Any
-    """The placement group of the newest group; None where there is none, or an actor that was started again asks."""
 
 
 class Beats:
@@ -104,11 +102,6 @@ class Beats:
         self._notes: list[str] = []
         self._order = Order.GO_ON
         self._furthest = 0
-        self._place: Any = None
-
-    def hold(self, placement_group: Any) -> None:
-        """What the newest group runs on: its controller may die, and Ray would never free it."""
-        self._place = placement_group
 
     def begin(self, members: list[Member]) -> None:
         """A new group stands; every process that is not of it is to go."""
@@ -144,7 +137,7 @@ class Beats:
             Seen(member, self._beats.get(n), now - self._heard[n], now - self._moved[n])
             for n, member in sorted(self._members.items())
         )
-        return Look(seen, notes, self._place)
+        return Look(seen, notes)
 
     def give(self, order: Order) -> None:
         """What every worker hears from now on; an order to stop is never taken back."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.exceptions import ActorDiedError
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
@@ -22,30 +21,20 @@ from trainshed.record.storage import Storage
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.training.beats import Beats
 from trainshed.runtime.training.elastic import FreeRoom
-from trainshed.runtime.training.group import GroupWatch
+from trainshed.runtime.training.environment import CONTROLLER_ENVIRONMENT, WORKER_ENVIRONMENT
+from trainshed.runtime.training.group import GroupWatch, WatchedGroup, run_controller
 from trainshed.runtime.training.leaving import HearNotice
-from trainshed.runtime.training.ray_host import train_worker
+from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.restarts import Restarts
-from trainshed.runtime.training.warden import Warden, watching
-from trainshed.runtime.training.worker import WorkerPlan
+from trainshed.runtime.training.spares import Spares
+from trainshed.runtime.training.warden import watching
 from trainshed.spec.train import Training
 from trainshed.spec.workers import Workers
-
-WORKER_ENV = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
-CONTROLLER_ENV = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # Ray's 2 s are half the time that a restart takes
-    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "40",  # the second line behind our heartbeat; Ray's own is 600
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process; we are told by SIGTERM (`leaving.py`)
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",  # a group that finds no room is sized anew
-}
-
 
 UNWANTED = (
     PlacementGroupCleanerCallback,  # a process that, on a cluster with a token, never finds out and never ends
     DatasetsCallback,  # a process for Ray Data's shards, which do not feed a training here
 )
-CONTROLLERS = 8
-"""So many of Ray Train's controllers one training may use up."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +50,10 @@ class Fitted:
 class WatchedTrainer(TorchTrainer):  # type: ignore[misc]
     """A TorchTrainer whose failures, sizes and groups we decide on: Ray Train has no public way to hand these over."""
 
-    def __init__(self, *arguments: Any, beats: Any, spares: bool, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, beats: Any, spares: bool, standby: Spares, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._beats = beats
+        self._standby = standby
         self._spares = spares
 
     def _initialize_and_run_controller(self, **controller: Any) -> Any:
@@ -72,7 +62,8 @@ class WatchedTrainer(TorchTrainer):  # type: ignore[misc]
             controller["scaling_policy"] = FreeRoom(self.scaling_config, self._beats)
         theirs = [one for one in controller["callbacks"] if not isinstance(one, UNWANTED)]
         controller["callbacks"] = [GroupWatch(self._beats, spares=self._spares), HearNotice(), *theirs]
-        return super()._initialize_and_run_controller(**controller)
+        WatchedGroup.spares, WatchedGroup.newest = self._standby, None
+        return run_controller(**controller)
 
 
 def fit(
@@ -82,21 +73,24 @@ def fit(
     say: Callable[[str], None],
     stopping: Callable[[], bool] = lambda: False,
     callbacks: list[Any] | None = None,
+    standby: Spares | None = None,
 ) -> Fitted:
     """Runs the workers to the end, restarting them from the last checkpoint where one dies or hangs.
 
-    `say` hears of every fault; `stopping`, asked once a second, makes the workers save and end.
+    `say` hears of every fault; `stopping`, asked once a second, makes the workers save and end. `standby` holds
+    processes that were made ahead, and become its workers.
 
     Raises:
         PlatformError: the training failed; the message is the first failed worker's own error, in one line.
     """
     storage = Storage.open(plan.storage)
-    os.environ.update(CONTROLLER_ENV)
+    os.environ.update(CONTROLLER_ENVIRONMENT)
     beats = ray.remote(num_cpus=0, max_restarts=-1)(Beats).remote()
     trainer = WatchedTrainer(
-        train_worker,
+        _on_worker,
         beats=beats,
         spares=training.workers.spares,
+        standby=standby or Spares(),
         train_loop_config={"plan": dataclasses.asdict(plan), "beats": beats, "report_validation": bool(callbacks)},
         scaling_config=scaling(training.workers),
         run_config=ray.train.RunConfig(
@@ -104,42 +98,30 @@ def fit(
             storage_path=storage.path(plan.folder),
             storage_filesystem=None if storage.is_local else storage.fs,
             failure_config=ray.train.FailureConfig(max_failures=training.max_failures),
-            worker_runtime_env={"env_vars": WORKER_ENV},
+            worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},
             callbacks=callbacks or [],
         ),
     )
+    # Ray Train refuses to start where a checkpoint that it was told of is gone; we keep the last few and the best.
+    storage.delete(f"{plan.folder}/{FOLDER}/{CHECKPOINT_MANAGER_SNAPSHOT_FILENAME}")
     try:
-        watch = watching(beats, hang_timeout_s=training.workers.hang_timeout_s, say=say, stopping=stopping)
-        with watch as warden:
-            result = _run(trainer, warden, say, forget=lambda: _forget_reports(storage, plan.folder))
+        with watching(beats, hang_timeout_s=training.workers.hang_timeout_s, say=say, stopping=stopping):
+            result = trainer.fit()
     except Exception as error:
         raise PlatformError(cause_of(error)) from error
     finally:
         ray.kill(beats)
-    newest = next(iter(all_checkpoints(storage, plan.folder)), None)
     metrics = result.return_value if isinstance(result.return_value, dict) else {}
+    kept = all_checkpoints(storage, plan.folder)  # the newest first; where the best is exported it is that one
+    newest = next((one for one in kept if one.step == metrics.get("step")), next(iter(kept), None))
     stopped = metrics.pop("notice", None) == "stop"
     return Fitted(metrics, newest.path.removeprefix(f"{plan.folder}/") if newest else None, stopped)
 
 
-def _run(
-    trainer: WatchedTrainer, warden: Warden, say: Callable[[str], None], *, forget: Callable[[], None]
-) -> ray.train.Result:
-    """To the end of the training; Ray Train's controller is a process like another, and is started again as well."""
-    for _ in range(CONTROLLERS - 1):
-        forget()
-        try:
-            return trainer.fit()
-        except ActorDiedError:
-            say("Ray Train's controller is gone, and its workers with it: starting another")
-            warden.controller_gone()
-    forget()
-    return trainer.fit()
+def _on_worker(config: dict[str, Any]) -> dict[str, Any]:
+    from trainshed.runtime.training.ray_host import train_worker  # torch and transformers: the driver needs neither
 
-
-def _forget_reports(storage: Storage, folder: str) -> None:
-    """A controller refuses to start where a checkpoint it was told of is gone; we keep the last few and the best."""
-    storage.delete(f"{folder}/{FOLDER}/{CHECKPOINT_MANAGER_SNAPSHOT_FILENAME}")
+    return train_worker(config)
 
 
 def scaling(workers: Workers) -> ray.train.ScalingConfig:

@@ -1,12 +1,12 @@
-"""The group of workers as Ray Train's controller makes it, and what we hang onto it.
+"""Ray Train's controller and the group of workers that it makes, and what we hang onto them.
 
-Plugs into the seams of Ray Train 2.60 that have no public name: the class of the group, its callbacks. Everything here
-runs in the controller's process.
+Plugs into the seams of Ray Train 2.60 that have no public name: the class of the group, its callbacks. The controller
+runs in the driver's process: as an actor of its own it would be one more process that starts, takes memory and can die.
 """
 
 from __future__ import annotations
 
-import os
+import asyncio
 import time
 from typing import Any
 
@@ -28,7 +28,6 @@ SPARES_EVERY_S = 2.0
 class WatchedGroup(WorkerGroup):  # type: ignore[misc]
     """Ray Train's group; its placement group is known outside, and a spare process becomes a worker where one waits."""
 
-    beats: Any = None
     spares = Spares()
     newest: WatchedGroup | None = None
 
@@ -41,9 +40,7 @@ class WatchedGroup(WorkerGroup):  # type: ignore[misc]
 
     def _create_placement_group(self, scaling_config: Any, worker_group_context: Any) -> Any:
         WatchedGroup.newest = self
-        handle = super()._create_placement_group(scaling_config, worker_group_context)
-        self.beats.hold.remote(handle.placement_group)
-        return handle
+        return super()._create_placement_group(scaling_config, worker_group_context)
 
     def _create_workers(
         self, num_workers: int, placement_group: Any, resources_per_worker: dict[str, float], **others: Any
@@ -63,9 +60,42 @@ class WatchedGroup(WorkerGroup):  # type: ignore[misc]
         ]
         return list(WorkerGroup._assign_worker_ranks(workers, 0, None, None))
 
+    def _init_train_context_on_workers(self, workers: list[Worker], sync_actor: Any, context: dict[str, Any]) -> None:
+        """As Ray Train's, which takes it for granted that its controller is an actor; here it is the driver."""
+        told = [
+            worker.actor.init_train_context.remote(
+                train_run_context=self._train_run_context,
+                distributed_context=worker.distributed_context,
+                synchronization_actor=sync_actor,
+                storage_context=self._storage_context,
+                worker_callbacks=self._worker_callbacks_to_propagate,
+                controller_actor=None,  # only asked for all reported checkpoints, which nobody does here
+                **{name: values[number] for name, values in context.items()},
+            )
+            for number, worker in enumerate(workers)
+        ]
+        ray.get(told)
+
     def environment(self) -> Any:
         """The runtime environment of its workers."""
         return self._get_worker_runtime_env(self._train_run_context.run_config.worker_runtime_env)
+
+
+class Controller(TrainController):  # type: ignore[misc]
+    """Ray Train's controller, with our group."""
+
+    worker_group_cls = WatchedGroup
+
+
+def run_controller(**settings: Any) -> Any:
+    """One training from its first group to its end, in this process and thread; Ray Train's result of it.
+
+    Raises:
+        Exception: the controller itself failed; a training that failed has its error in the result.
+    """
+    controller = Controller(**settings)
+    asyncio.run(controller.run())
+    return controller.get_result()
 
 
 class GroupWatch(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
@@ -80,13 +110,6 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
         self._with_spares = spares
         self._group: Any = None
         self._began = self._asked = 0.0
-
-    def after_controller_start(self, train_run_context: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
-        """In the controller's own process, before the first group."""
-        WatchedGroup.beats, WatchedGroup.spares = self._beats, Spares()
-        TrainController.worker_group_cls = WatchedGroup
-        # A survivor that waits for a dead worker does not leave its process group: Ray Train would wait 30 s for it.
-        os.environ["TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S"] = "2"
 
     def before_worker_group_start(self, worker_group_context: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
         """Before actors are made."""

@@ -12,7 +12,8 @@ from trainshed.record.storage import Storage
 from trainshed.runtime.training.beats import Order, Pulse
 from trainshed.runtime.training.host import Notice, World
 from trainshed.runtime.training.leaving import Leave, notice_given
-from trainshed.runtime.training.worker import WorkerPlan, run_worker
+from trainshed.runtime.training.plan import WorkerPlan
+from trainshed.runtime.training.worker import run_worker
 
 
 class RayTrainHost:

@@ -14,11 +14,12 @@ from trainshed.record.journal import read_lines
 from trainshed.record.lineage import training_lineage
 from trainshed.record.registry import register
 from trainshed.record.run import Record
-from trainshed.runtime.plots import loss_plot
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.fit import fit
 from trainshed.runtime.training.notes import FILE as NOTES
-from trainshed.runtime.training.worker import WorkerPlan
+from trainshed.runtime.training.plan import WorkerPlan
+from trainshed.runtime.training.spares import Spares
+from trainshed.runtime.training.stopped import Stopped
 from trainshed.spec.engines import Ddp, DeepSpeed
 from trainshed.spec.fitting import form_of_manifest, misfits
 from trainshed.spec.train import Training, TrainJob
@@ -28,7 +29,13 @@ LIBRARIES = ("ray", "torch", "deepspeed", "transformers", "tokenizers", "numpy",
 
 
 def train_job(
-    job: TrainJob, reporter: Reporter, *, data: Record, code: dict[str, Any], trial: dict[str, Any] | None
+    job: TrainJob,
+    reporter: Reporter,
+    *,
+    data: Record,
+    code: dict[str, Any],
+    trial: dict[str, Any] | None,
+    standby: Spares,
 ) -> dict[str, Any]:
     """Trains, exports, registers; returns the result: last metrics, checkpoint, model version, entropy to beat."""
     record, prepared = reporter.record, data.result or {}
@@ -47,12 +54,14 @@ def train_job(
         f"{training.accumulation} pass(es) per step, {training.steps} steps"
     )
     with watch_metrics(reporter, record.at("metrics.jsonl"), training.steps):
-        fitted = fit(plan, training, say=reporter.log, stopping=lambda: record.asked_to_stop)
+        fitted = fit(plan, training, say=reporter.log, stopping=lambda: record.asked_to_stop, standby=standby)
     if fitted.stopped:
         raise Stopped(fitted.metrics["step"], fitted.checkpoint)
     entropy = manifest["splits"]["validation"].get("unigram_entropy_nats")
     loss = fitted.metrics["validation_loss"]
     _say_metrics(fitted.metrics, entropy, reporter)
+    from trainshed.runtime.plots import loss_plot  # a second of matplotlib, that the first step need not wait for
+
     record.storage.write(record.at("loss.png"), loss_plot(record.run_id, record.metrics, unigram_entropy=entropy))
     lineage = training_lineage(
         run_id=record.run_id,
@@ -78,17 +87,6 @@ def train_job(
         "model": record.at("model"),
         "registered": _register(job, record, lineage, loss, reporter),
     }
-
-
-class Stopped(PlatformError):
-    """A training was asked to stop: it saved and ended before its last step."""
-
-    def __init__(self, step: int, checkpoint: str | None) -> None:
-        super().__init__(
-            f"stopped by `platform stop` after step {step}, and saved; `platform resume` goes on from there"
-        )
-        self.step = step
-        self.checkpoint = checkpoint
 
 
 def check_samples(training: Training, manifest: dict[str, Any]) -> None:

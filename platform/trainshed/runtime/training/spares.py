@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 import time
 from collections import Counter
@@ -16,10 +17,16 @@ from typing import Any
 
 import ray
 from ray.train.v2._internal.execution.worker_group.worker import RayTrainWorker, Worker
+from ray.train.v2._internal.execution.worker_group.worker_group import WorkerGroup
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from trainshed.runtime.training.environment import CONTROLLER_ENVIRONMENT, WORKER_ENVIRONMENT
+from trainshed.spec.workers import Workers
 
 ANSWER_S = 5.0
 LOADING_S = 20.0
+MODULES = ["trainshed.runtime.training.ray_host", "trainshed.runtime.training.engines.deepspeed"]
+"""What every worker loads, whatever it trains."""
 PACKAGES = ("trainshed", "torch", "transformers", "deepspeed", "safetensors", "tokenizers", "numpy", "pyarrow")
 
 
@@ -28,7 +35,7 @@ class StandbyWorker(RayTrainWorker):  # type: ignore[misc]
 
 
 class Spares:
-    """The spare processes of one training, by node. Lives in Ray Train's controller, and dies with it."""
+    """The spare processes of one training, by node. Lives in the driver, and they die with it."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[str, Any, Any]] = []
@@ -36,15 +43,30 @@ class Spares:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def make_ahead(self, workers: Workers) -> None:
+        """Processes for the first group of a training, before there is one: they load while the driver still does.
+
+        None where they could be on the wrong node, or need GPUs, or where it is not known how many there will be.
+        """
+        nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+        if workers.gpus or workers.min_count != workers.max_count or len(nodes) != 1:
+            return
+        os.environ.update(CONTROLLER_ENVIRONMENT)  # a part of it goes to the workers
+        environment = WorkerGroup._get_worker_runtime_env({"env_vars": WORKER_ENVIRONMENT})
+        for _ in range(workers.max_count):
+            self._add(nodes[0], environment, MODULES)
+
     def make(self, workers: list[Worker], runtime_env: Any) -> None:
         """One for each worker, on its node; returns at once, they load meanwhile."""
         modules = ray.get(workers[0].execute_async(loaded_modules), timeout=ANSWER_S)
         for node, count in Counter(one.metadata.node_id for one in workers).items():
-            there = NodeAffinitySchedulingStrategy(node, soft=False)
             for _ in range(count - sum(where == node for where, _, _ in self._waiting)):
-                made = ray.remote(num_cpus=0, runtime_env=runtime_env)(StandbyWorker)
-                actor = made.options(scheduling_strategy=there).remote()
-                self._waiting.append((node, actor, actor.execute.remote(load, modules)))
+                self._add(node, runtime_env, modules)
+
+    def _add(self, node: str, runtime_env: Any, modules: list[str]) -> None:
+        made = ray.remote(num_cpus=0, runtime_env=runtime_env)(StandbyWorker)
+        actor = made.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
+        self._waiting.append((node, actor, actor.execute.remote(load, modules)))
 
     def take(self, node: str) -> Any | None:
         """A living one of this node; None where there is none. One that still loads is waited for: it is ahead of any

@@ -15,7 +15,6 @@ from typing import Any
 
 import psutil
 import ray
-from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainshed.runtime.training.beats import Look, Order, Seen
@@ -30,7 +29,7 @@ TITLES = ("RayTrainWorker", "StandbyWorker")
 @contextmanager
 def watching(
     beats: Any, *, hang_timeout_s: float, say: Callable[[str], None], stopping: Callable[[], bool]
-) -> Iterator[Warden]:
+) -> Iterator[None]:
     """While a training runs: kills what hangs, says what happened, passes on that the run should stop."""
     over = threading.Event()
     warden = Warden(beats, hang_timeout_s=hang_timeout_s, say=say, stopping=stopping)
@@ -42,7 +41,7 @@ def watching(
     thread = threading.Thread(target=watch, name="warden", daemon=True)
     thread.start()
     try:
-        yield warden
+        yield
     finally:
         over.set()
         thread.join()
@@ -60,7 +59,6 @@ class Warden:
         self._say = say
         self._stopping = stopping
         self._killed: set[int] = set()
-        self._place: Any = None
         self._told_to_stop = False
 
     def look(self) -> None:
@@ -74,19 +72,10 @@ class Warden:
             return
         for note in look.notes:
             self._say(note)
-        self._place = look.place or self._place
         fresh = [seen for seen in look.seen if seen.member.pid not in self._killed]
         for seen, cause in hanging(fresh, self._hang_timeout_s):
             self._killed.add(seen.member.pid)
             self._say(f"{cause}: {kill(seen)}")
-
-    def controller_gone(self) -> None:
-        """What it would have done at its end: free what the workers ran on, and miss them no more."""
-        self.look()
-        self._beats.end.remote()
-        if self._place is not None:
-            remove_placement_group(self._place)
-            self._place = None
 
     def _pass_on_stop(self) -> None:
         """Again at each look: an actor that was started again has forgotten it."""

@@ -10,7 +10,6 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +25,11 @@ from trainshed.runtime.training.host import Host
 from trainshed.runtime.training.loop import Splits, log, train
 from trainshed.runtime.training.metric_log import MetricLog
 from trainshed.runtime.training.notes import Notes, told_to_nobody
+from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.validation import validate
 from trainshed.spec.train import Training
 
 WEIGHTS = "model.safetensors"
-
-
-@dataclass(frozen=True)
-class WorkerPlan:
-    """What a worker is told: the training, where its data lies, where its files go."""
-
-    training: dict[str, Any]
-    """A `Training` as JSON."""
-    storage: str
-    data: str
-    """Folder of the prepared data, relative to the storage."""
-    folder: str
-    """Folder of this training's files, relative to the storage: a run's, or a trial's in it."""
-    export: bool
-    """Whether the weights are written to `model/` at the end."""
-    keep_state: bool = True
-    """Whether checkpoints are saved; a trial of a sweep is short and keeps numbers only."""
 
 
 def run_worker(plan: WorkerPlan, host: Host) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from trainshed.record.run import Record
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.plots import sweep_plot
 from trainshed.runtime.report import Reporter
+from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.run import check_samples
-from trainshed.runtime.training.worker import WorkerPlan
 from trainshed.runtime.tuning.space import param_space
 from trainshed.runtime.tuning.trial import run_trial, trial_name
 from trainshed.spec.tune import Asha, NoStop, TuneJob

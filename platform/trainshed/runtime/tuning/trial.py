@@ -20,7 +20,8 @@ from trainshed.record.storage import Storage
 from trainshed.runtime.training.fit import fit
 from trainshed.runtime.training.host import Notice, World
 from trainshed.runtime.training.loop import log
-from trainshed.runtime.training.worker import WorkerPlan, run_worker
+from trainshed.runtime.training.plan import WorkerPlan
+from trainshed.runtime.training.worker import run_worker
 from trainshed.runtime.tuning.space import with_settings
 from trainshed.spec.train import Training
 

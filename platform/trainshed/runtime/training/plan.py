@@ -1,0 +1,23 @@
+"""What the driver tells each worker: plain data, so that it travels, and costs no import of torch where it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class WorkerPlan:
+    """What a worker is told: the training, where its data lies, where its files go."""
+
+    training: dict[str, Any]
+    """A `Training` as JSON."""
+    storage: str
+    data: str
+    """Folder of the prepared data, relative to the storage."""
+    folder: str
+    """Folder of this training's files, relative to the storage: a run's, or a trial's in it."""
+    export: bool
+    """Whether the weights are written to `model/` at the end."""
+    keep_state: bool = True
+    """Whether checkpoints are saved; a trial of a sweep is short and keeps numbers only."""
