@@ -74,7 +74,7 @@ def _share(machine_bytes: int | None, one: LoadedJob) -> int | None:
     """This machine's memory for one training: trials of a sweep run side by side."""
     if machine_bytes is None or not isinstance(one.job, TuneJob):
         return machine_bytes
-    return machine_bytes // min(one.job.search.concurrent, one.job.search.trials)
+    return machine_bytes // min(one.job.search.concurrent, one.job.trials)
 
 
 def _settled(one: LoadedJob, training: Training) -> LoadedJob:

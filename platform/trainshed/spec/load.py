@@ -20,8 +20,9 @@ from trainshed.spec.override import override
 from trainshed.spec.part import Part
 from trainshed.spec.prepare import PrepareJob
 from trainshed.spec.serve import ServeJob
+from trainshed.spec.space_check import space_faults
 from trainshed.spec.train import TrainFromBest, Training, TrainJob
-from trainshed.spec.tune import Choice, LogUniform, TuneJob, Uniform
+from trainshed.spec.tune import TuneJob
 from trainshed.spec.walk import nearest
 from trainshed.spec.yaml_tree import Document, parse, parse_scalar
 
@@ -79,7 +80,7 @@ def load_documents(documents: Sequence[Document], sets: Sequence[str] = ()) -> l
         raise SpecError(faults)
     for text in sets:
         loaded = _apply_set(loaded, text)
-    faults = [fault for one in loaded if isinstance(one.job, TuneJob) for fault in _space_faults(one, one.job)]
+    faults = [fault for one in loaded if isinstance(one.job, TuneJob) for fault in space_faults(one.job, one.document)]
     faults += _from_best_faults(loaded) + _data_faults(loaded)
     if faults:
         raise SpecError(faults)
@@ -180,27 +181,6 @@ def _addressed(loaded: list[LoadedJob], path: str) -> tuple[int, str]:
             )
         ]
     )
-
-
-def _space_faults(one: LoadedJob, job: TuneJob) -> list[Fault]:
-    """Every path of the space with every end of its range, tried on the training it searches."""
-    faults = []
-    for path, values in job.space.items():
-        match values:
-            case Uniform():
-                tried: tuple[Any, ...] = values.uniform
-            case LogUniform():
-                tried = values.log_uniform
-            case Choice():
-                tried = values.choice
-        line = one.document.line_of(("space", path))
-        for value in tried:
-            try:
-                override(job.train, {path: value}, file=one.document.file, line=line)
-            except SpecError as error:
-                faults += [Fault(f.file, line, f"space.{path}", f.message) for f in error.faults]
-                break
-    return faults
 
 
 def _from_best_faults(loaded: list[LoadedJob]) -> list[Fault]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 from pydantic import Field, JsonValue, StringConstraints
 
@@ -81,3 +81,29 @@ Task = Annotated[
     CausalLm | MaskedLm | Seq2SeqLm | TextClassification | ImageClassification | LstmClassifier | Custom,
     Field(discriminator="kind"),
 ]
+
+
+OF_TOKENS = ("loss", "perplexity", "accuracy")
+OF_CLASSES = ("loss", "accuracy", "macro_precision", "macro_recall", "macro_f1", "precision", "recall", "f1", "roc_auc")
+OF_LABELS = ("loss", "accuracy", "macro_precision", "macro_recall", "macro_f1", "micro_f1", "roc_auc")
+OF_NUMBERS = ("loss", "mse", "pearson", "spearman")
+
+
+def metrics_of(task: Task) -> tuple[str, ...] | None:
+    """What a training of the task reports at each validation, and its train_loss; None: only its own code knows."""
+    match task:
+        case CausalLm() | MaskedLm():
+            held_out: tuple[str, ...] = OF_TOKENS
+        case Seq2SeqLm():
+            held_out = (*OF_TOKENS, "sequence_accuracy")
+        case TextClassification(problem="multi_label"):
+            held_out = OF_LABELS
+        case TextClassification(problem="regression"):
+            held_out = OF_NUMBERS
+        case TextClassification() | ImageClassification() | LstmClassifier():
+            held_out = OF_CLASSES
+        case Custom():
+            return None
+        case _:
+            assert_never(task)
+    return (*(f"validation_{name}" for name in held_out), "train_loss")

@@ -1,103 +1,79 @@
-"""What a sweep may say: a training, a space of dotted paths into it, how it is searched and stopped."""
+"""What a sweep may say: a training, a space of dotted paths into it, how it is searched, stopped and paid for."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import math
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
+from pydantic import Field, model_validator
 
-from trainshed.spec.part import Count, Name, Part
+from trainshed.spec.part import Name, Part
+from trainshed.spec.search import GridSearch, RandomSearch, Search
+from trainshed.spec.space import Choice, Integer, LogUniform, Space, Uniform, grid, points
+from trainshed.spec.stopping import Budget, Failures, NoStop, Pb2, Pbt, StopEarly
+from trainshed.spec.tasks import metrics_of
 from trainshed.spec.train import Training
 
-Bounds = tuple[float, float]
-
-
-class Uniform(Part):
-    """Any number between the bounds, all equally likely."""
-
-    uniform: Bounds
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Uniform:
-        _check_bounds("uniform", self.uniform)
-        return self
-
-
-class LogUniform(Part):
-    """Any number between the bounds, every factor equally likely."""
-
-    log_uniform: Bounds
-
-    @model_validator(mode="after")
-    def _ordered(self) -> LogUniform:
-        _check_bounds("log_uniform", self.log_uniform)
-        if self.log_uniform[0] <= 0:
-            raise ValueError(f"log_uniform needs bounds above 0, got {self.log_uniform[0]}")
-        return self
-
-
-class Choice(Part):
-    """One of the values listed."""
-
-    choice: Annotated[tuple[JsonValue, ...], Field(min_length=1)]
-
-
-def _range_tag(value: Any) -> str | None:
-    keys = value.keys() if isinstance(value, dict) else type(value).model_fields if isinstance(value, Part) else ()
-    return next((key for key in ("uniform", "log_uniform", "choice") if key in keys), None)
-
-
-Range = Annotated[
-    Annotated[Uniform, Tag("uniform")] | Annotated[LogUniform, Tag("log_uniform")] | Annotated[Choice, Tag("choice")],
-    Discriminator(
-        _range_tag,
-        custom_error_type="range",
-        custom_error_message="a range is {uniform: [low, high]}, {log_uniform: [low, high]} or {choice: [a, b]}",
-    ),
-]
-
-
-class RandomSearch(Part):
-    """Every trial is drawn on its own (Bergstra and Bengio 2012)."""
-
-    kind: Literal["random"] = "random"
-    trials: Count
-    concurrent: Count = 1
-    """Trials that run at the same time, where the cluster has room."""
-    seed: int = 0
-
-
-class NoStop(Part):
-    """Every trial runs to its end."""
-
-    kind: Literal["none"] = "none"
-
-
-class Asha(Part):
-    """Asynchronous successive halving: the worse trials end early (arXiv 1810.05934)."""
-
-    kind: Literal["asha"] = "asha"
-    grace_steps: Count
-    """No trial ends before this many optimizer steps."""
-    reduction: Annotated[int, Field(ge=2)] = 3
-    """One of so many trials goes on at each rung."""
-
-
-StopEarly = Annotated[NoStop | Asha, Field(discriminator="kind")]
+MUTABLE = ("optimizer.", "schedule.", "regularization.")
+"""Heads of the paths that may change in the middle of a training."""
+FIXED = ("optimizer.kind", "schedule.kind", "regularization.ema_decay", "regularization.early_stopping")
 
 
 class TuneJob(Part):
-    """A search over trainings for the lowest metric."""
+    """A search over trainings for the best metric."""
 
     kind: Literal["tune"]
     name: Name
     train: Training
-    space: Annotated[dict[str, Range], Field(min_length=1)]
+    space: Space
     """Dotted path into `train`: range."""
-    search: RandomSearch
+    search: Search
     stop_early: StopEarly = NoStop()
-    metric: Literal["validation_loss", "train_loss"] = "validation_loss"
-    goal: Literal["minimize"] = "minimize"
+    metric: str = "validation_loss"
+    """What trials are compared by: a figure that the task reports on held-out data, or train_loss."""
+    goal: Literal["minimize", "maximize"] | None = None
+    """Losses, errors and perplexity are minimized, everything else is maximized, where it is not given."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """So many trainings a trial, each with another part of the training data held out; the metric is their mean."""
+    budget: Budget = Budget()
+    failures: Failures = Failures()
+
+    @property
+    def trials(self) -> int:
+        """How many there are to be."""
+        if not isinstance(self.search, GridSearch):
+            return self.search.trials
+        if any(values.when for values in self.space.values()):
+            combinations = len(grid(self.space, self.train))
+        else:
+            combinations = math.prod(len(points(values) or ()) for values in self.space.values())
+        return min(combinations, self.search.trials or combinations)
+
+    @property
+    def concurrent(self) -> int:
+        """How many run at a time at most; the members of a population wait for each other."""
+        return self.trials if isinstance(self.stop_early, Pbt | Pb2) else min(self.search.concurrent, self.trials)
+
+    @property
+    def mode(self) -> Literal["min", "max"]:
+        """Which end of the metric is the better one."""
+        falls = self.metric.endswith(("loss", "perplexity", "mse"))
+        goal = self.goal or ("minimize" if falls else "maximize")
+        return "min" if goal == "minimize" else "max"
+
+    @property
+    def steps_of_a_trial(self) -> int:
+        """Optimizer steps of a whole trial, over all its folds."""
+        return self.train.steps * (self.folds or 1)
+
+    @model_validator(mode="after")
+    def _metric_is_reported(self) -> TuneJob:
+        known = metrics_of(self.train.task)
+        if known is not None and self.metric not in known:
+            raise ValueError(
+                f"metric: {self.train.task.kind} does not report {self.metric!r}; it reports {', '.join(known)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _trials_are_of_one_size(self) -> TuneJob:
@@ -107,14 +83,50 @@ class TuneJob(Part):
 
     @model_validator(mode="after")
     def _first_rung_is_reached(self) -> TuneJob:
-        if isinstance(self.stop_early, Asha) and self.stop_early.grace_steps >= self.train.steps:
+        grace = getattr(self.stop_early, "grace_steps", None)
+        if grace is not None and grace >= self.steps_of_a_trial:
             raise ValueError(
-                f"stop_early.grace_steps must be under train.steps: {self.stop_early.grace_steps} "
-                f"is not under {self.train.steps}"
+                "stop_early.grace_steps must be under the steps of a trial: "
+                f"{grace} is not under {self.steps_of_a_trial}"
             )
         return self
 
+    @model_validator(mode="after")
+    def _grid_has_an_end(self) -> TuneJob:
+        if not isinstance(self.search, GridSearch):
+            return self
+        endless = [path for path, values in self.space.items() if points(values) is None]
+        if endless:
+            raise ValueError(
+                f"search: a grid goes through choice, integer, and uniform with a step; {', '.join(endless)} has no end"
+            )
+        return self
 
-def _check_bounds(kind: str, bounds: Bounds) -> None:
-    if bounds[0] >= bounds[1]:
-        raise ValueError(f"{kind} is [low, high] with low under high, got [{bounds[0]}, {bounds[1]}]")
+    @model_validator(mode="after")
+    def _population_can_change(self) -> TuneJob:
+        if not isinstance(self.stop_early, Pbt | Pb2):
+            return self
+        kind, every = self.stop_early.kind, self.train.validation.every_steps
+        if not isinstance(self.search, RandomSearch):
+            raise ValueError(f"search: the population of {kind} is drawn at random; say kind: random")
+        if self.search.trials < 4:
+            raise ValueError(f"search.trials: {kind} needs a population of 4 or more, got {self.search.trials}")
+        if self.folds is not None:
+            raise ValueError(f"folds: {kind} changes one training; leave folds out")
+        if self.stop_early.interval_steps % every or self.stop_early.interval_steps >= self.train.steps:
+            raise ValueError(
+                f"stop_early.interval_steps must be a multiple of train.validation.every_steps, {every}, and under "
+                f"train.steps, got {self.stop_early.interval_steps}"
+            )
+        for path, values in self.space.items():
+            if not path.startswith(MUTABLE) or path in FIXED:
+                raise ValueError(
+                    f"space: {kind} changes settings in the middle of a training; {path} cannot change there"
+                )
+            if values.when:
+                raise ValueError(f"space: {path} has a condition; {kind} changes every setting of the space")
+            if isinstance(self.stop_early, Pb2) and not isinstance(values, Uniform | LogUniform | Integer):
+                raise ValueError(f"space: pb2 changes numbers only; {path} is none")
+            if isinstance(values, Choice) and any(isinstance(value, dict | list) for value in values.choice):
+                raise ValueError(f"space: {kind} changes single values; a choice of {path} is more than one")
+        return self

@@ -137,9 +137,9 @@ class _Loop:
                 log.info("step %d: loss %.4f, validation loss %.4f", step, done.loss, metrics["validation_loss"])
             if self.metric_log is not None:
                 self.metric_log.row(**metrics)
-            if held_out:
-                self.host.validated(metrics)  # a sweep may end the trial here; its row is written
             self._keep(done, metrics)
+            if held_out:
+                self.host.validated(metrics)  # a sweep may end the trial here: its row is written, its state is saved
             if done.notice is not None:
                 metrics["notice"] = done.notice
                 break

@@ -1,4 +1,4 @@
-"""How a training ends that was asked to."""
+"""How a training or a sweep ends that was asked to."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from trainshed.errors import PlatformError
 
 
 class Stopped(PlatformError):
-    """A training was asked to stop: it saved and ended before its last step."""
+    """A training or a sweep was asked to stop: it saved and ended before its last step or trial."""
 
-    def __init__(self, step: int, checkpoint: str | None) -> None:
-        super().__init__(
-            f"stopped by `platform stop` after step {step}, and saved; `platform resume` goes on from there"
-        )
+    def __init__(self, step: int, checkpoint: str | None, *, what: str = "step") -> None:
+        done = f"after step {step}, and saved" if what == "step" else f"with {step} trials done"
+        super().__init__(f"stopped by `platform stop` {done}; `platform resume` goes on from there")
         self.step = step
         self.checkpoint = checkpoint

@@ -1,26 +1,35 @@
-"""The tune job, read top to bottom: space, trials, the best one, a report."""
+"""The tune job, read top to bottom: space, trials, the best one, a report.
+
+A driver that goes on after another starts Ray Tune anew: trials that have ended are told again from the Record, those
+that were cut off go on from their checkpoints, and the searcher hands out what was handed out before.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any, assert_never
+from datetime import datetime
+from typing import Any
 
+import ray
 import ray.tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
-from ray.tune.search import BasicVariantGenerator
 
-from trainshed.errors import PlatformError
-from trainshed.record.journal import read_lines
-from trainshed.record.run import Record
-from trainshed.runtime.cause import cause_of
+from trainshed.record.run import Record, now
 from trainshed.runtime.plots import sweep_plot
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.run import check_samples
-from trainshed.runtime.tuning.space import param_space
-from trainshed.runtime.tuning.trial import run_trial, trial_name
-from trainshed.spec.tune import Asha, NoStop, TuneJob
+from trainshed.runtime.training.stopped import Stopped
+from trainshed.runtime.tuning.ceilings import Ceilings, Spent
+from trainshed.runtime.tuning.schedulers import scheduler_of, seeded
+from trainshed.runtime.tuning.search import Numbered, Settings
+from trainshed.runtime.tuning.story import best_of, story
+from trainshed.runtime.tuning.trial import TrialPlan, run_trial
+from trainshed.runtime.tuning.trials import begun, name_of
+from trainshed.runtime.tuning.watcher import Watcher
+from trainshed.spec.tune import TuneJob
 from trainshed.spec.workers import Workers
+
+LOST_RETRIES = 3
+"""So often a trial is started again whose process or machine was lost."""
 
 
 def sweep(job: TuneJob, reporter: Reporter, *, data: Record) -> dict[str, Any]:
@@ -28,89 +37,109 @@ def sweep(job: TuneJob, reporter: Reporter, *, data: Record) -> dict[str, Any]:
 
     Raises:
         PlatformError: no trial came to a metric; the message is the commonest cause.
+        Stopped: it was asked to stop.
     """
     record = reporter.record
     check_samples(job.train, (data.result or {})["manifest"])
-    plan = WorkerPlan(
-        training=job.train.model_dump(mode="json"),
+    before = list(begun(record.storage, record.at()))
+    spent = Spent(job.train.workers, before_s=_earlier_s(record), before_device_s=_device_s(before))
+    watcher = Watcher(job, reporter, spent)
+    ceilings = Ceilings(job.budget, spent, asked=lambda: record.asked_to_stop, too_many=watcher.too_many_errors)
+    watcher.ceilings = ceilings
+    _say_what_begins(job, reporter, ended=sum(trial.ended is not None for trial in before))
+    seeded(job)
+    _tuner(job, reporter, _plan(job, record, data), watcher, ceilings, _searcher(job, record)).fit()
+    _keep_time(record, spent)
+    trials = [story(job, trial) for trial in begun(record.storage, record.at())]
+    if ceilings.why == "stopped":
+        raise Stopped(sum(trial["state"] != "cut off" for trial in trials), None, what="trial")
+    best = best_of(job, trials)
+    record.storage.write(record.at("sweep.png"), sweep_plot(record.run_id, trials, metric=job.metric))
+    settings = ", ".join(f"{path} {_short(value)}" for path, value in best["settings"].items())
+    reporter.log(f"best of {len(trials)}: {best['trial']}, {job.metric} {best['value']:.4f}, {settings}")
+    if ceilings.why is not None:
+        reporter.log(f"ended before its last trial: {ceilings.words}; the best so far is kept")
+    training = record.storage.read_json(record.at(f"trials/{best['trial']}/trial.json"))["training"]
+    return {
+        "best": {**best, "training": training},
+        "trials": trials,
+        "metric": job.metric,
+        "goal": job.mode,
+        "spent": {"hours": spent.wall_s / 3600, "device_hours": spent.device_s / 3600},
+        "limit": ceilings.words if ceilings.why == "budget" else None,
+    }
+
+
+def _tuner(
+    job: TuneJob, reporter: Reporter, plan: TrialPlan, watcher: Watcher, ceilings: Ceilings, searcher: Any
+) -> ray.tune.Tuner:
+    record = reporter.record
+    return ray.tune.Tuner(
+        ray.tune.with_resources(ray.tune.with_parameters(run_trial, plan=plan), _resources(job.train.workers)),
+        tune_config=ray.tune.TuneConfig(
+            metric=job.metric,
+            mode=job.mode,
+            num_samples=job.trials,
+            search_alg=ray.tune.search.ConcurrencyLimiter(searcher, max_concurrent=job.concurrent),
+            scheduler=scheduler_of(job),
+            reuse_actors=job.train.workers.max_count == 1 and not plan.population,
+            trial_name_creator=lambda trial: name_of(trial.config["number"]),
+            trial_dirname_creator=lambda trial: name_of(trial.config["number"]),
+        ),
+        run_config=ray.tune.RunConfig(
+            name=f"tune-{now().replace(':', '')}",  # a fresh one each time: the Record remembers, Tune need not
+            storage_path=record.storage.path(record.at("tune")),
+            storage_filesystem=None if record.storage.is_local else record.storage.fs,
+            failure_config=ray.tune.FailureConfig(max_failures=LOST_RETRIES),
+            callbacks=[watcher],
+            stop=ceilings,
+            verbose=0,
+        ),
+    )
+
+
+def _plan(job: TuneJob, record: Record, data: Record) -> TrialPlan:
+    population = job.stop_early.kind in ("pbt", "pb2")
+    training = job.train
+    if population:  # a member that is replaced goes on from where another reported
+        every = training.validation.every_steps
+        kept = training.checkpoint.model_copy(update={"every_steps": every, "keep": max(2, training.checkpoint.keep)})
+        training = training.model_copy(update={"checkpoint": kept})
+    worker = WorkerPlan(
+        training=training.model_dump(mode="json"),
         storage=record.storage.uri,
         data=(data.result or {})["data"],
         folder=record.at(),
         export=False,
-        keep_state=False,
     )
-    reporter.log(
-        f"sweep {job.name}: {job.search.trials} trials of {job.train.steps} steps, {job.search.concurrent} at once"
-    )
-    grid = ray.tune.Tuner(
-        ray.tune.with_resources(ray.tune.with_parameters(run_trial, plan=plan), _resources(job.train.workers)),
-        param_space=param_space(job.space),
-        tune_config=ray.tune.TuneConfig(
-            metric=job.metric,
-            mode="min",
-            num_samples=job.search.trials,
-            search_alg=BasicVariantGenerator(max_concurrent=job.search.concurrent, random_state=job.search.seed),
-            scheduler=_scheduler(job),
-            reuse_actors=job.train.workers.max_count == 1,
-        ),
-        run_config=ray.tune.RunConfig(
-            name="tune",
-            storage_path=record.storage.path(record.at()),
-            storage_filesystem=None if record.storage.is_local else record.storage.fs,
-            callbacks=[_Watcher(reporter, job)],
-            verbose=0,
-        ),
-    ).fit()
-    trials = [_story(record, job, result) for result in grid]
-    best = _best(trials)
-    record.storage.write(record.at("sweep.png"), sweep_plot(record.run_id, trials, metric=job.metric))
-    reporter.log(
-        f"best of {len(trials)}: {best['trial']}, {job.metric} {best['value']:.4f}, {_settings(best['settings'])}"
-    )
-    training = record.storage.read_json(record.at(f"trials/{best['trial']}/trial.json"))["training"]
-    return {"best": {**best, "training": training}, "trials": trials, "metric": job.metric}
+    return TrialPlan(worker, job.failures.memory_retries, population=population)
 
 
-class _Watcher(ray.tune.Callback):  # type: ignore[misc]
-    """Turns what Tune sees into events of the run."""
+def _searcher(job: TuneJob, record: Record) -> Numbered:
+    recorded = {trial.number: _first_settings(trial.facts or {}) for trial in begun(record.storage, record.at())}
+    return Numbered(job, recorded, earlier=[])
 
-    def __init__(self, reporter: Reporter, job: TuneJob) -> None:
-        self._reporter = reporter
-        self._job = job
-        self._ended = 0
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its callbacks to restore a sweep; a restored sweep gets a watcher of its own."""
-        return {}
+def _first_settings(facts: dict[str, Any]) -> Settings:
+    return dict(facts["settings"])
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ARG002
-        """A trial took its held-out loss."""
-        self._say("trial", trial, result, state="running")
-        said = f"{trial_name(trial.trial_id)} step {result['step']}: {result[self._job.metric]:.3f}"
-        self._progress(what=said)
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
-        """A trial ended, at its last step or early."""
-        self._ended += 1
-        step = int(trial.last_result.get("step", 0))
-        self._say(
-            "trial", trial, trial.last_result, state="ended" if step >= self._job.train.steps else "stopped early"
+def _say_what_begins(job: TuneJob, reporter: Reporter, *, ended: int) -> None:
+    reporter.log(f"sweep {job.name}: {job.trials} trials of {job.steps_of_a_trial} steps, {job.concurrent} at once")
+    if ended:
+        reporter.log(f"{ended} trials have ended before: they are not run again")
+    needed = {name: amount for name, amount in _of_one_trial(job.train.workers).items() if amount}
+    there = ray.cluster_resources()
+    room = min(int(there.get(name, 0.0) // amount) for name, amount in needed.items())
+    if room < job.concurrent:
+        each = ", ".join(f"{amount:g} {name}" for name, amount in needed.items())
+        reporter.log(
+            f"the cluster has room for {room} of {job.concurrent} trials at once ({each} each): the others wait"
         )
-        self._progress()
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
-        """A trial failed."""
-        self._ended += 1
-        self._say("trial", trial, trial.last_result or {}, state="failed")
-        self._progress()
 
-    def _say(self, event: str, trial: Any, result: dict[str, Any], *, state: str) -> None:
-        values = {key: result[key] for key in ("step", self._job.metric) if key in result}
-        settings = {path: trial.config[path] for path in self._job.space}
-        self._reporter.event(event, trial=trial_name(trial.trial_id), state=state, settings=settings, **values)
-
-    def _progress(self, **fields: Any) -> None:
-        self._reporter.progress("tune", self._ended, self._job.search.trials, **fields)
+def _of_one_trial(workers: Workers) -> dict[str, float]:
+    return {"CPU": workers.cpus * workers.max_count, "GPU": workers.gpus * workers.max_count}
 
 
 def _resources(workers: Workers) -> dict[str, float]:
@@ -120,45 +149,19 @@ def _resources(workers: Workers) -> dict[str, float]:
     return {"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})}
 
 
-def _scheduler(job: TuneJob) -> TrialScheduler:
-    match job.stop_early:
-        case NoStop():
-            return FIFOScheduler()
-        case Asha(grace_steps=grace, reduction=reduction):
-            return ASHAScheduler(
-                time_attr="step", max_t=job.train.steps, grace_period=grace, reduction_factor=reduction
-            )
-        case _:
-            assert_never(job.stop_early)
+def _earlier_s(record: Record) -> float:
+    """Wall time of earlier drivers of this run, by their events."""
+    times = [datetime.fromisoformat(event["time"]) for event in record.events]
+    return max(0.0, (times[-1] - times[0]).total_seconds()) if len(times) > 1 else 0.0
 
 
-def _story(record: Record, job: TuneJob, result: ray.tune.Result) -> dict[str, Any]:
-    """What is kept of one trial: settings, the metric over steps, how it ended."""
-    trial_id = str((result.metrics or {}).get("trial_id") or result.path.rsplit("run_trial_", 1)[-1][:11])
-    name = trial_name(trial_id)
-    rows = read_lines(record.storage, record.at(f"trials/{name}/metrics.jsonl"))
-    history = [(row["step"], row[job.metric]) for row in rows if "validation_loss" in row]
-    ended = "failed" if result.error else "ended" if history and history[-1][0] >= job.train.steps else "stopped early"
-    return {
-        "trial": name,
-        "settings": {path: (result.config or {}).get(path) for path in job.space},
-        "history": history,
-        "value": history[-1][1] if history and not result.error else None,
-        "state": ended,
-        "cause": cause_of(result.error) if result.error else None,
-    }
+def _device_s(trials: list[Any]) -> float:
+    return sum(float((trial.ended or {}).get("device_s", 0.0)) for trial in trials)
 
 
-def _best(trials: list[dict[str, Any]]) -> dict[str, Any]:
-    with_value = [trial for trial in trials if trial["value"] is not None]
-    if not with_value:
-        causes = Counter(str(trial["cause"]) for trial in trials)
-        cause, count = causes.most_common(1)[0]
-        raise PlatformError(f"no trial came to a metric; {count} of {len(trials)} failed with: {cause}")
-    return min(with_value, key=lambda trial: float(trial["value"]))
+def _keep_time(record: Record, spent: Spent) -> None:
+    record.storage.write_json(record.at("spent.json"), {"wall_s": spent.wall_s, "device_s": spent.device_s})
 
 
-def _settings(settings: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{path} {value:.3g}" if isinstance(value, float) else f"{path} {value}" for path, value in settings.items()
-    )
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,6 +1,7 @@
 """One trial: a training with drawn settings. One worker trains in the trial's own process, several under Ray Train.
 
-A Train run inside a trial costs about 20 s before its first step; a one-worker trial has no need of it.
+A trial that was cut off goes on from its checkpoint; one that had ended is told again from its record, and nothing is
+trained twice. Its identity is its name: the settings of a population's member change while it runs.
 """
 
 from __future__ import annotations
@@ -8,63 +9,126 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import ray.train
 import ray.tune
 import torch
 import torch.distributed as dist
-from ray.tune.integration.ray_train import TuneReportCallback
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from trainshed.record.storage import Storage
+from trainshed.runtime.cause import cause_of
 from trainshed.runtime.training.fit import fit
 from trainshed.runtime.training.host import Notice, World
 from trainshed.runtime.training.loop import log
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.worker import run_worker
-from trainshed.runtime.tuning.space import with_settings
+from trainshed.runtime.tuning.failing import kind_of, with_half_the_batch
+from trainshed.runtime.tuning.population import Exchange
+from trainshed.runtime.tuning.trials import FAILED, TrialFiles
+from trainshed.spec.override import override
 from trainshed.spec.train import Training
 
+Report = Callable[[dict[str, Any]], None]
 
-def run_trial(config: dict[str, Any], *, plan: WorkerPlan) -> None:
-    """Tune's entry point: `config` holds the settings by dotted path; `plan` is the sweep's training."""
-    base = Training.model_validate_json(json.dumps(plan.training), strict=True)
-    training = with_settings(base, config)
-    folder = f"{plan.folder}/trials/{trial_name(ray.tune.get_context().get_trial_id())}"
-    facts = {"settings": config, "training": training.model_dump(mode="json")}
-    Storage.open(plan.storage).write_json(f"{folder}/trial.json", facts)
-    own = dataclasses.replace(plan, training=facts["training"], folder=folder)
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """What every trial of a sweep is told."""
+
+    worker: WorkerPlan
+    """Of the sweep's own training; a trial has its own folder in the sweep's."""
+    memory_retries: int
+    population: bool
+    """Whether trials go on from one another's checkpoints."""
+
+
+def run_trial(config: dict[str, Any], *, plan: TrialPlan) -> None:
+    """Tune's entry point: `config` holds the trial's `settings` by dotted path."""
+    number = int(ray.tune.get_context().get_trial_name().rsplit("-", 1)[-1])
+    trial = TrialFiles(Storage.open(plan.worker.storage), plan.worker.folder, number)
+    exchange = Exchange(trial) if plan.population else None
+    report = exchange.report if exchange is not None else _report
+    if trial.ended is not None:
+        for row in trial.held_out():
+            report(row)
+        return
+    base = Training.model_validate_json(json.dumps(plan.worker.training), strict=True)
+    settings = dict(config["settings"])
+    story = exchange.take_over(settings) if exchange is not None else {}
+    training = override(base, settings, file="space")
+    for _ in range(plan.memory_retries + 1):
+        trial.begin(settings, training, **story)
+        try:
+            _train(training, trial, plan, report)
+        except Exception as error:
+            kind, half = kind_of(error), with_half_the_batch(training)
+            if kind == "lost":
+                raise  # Tune starts it again, and it goes on from its checkpoint
+            if kind == "memory" and half is not None:
+                log.warning("%s is out of memory: again with %d sample(s) a pass", trial.name, half.workers.per_device)
+                training = half
+                continue
+            trial.end(FAILED, kind=kind, cause=cause_of(error))
+        return
+    trial.end(FAILED, kind="memory", cause=f"out of memory, also with {training.workers.per_device} sample(s) a pass")
+
+
+def _train(training: Training, trial: TrialFiles, plan: TrialPlan, report: Report) -> None:
+    own = dataclasses.replace(plan.worker, training=training.model_dump(mode="json"), folder=trial.folder)
+    for row in trial.held_out():  # of what is gone on from; Tune may have heard it, and does not mind
+        report(row)
     if training.workers.max_count > 1:
-        fit(own, training, say=log.warning, callbacks=[TuneReportCallback()])
+        fit(own, training, say=log.warning, callbacks=[PassOn(report)])
         return
     if not dist.is_initialized():
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed asks for it
         dist.init_process_group("nccl" if training.workers.gpus else "gloo", store=HashStore(), rank=0, world_size=1)
-    run_worker(own, TrialHost())
+    run_worker(own, TrialHost(report))
 
 
-def trial_name(trial_id: str) -> str:
-    """`trial-00003` of Tune's `a1b2c_00003`."""
-    return f"trial-{trial_id.rsplit('_', 1)[-1]}"
+def _report(metrics: dict[str, Any]) -> None:
+    ray.tune.report(plain(metrics))
+
+
+def plain(metrics: dict[str, Any]) -> dict[str, Any]:
+    """What Tune and its schedulers need of a row: its numbers."""
+    return {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+
+
+class PassOn(ray.train.UserCallback):  # type: ignore[misc]
+    """Hands to Tune what the workers of a trial report at each validation; Ray Train's controller runs here."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ARG002
+        """All workers have reported; a checkpoint's report has no figures."""
+        if "validation_loss" in metrics[0]:
+            self._report(metrics[0])
 
 
 class TrialHost:
     """The host of a one-worker trial; see `trainshed.runtime.training.host.Host`."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Report) -> None:
         device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         self.world = World(0, 1, device)
+        self._report = report
 
     def notice(self) -> Notice | None:
         """Tune ends a trial where it reports."""
         return None
 
     def stepped(self, step: int) -> None:
-        """Tune hears of held-out losses only."""
+        """Tune hears of held-out figures only."""
 
     def validated(self, metrics: dict[str, Any]) -> None:
-        """Tune hears every held-out loss, and may end the trial here."""
-        ray.tune.report(metrics)
+        """Tune hears every held-out figure, and may end the trial here."""
+        self._report(metrics)
 
     def committed(self, path: str, metrics: dict[str, Any]) -> None:
-        """Trials keep no state."""
+        """The trial's files say it."""

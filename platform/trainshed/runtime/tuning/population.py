@@ -1,0 +1,78 @@
+"""A population: members report where their checkpoint lies, and one that is replaced goes on from another's.
+
+Ray Tune moves checkpoints between trials by the folder that a trial reported. Ours is a note of a few bytes that says
+which trial's checkpoint is meant; the checkpoint itself is copied in the storage, by the trial that goes on from it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ray.tune
+
+from trainshed.errors import PlatformError
+from trainshed.record.checkpoints import all_checkpoints, path_of
+from trainshed.record.journal import read_lines
+from trainshed.runtime.tuning.trials import TrialFiles
+
+NOTE = "checkpoint.json"
+COMMIT_WAIT_S = 300.0
+POLL_S = 0.02
+
+
+class Exchange:
+    """One member's side."""
+
+    def __init__(self, trial: TrialFiles) -> None:
+        self._trial = trial
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Tells Tune, with the note of the checkpoint of the same step, once that is complete."""
+        step = int(metrics["step"])
+        self._wait_for(step)
+        numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+        with tempfile.TemporaryDirectory(prefix="trainshed-note-") as folder:
+            (Path(folder) / NOTE).write_text(json.dumps({"number": self._trial.number, "step": step}))
+            ray.tune.report(numbers, checkpoint=ray.tune.Checkpoint.from_directory(folder))
+
+    def take_over(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Where Tune says so: the weights, optimizer and story of another member become this one's; what to note of it.
+
+        Raises:
+            PlatformError: the other's checkpoint is gone.
+        """
+        given = ray.tune.get_checkpoint()
+        if given is None:
+            return {}
+        with given.as_directory() as folder:
+            note = json.loads((Path(folder) / NOTE).read_text())
+        if note["number"] == self._trial.number:
+            return {}
+        source = TrialFiles(self._trial.storage, self._trial.sweep, int(note["number"]))
+        self._copy(source, int(note["step"]))
+        taken = {"from": source.name, "step": note["step"], "settings": settings}
+        return {"took_over": [*(source.facts or {}).get("took_over", []), taken]}
+
+    def _wait_for(self, step: int) -> None:
+        """Until the checkpoint of a step is complete."""
+        deadline = time.monotonic() + COMMIT_WAIT_S
+        while all(one.step != step for one in all_checkpoints(self._trial.storage, self._trial.folder)):
+            if time.monotonic() > deadline:
+                raise PlatformError(f"the checkpoint of step {step} was not complete within {COMMIT_WAIT_S:.0f} s")
+            time.sleep(POLL_S)
+
+    def _copy(self, source: TrialFiles, step: int) -> None:
+        storage, there = self._trial.storage, path_of(source.folder, step)
+        if all(one.step != step for one in all_checkpoints(storage, source.folder)):
+            raise PlatformError(f"{source.name} has no checkpoint of step {step} any more; raise checkpoint.keep")
+        self._trial.drop_state()
+        with tempfile.TemporaryDirectory(prefix="trainshed-exchange-") as scratch:
+            local = storage.download(there, Path(scratch))
+            storage.upload(local, path_of(self._trial.folder, step))
+        rows = [row for row in read_lines(storage, f"{source.folder}/metrics.jsonl") if row["step"] <= step]
+        text = "".join(f"{json.dumps(row)}\n" for row in rows)
+        storage.write(f"{self._trial.folder}/metrics.jsonl", text.encode())

@@ -1,0 +1,88 @@
+"""The trials of a sweep as files: what each was given, what it measured, how it ended. The only memory of a sweep.
+
+    trials/trial-00003/trial.json  metrics.jsonl  checkpoints/  ended.json
+
+trial.json is written when a trial begins and again when its training changes; ended.json once, last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
+from trainshed.record.journal import read_lines
+from trainshed.record.run import now
+from trainshed.record.storage import Storage
+from trainshed.spec.train import Training
+
+ENDED = "ended"
+EARLY = "stopped early"
+FAILED = "failed"
+CUT = "cut off"
+"""The sweep ended before the trial did: at a limit of its budget."""
+
+
+def name_of(number: int) -> str:
+    """`trial-00003` of 3."""
+    return f"trial-{number:05d}"
+
+
+@dataclass(frozen=True)
+class TrialFiles:
+    """One trial's directory."""
+
+    storage: Storage
+    sweep: str
+    """The sweep's directory, relative to the storage."""
+    number: int
+
+    @property
+    def name(self) -> str:
+        """`trial-00003`."""
+        return name_of(self.number)
+
+    @property
+    def folder(self) -> str:
+        """Relative to the storage."""
+        return f"{self.sweep}/trials/{self.name}"
+
+    @property
+    def facts(self) -> dict[str, Any] | None:
+        """trial.json: settings, and the whole training with them; None where the trial has not begun."""
+        return self.storage.read_json(f"{self.folder}/trial.json") or None
+
+    @property
+    def ended(self) -> dict[str, Any] | None:
+        """ended.json: `state`, and for a failed trial `kind` and `cause`; None while it has not ended."""
+        return self.storage.read_json(f"{self.folder}/ended.json") or None
+
+    def begin(self, settings: dict[str, Any], training: Training, **more: Any) -> None:
+        """The trial runs with this training from here on."""
+        facts = {"settings": settings, "training": training.model_dump(mode="json"), **more}
+        self.storage.write_json(f"{self.folder}/trial.json", {"began_at": now(), **(self.facts or {}), **facts})
+
+    def end(self, state: str, **facts: Any) -> None:
+        """The trial is over, and is not run again."""
+        self.storage.write_json(f"{self.folder}/ended.json", {"state": state, "ended_at": now(), **facts})
+
+    def rows(self) -> list[dict[str, Any]]:
+        """metrics.jsonl."""
+        return read_lines(self.storage, f"{self.folder}/metrics.jsonl")
+
+    def held_out(self) -> list[dict[str, Any]]:
+        """The rows that held-out figures were taken at."""
+        return [row for row in self.rows() if "validation_loss" in row]
+
+    def drop_state(self) -> None:
+        """Removes its checkpoints: nothing goes on from them any more."""
+        self.storage.delete(f"{self.folder}/{CHECKPOINTS}")
+
+
+def begun(storage: Storage, sweep: str) -> Iterator[TrialFiles]:
+    """Every trial that has begun, by number."""
+    for name in sorted(storage.names(f"{sweep}/trials")):
+        trial = TrialFiles(storage, sweep, int(name.rsplit("-", 1)[-1]))
+        if trial.facts is not None:
+            yield trial

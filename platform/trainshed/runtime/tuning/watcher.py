@@ -1,0 +1,122 @@
+"""What Ray Tune sees of trials, as events of the run and as ended.json of each trial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray.tune
+
+from trainshed.record.storage import Storage
+from trainshed.runtime.report import Reporter
+from trainshed.runtime.tuning.ceilings import Ceilings, Spent
+from trainshed.runtime.tuning.trials import CUT, EARLY, ENDED, FAILED, TrialFiles
+from trainshed.spec.tune import TuneJob
+
+
+class Watcher(ray.tune.Callback):  # type: ignore[misc]
+    """Hears of every report and every end."""
+
+    def __init__(self, job: TuneJob, reporter: Reporter, spent: Spent) -> None:
+        self._job, self._reporter, self._spent = job, reporter, spent
+        self._storage: Storage = reporter.record.storage
+        self._sweep = reporter.record.at()
+        self._done: set[int] = set()
+        self._best: tuple[float, int] | None = None
+        self._code_errors: list[str] = []
+        self.ceilings: Ceilings | None = None
+        """The end of the whole sweep; trials that it cuts off have not ended."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks with its own state, which nobody reads."""
+        return {}
+
+    def too_many_errors(self) -> str | None:
+        """Whether so many trials had an error of the code that others would too; in words."""
+        limit = self._job.failures.code_errors
+        if len(self._code_errors) < limit:
+            return None
+        return (
+            f"{limit} trials failed by an error of the code or the job (failures.code_errors): {self._code_errors[-1]}"
+        )
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
+        """A trial holds its resources."""
+        if self._files(trial).ended is None:
+            self._spent.begins(_number(trial))
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ARG002
+        """A trial took its held-out figures."""
+        files, metric = self._files(trial), self._job.metric
+        if files.ended is not None or metric not in result:
+            return  # it is told again
+        self._event(files, "running", result)
+        self._progress(what=f"{files.name} step {result['step']}: {result[metric]:.4g}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
+        """A trial ended: at its last step, early, by a failure of its own; or the sweep ended before it."""
+        files, result = self._files(trial), trial.last_result or {}
+        held = self._spent.ends(files.number)
+        before = files.ended
+        if before is None:
+            if self.ceilings is not None and self.ceilings.why is not None:
+                if self.ceilings.why != "stopped":
+                    files.end(CUT, device_s=held, by=self.ceilings.words)
+                return
+            whole = int(result.get("step", 0)) >= self._job.steps_of_a_trial
+            by = {} if whole else {"by": self._job.stop_early.kind}
+            files.end(ENDED if whole else EARLY, device_s=held, **by)
+        elif "device_s" not in before:
+            files.end(**{**before, "device_s": held})
+        self._over(files, result, told_again=before is not None and "device_s" in before)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
+        """Its process was lost more often than a trial may be."""
+        files = self._files(trial)
+        files.end(
+            FAILED,
+            kind="lost",
+            cause="its process or machine was lost too often",
+            device_s=self._spent.ends(files.number),
+        )
+        self._over(files, trial.last_result or {}, told_again=False)
+
+    def _over(self, files: TrialFiles, result: dict[str, Any], *, told_again: bool) -> None:
+        ended = files.ended or {}
+        self._done.add(files.number)
+        if ended.get("kind") == "code":
+            self._code_errors.append(str(ended["cause"]))
+        if not told_again:
+            cause = {"cause": ended["cause"]} if "cause" in ended else {}
+            self._event(files, str(ended["state"]), result, **cause)
+        self._keep_the_best(files, result)
+        self._progress()
+
+    def _keep_the_best(self, files: TrialFiles, result: dict[str, Any]) -> None:
+        """Only the best trial's last checkpoint is of use once trials have ended; a population's are, to the end."""
+        if self._job.stop_early.kind in ("pbt", "pb2"):
+            return
+        value = result.get(self._job.metric)
+        rank = None if value is None or (files.ended or {}).get("state") == FAILED else value
+        if rank is not None and self._job.mode == "max":
+            rank = -rank
+        if rank is None or (self._best is not None and rank >= self._best[0]):
+            files.drop_state()
+            return
+        if self._best is not None:
+            TrialFiles(self._storage, self._sweep, self._best[1]).drop_state()
+        self._best = (rank, files.number)
+
+    def _files(self, trial: Any) -> TrialFiles:
+        return TrialFiles(self._storage, self._sweep, _number(trial))
+
+    def _event(self, files: TrialFiles, state: str, result: dict[str, Any], **more: Any) -> None:
+        values = {key: result[key] for key in ("step", self._job.metric) if key in result}
+        settings = (files.facts or {}).get("settings", {})
+        self._reporter.event("trial", trial=files.name, state=state, settings=settings, **values, **more)
+
+    def _progress(self, **fields: Any) -> None:
+        self._reporter.progress("tune", len(self._done), self._job.trials, **fields)
+
+
+def _number(trial: Any) -> int:
+    return int(str(trial).rsplit("-", 1)[-1])

@@ -1,0 +1,82 @@
+"""How a sweep chooses the settings of its trials."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from trainshed.spec.part import Count, Part, RunRef
+
+
+class RandomSearch(Part):
+    """Every trial is drawn on its own (Bergstra and Bengio 2012)."""
+
+    kind: Literal["random"] = "random"
+    trials: Count
+    concurrent: Count = 1
+    """Trials that run at the same time, where the cluster has room."""
+    seed: int = 0
+    start_with: tuple[dict[str, JsonValue], ...] = ()
+    """Settings to try first, each by dotted path; what one leaves out is drawn."""
+
+
+class GridSearch(Part):
+    """Every combination of the values listed: ranges must be `choice`, `integer`, or `uniform` with a step."""
+
+    kind: Literal["grid"] = "grid"
+    concurrent: Count = 1
+    """Trials that run at the same time, where the cluster has room."""
+    trials: Count | None = None
+    """The first so many combinations; all of them where it is not given."""
+
+
+class Tpe(Part):
+    """Tree-structured Parzen estimator: draws where the better trials so far were (Optuna's, multivariate)."""
+
+    kind: Literal["tpe"] = "tpe"
+    trials: Count
+    concurrent: Count = 1
+    """Trials that run at the same time, where the cluster has room."""
+    seed: int = 0
+    random_trials: Count = 10
+    """The first so many are drawn at random."""
+    start_with: tuple[dict[str, JsonValue], ...] = ()
+    """Settings to try first, each by dotted path; what one leaves out is drawn."""
+    learn_from: tuple[RunRef, ...] = ()
+    """Earlier sweeps whose trials it knows of at the start."""
+
+
+class CmaEs(Part):
+    """Covariance matrix adaptation, for spaces of numbers (Optuna's CMA-ES); choices are drawn at random beside it."""
+
+    kind: Literal["cma_es"] = "cma_es"
+    trials: Count
+    concurrent: Count = 1
+    """Trials that run at the same time, where the cluster has room."""
+    seed: int = 0
+    random_trials: Count = 4
+    """The first so many are drawn at random."""
+    start_with: tuple[dict[str, JsonValue], ...] = ()
+    """Settings to try first, each by dotted path; what one leaves out is drawn."""
+    learn_from: tuple[RunRef, ...] = ()
+    """Earlier sweeps whose trials it knows of at the start."""
+
+
+class Genetic(Part):
+    """A population whose better trials are crossed and changed (Optuna's NSGA-II with one objective)."""
+
+    kind: Literal["genetic"] = "genetic"
+    trials: Count
+    concurrent: Count = 1
+    """Trials that run at the same time, where the cluster has room."""
+    seed: int = 0
+    population: Annotated[int, Field(ge=2)] = 8
+    """Trials of one generation."""
+    start_with: tuple[dict[str, JsonValue], ...] = ()
+    """Settings to try first, each by dotted path; what one leaves out is drawn."""
+    learn_from: tuple[RunRef, ...] = ()
+    """Earlier sweeps whose trials it knows of at the start."""
+
+
+Search = Annotated[RandomSearch | GridSearch | Tpe | CmaEs | Genetic, Field(discriminator="kind")]
