@@ -55,6 +55,12 @@ class CapacityError(PlatformError):
     exit_code = 4
 
 
+class BudgetReached(PlatformError):
+    """A limit of the job's budget was reached before its end; what was done is kept. Exit code 5."""
+
+    exit_code = 5
+
+
 class ClusterError(PlatformError):
     """The control plane cannot be reached, refused us, or did not start."""
 

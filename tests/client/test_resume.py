@@ -56,12 +56,12 @@ def test_a_stopped_training_goes_on_with_the_documents_after_it(storage):
 @pytest.mark.parametrize("state", ["succeeded", "running", "waiting", "skipped"])
 def test_a_training_that_cannot_go_on_is_refused(storage, state):
     record = begin(storage, "model-1", TRAIN, number=1)
-    with pytest.raises(UsageError, match="only a failed, stopped or lost training can be resumed"):
+    with pytest.raises(UsageError, match="only a failed, stopped or lost train run can be resumed"):
         client.prepare(record, state, [])
 
 
 def test_a_prepare_run_is_refused(storage):
-    with pytest.raises(UsageError, match="is a prepare run; only a training can go on"):
+    with pytest.raises(UsageError, match="is a prepare run; only a training or a sweep can go on"):
         client.prepare(Record(storage, "days-1"), "failed", [])
 
 

@@ -16,9 +16,11 @@ from trainshed.client.address import Address
 from trainshed.client.follow import follow
 from trainshed.client.jobs_api import JobsClient
 from trainshed.client.stop import GRACE_S, stop_run, stop_submission
+from trainshed.errors import BudgetReached
 from trainshed.record.run import Record
 
 PLAIN_EVERY_S = 5.0
+RESUMABLE_KINDS = ("train", "tune")
 
 
 def follow_submission(address: Address, submission_id: str, runs: list[str], *, as_json: bool) -> int:
@@ -131,10 +133,7 @@ def describe(event: dict[str, Any]) -> str | None:
         case "progress":
             return _progress_text(event)
         case "trial" if event["state"] != "running":
-            settings = ", ".join(
-                f"{k.rsplit('.', 2)[-1]} {v:.3g}" if isinstance(v, float) else str(v)
-                for k, v in event["settings"].items()
-            )
+            settings = ", ".join(f"{path.rsplit('.', 1)[-1]} {in_short(v)}" for path, v in event["settings"].items())
             value = next(
                 (f"{key} {event[key]:.4f}" for key in ("validation_loss", "train_loss") if key in event), "no metric"
             )
@@ -169,8 +168,15 @@ def stopped(record: Record, state: str) -> str:
     """How a run was stopped, in words, and how to go on with it."""
     result = record.result or {}
     saved = f" after step {result['step']}, saved in {result['checkpoint']}" if result.get("checkpoint") else ""
-    again = state == "stopped" and record.job["job"]["kind"] == "train"
+    again = state == "stopped" and record.job["job"]["kind"] in RESUMABLE_KINDS
     return f"{record.run_id}: {state}{saved}" + (f"; `platform resume {record.run_id}` goes on with it" * again)
+
+
+def in_short(value: Any) -> str:
+    """A setting of a trial: a part by its kind, a number by three digits."""
+    if isinstance(value, dict):
+        return str(value.get("kind", json.dumps(value)))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def short(run_id: str) -> str:
@@ -194,10 +200,12 @@ def _progress_text(event: dict[str, Any]) -> str:
 
 
 def _show(events: Iterator[dict[str, Any]], view: View) -> int:
-    code, explained = 1, False
+    code, failed, explained = 1, 1, False
     for event in events:
+        if event["event"] == "end" and event["state"] == "budget_reached":
+            failed = BudgetReached.exit_code
         if event["event"] == "job_end":
-            code = 0 if event["state"] == "SUCCEEDED" else 1
+            code = 0 if event["state"] == "SUCCEEDED" else failed
             if isinstance(view, JsonView):
                 view.show(event)
             elif code and not explained:

@@ -151,7 +151,7 @@ def stop(
     if record.result is not None:
         _stop_ended(record, where)
         return
-    if not now and record.job["job"]["kind"] == "train":
+    if not now and record.job["job"]["kind"] in ("train", "tune"):
         say(f"{record.run_id}: asked to save and stop, for at most {GRACE_S:.0f} s; --now does not wait")
     state = stop_run(where, record, grace_s=0 if now else GRACE_S)
     if as_json:

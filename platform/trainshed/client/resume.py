@@ -1,4 +1,4 @@
-"""Going on with a training that ended before its last step: same run, a new submission.
+"""Going on with a training or a sweep that ended before its last step or trial: same run, a new submission.
 
 Knows Records and job documents; what a checkpoint holds is the cluster's business.
 """
@@ -24,9 +24,12 @@ from trainshed.spec.prepare import PrepareJob
 from trainshed.spec.sources import places
 from trainshed.spec.yaml_tree import Document
 
-RESUMABLE = ("failed", "stopped", "lost")
-MAY_CHANGE = ("workers", "engine", "steps", "checkpoint", "validation", "recovery", "max_failures", "self_test")
-"""Heads of the paths that change how a training goes on, and not what it learns."""
+RESUMABLE = ("failed", "stopped", "lost", "budget_reached")
+MAY_CHANGE = {
+    "train": ("workers", "engine", "steps", "checkpoint", "validation", "recovery", "max_failures", "self_test"),
+    "tune": ("budget", "failures", "search.trials", "search.concurrent"),
+}
+"""Beginnings of the paths that change how a run goes on, and not what it learns or has tried."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,18 @@ def prepare(record: Record, state: str, sets: Sequence[str]) -> Resumption:
         PlanError: it cannot fit.
     """
     kind = record.job["job"]["kind"]
-    if kind != "train":
-        raise UsageError(f"{record.run_id} is a {kind} run; only a training can go on, submit the job again")
+    if kind not in MAY_CHANGE:
+        raise UsageError(f"{record.run_id} is a {kind} run; only a training or a sweep can go on, submit the job again")
     if state not in RESUMABLE:
         doing = {"succeeded": "has succeeded", "skipped": "never began"}.get(state, f"is {state}")
-        raise UsageError(f"{record.run_id} {doing}; only a failed, stopped or lost training can be resumed")
+        raise UsageError(f"{record.run_id} {doing}; only a failed, stopped or lost {kind} run can be resumed")
     for text in sets:
-        head, _, rest = text.partition("=")[0].strip().partition(".")
-        if head in (kind, record.job["job"]["name"]):
-            head = rest.partition(".")[0]
-        if head not in MAY_CHANGE:
-            message = f"a resumed training keeps its model, data and maths; change {', '.join(MAY_CHANGE)}"
+        path = text.partition("=")[0].strip()
+        head, _, rest = path.partition(".")
+        path = rest if head in (kind, record.job["job"]["name"]) else path
+        if not any(path == one or path.startswith(f"{one}.") for one in MAY_CHANGE[kind]):
+            kept = "its model, data and maths" if kind == "train" else "its space, training and seed"
+            message = f"a resumed {kind} run keeps {kept}; change {', '.join(MAY_CHANGE[kind])}"
             raise SpecError([Fault("--set", 0, text, message)])
     documents = _documents(record)
     unfinished = [one for one in documents if one.state != "succeeded"]

@@ -30,12 +30,12 @@ def stop_submission(address: Address, submission_id: str) -> JobStatus:
 
 
 def stop_run(address: Address, record: Record, *, grace_s: float = GRACE_S) -> str:
-    """Ends a run; the state it is in then. A training is asked to save first, and has `grace_s` seconds for it.
+    """Ends a run; the state it is in then. A training or a sweep is asked first, and has `grace_s` seconds to save.
 
     Raises:
         ClusterError: it has not ended within a minute after that.
     """
-    if grace_s and record.state == "running" and record.job["job"]["kind"] == "train":
+    if grace_s and record.state == "running" and record.job["job"]["kind"] in ("train", "tune"):
         record.ask_to_stop()
         deadline = time.monotonic() + grace_s
         with JobsClient(address.url, address.token) as jobs:

@@ -19,7 +19,9 @@ from trainshed.record.journal import read_lines
 from trainshed.record.storage import Storage
 
 STOP = "stop.json"
-ENDED = ("succeeded", "failed", "stopped", "skipped")
+ENDED = ("succeeded", "failed", "stopped", "skipped", "budget_reached")
+USABLE = ("succeeded", "budget_reached")
+"""What later documents can stand on: a sweep that reached its budget has kept the best so far."""
 
 
 def now() -> str:
@@ -74,7 +76,7 @@ class Record:
 
     @property
     def state(self) -> str:
-        """waiting, running, succeeded, failed, stopped or skipped."""
+        """waiting, running, succeeded, failed, stopped, skipped or budget_reached."""
         if (result := self.result) is not None:
             return str(result["state"])
         return "running" if self.storage.exists(self.at("events.jsonl")) else "waiting"
@@ -141,7 +143,7 @@ def find_run(storage: Storage, target: str) -> Record:
 
 
 def find_finished(storage: Storage, target: str, kind: str) -> Record:
-    """What `run://TARGET` means: the run of that id, or the newest run of that name and kind that succeeded.
+    """What `run://TARGET` means: the run of that id, or the newest run of that name and kind that can be built on.
 
     Raises:
         UsageError: there is none, or it is of another kind, or none of them succeeded.
@@ -154,7 +156,7 @@ def find_finished(storage: Storage, target: str, kind: str) -> Record:
     if not fitting:
         raise UsageError(f"run://{name} is a {named[0].job['job']['kind']} run; a {kind} run is needed here")
     for run in fitting:
-        if run.state == "succeeded":
+        if run.state in USABLE:
             return run
     raise UsageError(
         f"run://{name}: no run of that name has succeeded; the newest, {fitting[0].run_id}, is {fitting[0].state}"

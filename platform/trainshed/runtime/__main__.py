@@ -21,7 +21,7 @@ from typing import Any, assert_never
 
 import ray
 
-from trainshed.errors import PlatformError
+from trainshed.errors import BudgetReached, PlatformError
 from trainshed.record.run import Record, find_finished
 from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, begin_runs
@@ -73,7 +73,7 @@ class Driver:
             state = (record.result or {}).get("state") or self._one(planned)
             if state != "succeeded":
                 self._skip_rest(f"{planned.job['name']} before it {state}")
-                return 1
+                return BudgetReached.exit_code if state == "budget_reached" else 1
         return 0
 
     def stop(self, _number: int, _frame: FrameType | None) -> None:
@@ -110,6 +110,8 @@ class Driver:
             reporter.log(traceback.format_exc().rstrip(), detail=True)
             log_path = self.storage.address(record.at("logs"))
             return self._end(reporter, "failed", cause=cause_of(error), log=log_path)
+        if result.get("limit"):
+            return self._end(reporter, "budget_reached", cause=result["limit"], **result)
         self.done[job.name] = record
         return self._end(reporter, "succeeded", **result)
 
@@ -123,7 +125,9 @@ class Driver:
             case TuneJob():
                 from trainshed.runtime.tuning.sweep import sweep
 
-                return sweep(job, reporter, data=self._find(job.train.data, "prepare"))
+                earlier = [self._find(target, "tune") for target in getattr(job.search, "learn_from", ())]
+                data = self._find(job.train.data, "prepare")
+                return sweep(job, reporter, data=data, earlier=earlier, code=self.submission.code)
             case TrainJob():
                 return self._train(job, reporter, trial=reporter.record.job.get("trial"))
             case TrainFromBest():

@@ -42,7 +42,7 @@ def sweep_plot(title: str, trials: list[dict[str, Any]], *, metric: str) -> byte
         curves.plot(*zip(*trial["history"], strict=True), marker="o", markersize=3, **style)
     curves.set(title=title, xlabel="optimizer step", ylabel=metric)
     for axis, path in zip(scatters, paths, strict=True):
-        values = [trial["settings"][path] for trial in ended]
+        values = [trial["settings"].get(path) for trial in ended]
         numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         shown = values if numeric else [str(value) for value in values]
         colors = ["#1f4e79" if trial is best else "#9db4c8" for trial in ended]

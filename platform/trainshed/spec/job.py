@@ -63,7 +63,11 @@ def references(job: Job) -> list[Reference]:
         case PrepareJob():
             return []
         case TuneJob():
-            return [Reference(key="train.data", target=job.train.data, wants="prepare")]
+            earlier = getattr(job.search, "learn_from", ())
+            return [
+                Reference(key="train.data", target=job.train.data, wants="prepare"),
+                *(Reference(key="search.learn_from", target=target, wants="tune") for target in earlier),
+            ]
         case TrainJob():
             return [Reference(key="data", target=job.data, wants="prepare")]
         case TrainFromBest():

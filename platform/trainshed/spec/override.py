@@ -6,6 +6,7 @@ has. The result is validated as if the document had said it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -29,7 +30,7 @@ def override(part: AnyPart, values: Mapping[str, Any], *, file: str = "--set", l
     data = part.model_dump(mode="json", by_alias=True)
     for path, value in sorted(values.items(), key=lambda item: (not item[0].endswith("kind"), item[0])):
         try:
-            _put(type(part), data, path, value)
+            _put(type(part), data, path, copy.deepcopy(value))  # a later path may lie inside of it
         except KeyError as error:
             raise SpecError([Fault(file, line, path, str(error.args[0]))]) from None
     try:

@@ -126,6 +126,12 @@ def _given_faults(job: TuneJob, document: Document) -> list[Fault]:
     return faults
 
 
+def fits(space: Mapping[str, Range], settings: Mapping[str, JsonValue]) -> bool:
+    """Whether settings of another sweep lie in this space: every path of it without a condition, each in its range."""
+    needed = {path for path, values in space.items() if not values.when}
+    return needed <= settings.keys() <= space.keys() and all(contains(space[path], settings[path]) for path in settings)
+
+
 def contains(values: Range, value: JsonValue) -> bool:
     """Whether a range has a value."""
     if isinstance(values, Choice):

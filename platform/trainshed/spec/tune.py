@@ -37,6 +37,8 @@ class TuneJob(Part):
     """So many trainings a trial, each with another part of the training data held out; the metric is their mean."""
     budget: Budget = Budget()
     failures: Failures = Failures()
+    register_as: Name | None = Field(default=None, alias="register")
+    """The model name under which the best trial, as it stands, becomes the next version; from_best trains it anew."""
 
     @property
     def trials(self) -> int:

@@ -67,13 +67,7 @@ def train_job(
         run_id=record.run_id,
         job=job.model_dump(mode="json", by_alias=True),
         code=code,
-        data={
-            "run_id": data.run_id,
-            "fingerprint": manifest["fingerprint"],
-            "made_by": manifest["made_by"],
-            "tokenizer_sha256": manifest.get("tokenizer_sha256"),
-            "files": manifest["files"],
-        },
+        data=data_lineage(data),
         trial=trial,
         checkpoint={"folder": fitted.checkpoint, "step": fitted.metrics["step"]} if fitted.checkpoint else None,
         model_sha256=fitted.metrics["model_sha256"],
@@ -86,6 +80,18 @@ def train_job(
         "checkpoint": fitted.checkpoint,
         "model": record.at("model"),
         "registered": _register(job, record, lineage, loss, reporter),
+    }
+
+
+def data_lineage(data: Record) -> dict[str, Any]:
+    """What is said of prepared data in the lineage of what is learnt from it."""
+    manifest = (data.result or {})["manifest"]
+    return {
+        "run_id": data.run_id,
+        "fingerprint": manifest["fingerprint"],
+        "made_by": manifest["made_by"],
+        "tokenizer_sha256": manifest.get("tokenizer_sha256"),
+        "files": manifest["files"],
     }
 
 

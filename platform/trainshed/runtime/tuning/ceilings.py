@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 from ray.tune import Stopper
 
+from trainshed.record.run import Record
 from trainshed.spec.stopping import Budget
 from trainshed.spec.workers import Workers
 
 HOUR_S = 3600.0
 LOOK_S = 1.0
+FILE = "spent.json"
 
 Why = Literal["budget", "stopped", "errors"]
 
@@ -20,10 +22,12 @@ Why = Literal["budget", "stopped", "errors"]
 class Spent:
     """What a sweep has used up so far, earlier drivers included."""
 
-    def __init__(self, workers: Workers, *, before_s: float, before_device_s: float) -> None:
+    def __init__(self, workers: Workers, record: Record) -> None:
         self._devices = workers.max_count * (workers.gpus or workers.cpus)
         self._began = time.monotonic()
-        self._before_s, self._ended_s = before_s, before_device_s
+        self._record = record
+        before = record.storage.read_json(record.at(FILE)) or {"wall_s": 0.0, "device_s": 0.0}
+        self._before_s, self._ended_s = float(before["wall_s"]), float(before["device_s"])
         self._running: dict[int, float] = {}
 
     def begins(self, number: int) -> None:
@@ -36,6 +40,10 @@ class Spent:
         held = 0.0 if began is None else (time.monotonic() - began) * self._devices
         self._ended_s += held
         return held
+
+    def keep(self) -> None:
+        """Writes it down, for a driver that goes on after this one."""
+        self._record.storage.write_json(self._record.at(FILE), {"wall_s": self.wall_s, "device_s": self.device_s})
 
     @property
     def wall_s(self) -> float:
@@ -74,6 +82,7 @@ class Ceilings(Stopper):  # type: ignore[misc]
         now = time.monotonic()
         if self.why is None and now - self._looked >= LOOK_S:
             self._looked = now
+            self._spent.keep()
             self._look()
         return self.why is not None
 

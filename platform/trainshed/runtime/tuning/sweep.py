@@ -6,7 +6,7 @@ that were cut off go on from their checkpoints, and the searcher hands out what 
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -19,12 +19,14 @@ from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.run import check_samples
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
+from trainshed.runtime.tuning.promote import promote
 from trainshed.runtime.tuning.schedulers import scheduler_of, seeded
 from trainshed.runtime.tuning.search import Numbered, Settings
 from trainshed.runtime.tuning.story import best_of, story
 from trainshed.runtime.tuning.trial import TrialPlan, run_trial
 from trainshed.runtime.tuning.trials import begun, name_of
 from trainshed.runtime.tuning.watcher import Watcher
+from trainshed.spec.space_check import fits
 from trainshed.spec.tune import TuneJob
 from trainshed.spec.workers import Workers
 
@@ -32,8 +34,12 @@ LOST_RETRIES = 3
 """So often a trial is started again whose process or machine was lost."""
 
 
-def sweep(job: TuneJob, reporter: Reporter, *, data: Record) -> dict[str, Any]:
+def sweep(
+    job: TuneJob, reporter: Reporter, *, data: Record, earlier: Sequence[Record], code: dict[str, Any]
+) -> dict[str, Any]:
     """Runs the trials and returns the result: the best one with its whole training, and every trial's story.
+
+    `earlier` are the sweeps that `search.learn_from` names.
 
     Raises:
         PlatformError: no trial came to a metric; the message is the commonest cause.
@@ -42,14 +48,15 @@ def sweep(job: TuneJob, reporter: Reporter, *, data: Record) -> dict[str, Any]:
     record = reporter.record
     check_samples(job.train, (data.result or {})["manifest"])
     before = list(begun(record.storage, record.at()))
-    spent = Spent(job.train.workers, before_s=_earlier_s(record), before_device_s=_device_s(before))
+    spent = Spent(job.train.workers, record)
     watcher = Watcher(job, reporter, spent)
     ceilings = Ceilings(job.budget, spent, asked=lambda: record.asked_to_stop, too_many=watcher.too_many_errors)
     watcher.ceilings = ceilings
     _say_what_begins(job, reporter, ended=sum(trial.ended is not None for trial in before))
     seeded(job)
-    _tuner(job, reporter, _plan(job, record, data), watcher, ceilings, _searcher(job, record)).fit()
-    _keep_time(record, spent)
+    plan = _plan(job, record, data)
+    _tuner(job, reporter, plan, watcher, ceilings, _searcher(job, record, earlier)).fit()
+    spent.keep()
     trials = [story(job, trial) for trial in begun(record.storage, record.at())]
     if ceilings.why == "stopped":
         raise Stopped(sum(trial["state"] != "cut off" for trial in trials), None, what="trial")
@@ -60,12 +67,16 @@ def sweep(job: TuneJob, reporter: Reporter, *, data: Record) -> dict[str, Any]:
     if ceilings.why is not None:
         reporter.log(f"ended before its last trial: {ceilings.words}; the best so far is kept")
     training = record.storage.read_json(record.at(f"trials/{best['trial']}/trial.json"))["training"]
+    registered = None
+    if job.register_as is not None and ceilings.why is None:
+        registered = promote(job, reporter, plan.worker, best, data=data, code=code)
     return {
         "best": {**best, "training": training},
         "trials": trials,
         "metric": job.metric,
         "goal": job.mode,
         "spent": {"hours": spent.wall_s / 3600, "device_hours": spent.device_s / 3600},
+        "registered": registered,
         "limit": ceilings.words if ceilings.why == "budget" else None,
     }
 
@@ -115,9 +126,15 @@ def _plan(job: TuneJob, record: Record, data: Record) -> TrialPlan:
     return TrialPlan(worker, job.failures.memory_retries, population=population)
 
 
-def _searcher(job: TuneJob, record: Record) -> Numbered:
+def _searcher(job: TuneJob, record: Record, earlier: Sequence[Record]) -> Numbered:
     recorded = {trial.number: _first_settings(trial.facts or {}) for trial in begun(record.storage, record.at())}
-    return Numbered(job, recorded, earlier=[])
+    known = [
+        (trial["settings"], float(trial["value"]))
+        for sweep_before in earlier
+        for trial in (sweep_before.result or {}).get("trials", [])
+        if trial["value"] is not None and trial["state"] == "ended" and fits(job.space, trial["settings"])
+    ]
+    return Numbered(job, recorded, earlier=known)
 
 
 def _first_settings(facts: dict[str, Any]) -> Settings:
@@ -147,20 +164,6 @@ def _resources(workers: Workers) -> dict[str, float]:
     if workers.max_count > 1:
         return {"CPU": 0.01}
     return {"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})}
-
-
-def _earlier_s(record: Record) -> float:
-    """Wall time of earlier drivers of this run, by their events."""
-    times = [datetime.fromisoformat(event["time"]) for event in record.events]
-    return max(0.0, (times[-1] - times[0]).total_seconds()) if len(times) > 1 else 0.0
-
-
-def _device_s(trials: list[Any]) -> float:
-    return sum(float((trial.ended or {}).get("device_s", 0.0)) for trial in trials)
-
-
-def _keep_time(record: Record, spent: Spent) -> None:
-    record.storage.write_json(record.at("spent.json"), {"wall_s": spent.wall_s, "device_s": spent.device_s})
 
 
 def _short(value: Any) -> str:

@@ -9,7 +9,7 @@ import ray.tune
 from trainshed.record.storage import Storage
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
-from trainshed.runtime.tuning.trials import CUT, EARLY, ENDED, FAILED, TrialFiles
+from trainshed.runtime.tuning.trials import EARLY, ENDED, FAILED, TrialFiles
 from trainshed.spec.tune import TuneJob
 
 
@@ -59,9 +59,7 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         before = files.ended
         if before is None:
             if self.ceilings is not None and self.ceilings.why is not None:
-                if self.ceilings.why != "stopped":
-                    files.end(CUT, device_s=held, by=self.ceilings.words)
-                return
+                return  # it can go on, where the sweep is resumed
             whole = int(result.get("step", 0)) >= self._job.steps_of_a_trial
             by = {} if whole else {"by": self._job.stop_early.kind}
             files.end(ENDED if whole else EARLY, device_s=held, **by)
