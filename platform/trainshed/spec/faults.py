@@ -26,6 +26,9 @@ WORDS = {
 }
 
 
+RANGE_TAGS = ("uniform", "log_uniform", "integer", "normal", "choice")
+
+
 def validate(adapter: TypeAdapter[Any], data: Any) -> Any:
     """Strict validation: no text for a number, no number for a truth value; a list is a tuple.
 
@@ -75,6 +78,8 @@ def _data_path(loc: tuple[str | int, ...], data: Any) -> Path:
     for index, element in enumerate(loc):
         last = index == len(loc) - 1
         if isinstance(data, dict):
+            if element in RANGE_TAGS and not last and isinstance(loc[index + 1], str):
+                continue  # a range's tag is also the name of one of its keys
             if element in data:
                 data = data[element]
             elif element == data.get("kind") or not last or _is_tag(element, data):

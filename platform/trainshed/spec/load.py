@@ -102,7 +102,7 @@ def outside_references(loaded: Sequence[LoadedJob]) -> list[tuple[LoadedJob, Ref
             if later and not earlier:
                 message = f"{reference.target} stands later in the file; put it before {one.job.name!r}"
                 faults.append(one.fault(reference.key, message))
-            elif earlier and earlier[-1].job.kind != reference.wants:
+            elif earlier and earlier[-1].job.kind != reference.wants and reference.target.startswith("run://"):
                 message = f"{reference.target} is a {earlier[-1].job.kind} job; a {reference.wants} job is needed here"
                 faults.append(one.fault(reference.key, message))
             elif not earlier:

@@ -94,6 +94,12 @@ class TuneJob(Part):
         return self
 
     @model_validator(mode="after")
+    def _one_training_is_registered(self) -> TuneJob:
+        if self.folds is not None and self.register_as is not None:
+            raise ValueError("register: a trial of folds is several trainings; train the best settings with from_best")
+        return self
+
+    @model_validator(mode="after")
     def _grid_has_an_end(self) -> TuneJob:
         if not isinstance(self.search, GridSearch):
             return self

@@ -20,6 +20,7 @@ from trainshed.record.lineage import sha256
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
 from trainshed.runtime.shards import open_split
+from trainshed.runtime.shards.folds import split_off
 from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.host import Host
 from trainshed.runtime.training.loop import Splits, log, train
@@ -43,6 +44,9 @@ def run_worker(plan: WorkerPlan, host: Host) -> dict[str, Any]:
         folder = storage.download(plan.data, Path(scratch))
         manifest = json.loads((folder / "manifest.json").read_text())
         splits = Splits(*(open_split(folder, manifest, split) for split in manifest["splits"]))
+        if plan.fold is not None:
+            learnt, held_out = split_off(splits.train, fold=plan.fold[0], folds=plan.fold[1], seed=training.seed)
+            splits = Splits(learnt, held_out)
         task = tasks.build(training, tasks.DataFacts.read(folder, manifest))
         first = host.world.worker == 0
         metric_log = MetricLog(storage, f"{plan.folder}/metrics.jsonl") if first else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, assert_never
 
@@ -23,6 +24,9 @@ from trainshed.spec.space_check import pick_at_random
 from trainshed.spec.tune import TuneJob
 
 Settings = dict[str, JsonValue]
+
+ATTEMPTS = 10
+"""So often a search that learns is asked again where it says what was tried before."""
 
 
 class Numbered(Searcher):  # type: ignore[misc]
@@ -109,6 +113,7 @@ class _Learning:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._job = job
         self._trials: dict[int, optuna.Trial] = {}
+        self._tried: list[Settings] = []
         direction = optuna.study.StudyDirection.MINIMIZE if job.mode == "min" else optuna.study.StudyDirection.MAXIMIZE
         self._study = optuna.create_study(direction=direction, sampler=_sampler(job.search, 0))
         for settings, value in earlier:
@@ -121,7 +126,17 @@ class _Learning:
         given = recorded if recorded is not None else _given(getattr(self._job.search, "start_with", ()), number)
         if given:
             self._study.enqueue_trial(_encoded(self._job.space, given))
-        self._study.sampler = _sampler(self._job.search, number)
+        settings = self._ask(number, attempt=0)
+        for attempt in range(1, ATTEMPTS):
+            if recorded is not None or settings not in self._tried:
+                break
+            self._study.tell(self._trials[number], state=TrialState.FAIL)  # what was tried once is known
+            settings = self._ask(number, attempt)
+        self._tried.append(settings)
+        return settings if recorded is None else recorded
+
+    def _ask(self, number: int, attempt: int) -> Settings:
+        self._study.sampler = _sampler(self._job.search, number, attempt)
         self._trials[number] = trial = self._study.ask()
         return draw(self._job.space, self._job.train, _picked_by(trial))[0]
 
@@ -136,14 +151,16 @@ def _given(start_with: tuple[Settings, ...], number: int) -> Settings:
     return start_with[number] if number < len(start_with) else {}
 
 
-def _sampler(search: Search, number: int) -> optuna.samplers.BaseSampler:
+def _sampler(search: Search, number: int, attempt: int = 0) -> optuna.samplers.BaseSampler:
     """A sampler whose random numbers are those of this trial: it keeps none between trials."""
-    seed = random.Random(f"{getattr(search, 'seed', 0)}/{number}").randrange(2**31)
+    seed = random.Random(f"{getattr(search, 'seed', 0)}/{number}/{attempt}").randrange(2**31)
     match search:
         case Tpe(random_trials=count):
-            return optuna.samplers.TPESampler(
-                n_startup_trials=count, multivariate=True, group=True, constant_liar=True, seed=seed
-            )
+            with warnings.catch_warnings():  # Optuna calls three settings of it experimental
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.samplers.TPESampler(
+                    n_startup_trials=count, multivariate=True, group=True, constant_liar=True, seed=seed
+                )
         case CmaEs(random_trials=count):
             return optuna.samplers.CmaEsSampler(
                 n_startup_trials=count,

@@ -123,7 +123,7 @@ def _plan(job: TuneJob, record: Record, data: Record) -> TrialPlan:
         folder=record.at(),
         export=False,
     )
-    return TrialPlan(worker, job.failures.memory_retries, population=population)
+    return TrialPlan(worker, job.failures.memory_retries, job.folds, population=population)
 
 
 def _searcher(job: TuneJob, record: Record, earlier: Sequence[Record]) -> Numbered:

@@ -19,6 +19,9 @@ import torch
 import torch.distributed as dist
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
+from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
+from trainshed.record.checkpoints import METRIC
+from trainshed.record.journal import read_lines
 from trainshed.record.storage import Storage
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.training.fit import fit
@@ -27,6 +30,7 @@ from trainshed.runtime.training.loop import log
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.worker import run_worker
 from trainshed.runtime.tuning.failing import kind_of, with_half_the_batch
+from trainshed.runtime.tuning.folds import FoldedReport, folder_of
 from trainshed.runtime.tuning.population import Exchange
 from trainshed.runtime.tuning.trials import FAILED, TrialFiles
 from trainshed.spec.override import override
@@ -42,6 +46,8 @@ class TrialPlan:
     worker: WorkerPlan
     """Of the sweep's own training; a trial has its own folder in the sweep's."""
     memory_retries: int
+    folds: int | None
+    """Trainings of a trial, in cross-validation."""
     population: bool
     """Whether trials go on from one another's checkpoints."""
 
@@ -78,9 +84,24 @@ def run_trial(config: dict[str, Any], *, plan: TrialPlan) -> None:
 
 
 def _train(training: Training, trial: TrialFiles, plan: TrialPlan, report: Report) -> None:
-    own = dataclasses.replace(plan.worker, training=training.model_dump(mode="json"), folder=trial.folder)
-    for row in trial.held_out():  # of what is gone on from; Tune may have heard it, and does not mind
+    if plan.folds is None:
+        _train_once(training, dataclasses.replace(plan.worker, folder=trial.folder), report)
+        return
+    folded = FoldedReport(trial, training.steps, report)
+    for fold in range(plan.folds):
+        own = dataclasses.replace(plan.worker, folder=folder_of(trial, fold), fold=(fold, plan.folds))
+        _train_once(training, own, folded.report)
+        folded.fold_ended()
+        trial.storage.delete(f"{own.folder}/{CHECKPOINTS}")
+
+
+def _train_once(training: Training, plan: WorkerPlan, report: Report) -> None:
+    own = dataclasses.replace(plan, training=training.model_dump(mode="json"))
+    held_out = [row for row in read_lines(Storage.open(own.storage), f"{own.folder}/metrics.jsonl") if METRIC in row]
+    for row in held_out:  # of what is gone on from; Tune may have heard it, and does not mind
         report(row)
+    if held_out and held_out[-1]["step"] >= training.steps:
+        return
     if training.workers.max_count > 1:
         fit(own, training, say=log.warning, callbacks=[PassOn(report)])
         return
@@ -107,7 +128,7 @@ class PassOn(ray.train.UserCallback):  # type: ignore[misc]
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ARG002
         """All workers have reported; a checkpoint's report has no figures."""
-        if "validation_loss" in metrics[0]:
+        if METRIC in metrics[0]:
             self._report(metrics[0])
 
 

@@ -1,0 +1,51 @@
+"""A trial of several trainings, each with another part of the data held out; what it reports is their mean.
+
+A step of the trial counts through its folds, so that a scheduler can end it after a fold or in the middle of one: at
+the same step every trial has seen the same folds.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from trainshed.runtime.tuning.trials import TrialFiles
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class FoldedReport:
+    """Means over the folds so far: the last figures of those that are done, the newest of the one that runs."""
+
+    def __init__(self, trial: TrialFiles, steps: int, report: Report) -> None:
+        self._trial, self._steps, self._report = trial, steps, report
+        self._finals: list[dict[str, float]] = []
+        self._newest: dict[str, float] = {}
+        self._rows: list[dict[str, Any]] = []
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """What the running fold has measured at its own step."""
+        self._newest = {
+            key: float(metrics[key]) for key in metrics if key == "train_loss" or key.startswith("validation_")
+        }
+        fold = len(self._finals)
+        row: dict[str, Any] = {"step": fold * self._steps + int(metrics["step"]), "fold": fold}
+        for key in self._newest:
+            values = [final[key] for final in self._finals if key in final] + [self._newest[key]]
+            row[key] = statistics.fmean(values)
+            row[f"{key}_deviation"] = statistics.stdev(values) if len(values) > 1 else 0.0
+        self._rows.append(row)
+        text = "".join(f"{json.dumps(one)}\n" for one in self._rows)
+        self._trial.storage.write(f"{self._trial.folder}/metrics.jsonl", text.encode())
+        self._report(row)
+
+    def fold_ended(self) -> None:
+        """Its last figures stand."""
+        self._finals.append(self._newest)
+
+
+def folder_of(trial: TrialFiles, fold: int) -> str:
+    """Where one fold's files lie, relative to the storage."""
+    return f"{trial.folder}/fold-{fold}"

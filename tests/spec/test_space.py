@@ -1,0 +1,153 @@
+"""What a sweep may search, and what of it is refused at submit with the document's line."""
+
+import random
+
+import pytest
+
+from job_texts import PREPARE, TUNE, changed, text
+from trainshed.errors import SpecError
+from trainshed.spec.load import load_files
+from trainshed.spec.space import Normal, draw, grid, points
+from trainshed.spec.space_check import fits, pick_at_random
+
+COSINE = {"kind": "cosine", "warmup_steps": 3}
+CONDITIONAL = {
+    "schedule": {"choice": [COSINE, {"kind": "constant"}]},
+    "schedule.floor": {"uniform": [0.0, 0.5], "step": 0.25, "when": {"schedule.kind": ["cosine"]}},
+}
+
+
+def load(folder, *jobs):
+    file = folder / "job.yaml"
+    file.write_text(text(*jobs))
+    return load_files([file])
+
+
+def sweep(folder, space, **values):
+    return load(folder, PREPARE, changed(TUNE, space=space, **values))[1].job
+
+
+REFUSED = {
+    "an empty space": ({"space": {}}, "space: "),
+    "a path that is not there": ({"space": {"optimizer.rate": {"uniform": [0.0, 1.0]}}}, "unknown path"),
+    "a range upside down": ({"space": {"optimizer.learning_rate": {"uniform": [2.0, 1.0]}}}, "low under high"),
+    "a value that cannot stand there": (
+        {"space": {"optimizer.weight_decay": {"uniform": [-1.0, 0.5]}}},
+        "space.optimizer.weight_decay: ",
+    ),
+    "a fraction for a whole number": (
+        {"space": {"model.layers": {"uniform": [1.0, 2.0], "step": 0.5}}},
+        "model.layers",
+    ),
+    "a log range from 0": ({"space": {"model.layers": {"integer": [0, 4], "log": True}}}, "needs bounds above 0"),
+    "a bell without bounds": ({"space": {"optimizer.weight_decay": {"normal": [0.1, 0.1]}}}, "within"),
+    "a condition that never holds": (
+        {"space": {"schedule.warmup_steps": {"integer": [0, 3], "when": {"schedule.kind": "wsd"}}}},
+        "when.schedule.kind: is never wsd in this sweep",
+    ),
+    "a condition on nothing": (
+        {"space": {"schedule.warmup_steps": {"integer": [0, 3], "when": {"schedule.knd": "wsd"}}}},
+        "when.schedule.knd: unknown path; did you mean 'kind'?",
+    ),
+    "settings that cannot stand together": (
+        {"space": {"model.heads": {"choice": [2, 4]}, "model.width": {"choice": [32, 34]}}},
+        "space: ",
+    ),
+    "a variant with a wrong field": (
+        {"space": {"schedule": {"choice": [COSINE, {"kind": "constant", "floor": 0.1}]}}},
+        "floor",
+    ),
+    "a grid without an end": ({"search": {"kind": "grid"}}, "a grid goes through choice, integer"),
+    "a metric that is never reported": (
+        {"metric": "validation_f1"},
+        "causal_lm does not report 'validation_f1'; it reports validation_loss, validation_perplexity",
+    ),
+    "a start outside of the space": (
+        {"search__start_with": [{"optimizer.learning_rate": 1.0}]},
+        "search.start_with.0: optimizer.learning_rate: 1.0 is not in its range",
+    ),
+    "a population that changes the model": (
+        {
+            "space": {"model.layers": {"integer": [1, 2]}},
+            "stop_early": {"kind": "pbt", "interval_steps": 5},
+            "search__trials": 4,
+            "train__validation": {"every_steps": 5},
+        },
+        "pbt changes settings in the middle of a training; model.layers cannot change there",
+    ),
+    "a population of two": (
+        {"stop_early": {"kind": "pbt", "interval_steps": 5}, "train__validation": {"every_steps": 5}},
+        "needs a population of 4 or more, got 2",
+    ),
+    "money without a price": ({"budget": {"money": 5.0}}, "money needs price"),
+    "a folded model to register": ({"folds": 2, "register": "best"}, "a trial of folds is several trainings"),
+}
+
+
+@pytest.mark.parametrize("case", list(REFUSED), ids=str)
+def test_what_cannot_be_searched_is_refused_with_its_line(case, tmp_path):
+    changes, said = REFUSED[case]
+    with pytest.raises(SpecError) as caught:
+        load(tmp_path, PREPARE, changed(TUNE, **changes))
+    assert said in str(caught.value)
+    assert all(line.startswith(f"{tmp_path}/job.yaml:") for line in str(caught.value).splitlines())
+
+
+def test_a_setting_is_drawn_only_where_its_condition_holds(tmp_path):
+    job = sweep(tmp_path, CONDITIONAL)
+    seen = set()
+    for number in range(40):
+        settings, training = draw(job.space, job.train, pick_at_random(random.Random(number)))
+        assert ("schedule.floor" in settings) == (training.schedule.kind == "cosine")
+        seen.add(settings.get("schedule.floor"))
+        if training.schedule.kind == "cosine":
+            assert training.schedule.warmup_steps == 3
+            assert training.schedule.floor == settings["schedule.floor"]
+    assert seen == {None, 0.0, 0.25, 0.5}
+
+
+def test_a_grid_has_every_combination_once_and_none_of_what_is_not_set(tmp_path):
+    job = sweep(tmp_path, {**CONDITIONAL, "model.layers": {"integer": [1, 2]}}, search={"kind": "grid"})
+    found = grid(job.space, job.train)
+    assert len(found) == job.trials == 2 * (3 + 1)
+    assert sum("schedule.floor" in one for one in found) == 6
+
+
+def test_a_bell_is_cut_at_its_bounds_and_not_heaped_there():
+    bell = Normal(normal=(0.1, 0.1), within=(0.0, 0.2))
+    values = [bell.at_share(share / 100) for share in range(101)]
+    assert values == sorted(values)
+    assert (values[0], values[-1]) == (0.0, 0.2)
+    assert len({round(value, 9) for value in values}) == 101
+    assert [bell.share_of(value) for value in values] == pytest.approx([share / 100 for share in range(101)], abs=1e-9)
+
+
+def test_points_of_a_range(tmp_path):
+    job = sweep(
+        tmp_path,
+        {
+            "optimizer.weight_decay": {"uniform": [0.0, 0.3], "step": 0.1},
+            "model.layers": {"integer": [1, 6], "step": 2},
+            "optimizer.learning_rate": {"log_uniform": [0.001, 0.1]},
+        },
+    )
+    decay, layers, rate = (points(values) for values in job.space.values())
+    assert decay == pytest.approx((0.0, 0.1, 0.2, 0.3))
+    assert layers == (1, 3, 5)
+    assert rate is None
+
+
+def test_trials_of_another_sweep_fit_where_every_setting_lies_in_the_space(tmp_path):
+    space = sweep(tmp_path, CONDITIONAL).space
+    assert fits(space, {"schedule": COSINE, "schedule.floor": 0.3})
+    assert fits(space, {"schedule": {"kind": "constant"}})
+    assert not fits(space, {"schedule": COSINE, "schedule.floor": 0.6})
+    assert not fits(space, {"schedule": COSINE, "model.layers": 1})
+    assert not fits(space, {"schedule.floor": 0.3})
+
+
+def test_figures_but_losses_are_maximized_where_no_goal_is_given(tmp_path):
+    job = sweep(tmp_path, TUNE["space"], metric="validation_accuracy")
+    assert job.mode == "max"
+    assert sweep(tmp_path, TUNE["space"], metric="validation_perplexity").mode == "min"
+    assert sweep(tmp_path, TUNE["space"], metric="validation_loss", goal="maximize").mode == "max"
