@@ -165,7 +165,7 @@ def setting(device: torch.device, options: argparse.Namespace) -> tuple:
             "model": shape, "data": "run://none", "engine": engine, "precision": "bf16", "steps": options.steps,
             "optimizer": {"kind": "adamw", "learning_rate": 1e-4}, "global_batch_size": batch, "self_test": False,
             "workers": {"count": 1, "gpus": float(device.type == "cuda"), "per_device_batch_size": batch},
-            "validation": {"every_steps": 10**6, "max_blocks": 1},
+            "validation": {"every_steps": 10**6, "max_samples": 1},
         }  # fmt: skip
         return Training.model_validate_json(json.dumps(job), strict=True)
 

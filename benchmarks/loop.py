@@ -28,7 +28,7 @@ TRAINING = {
     "engine": {"kind": "deepspeed", "zero_stage": 2},
     "workers": {"count": WORKERS, "per_device_batch_size": BATCH // WORKERS},
     "global_batch_size": BATCH,
-    "validation": {"every_steps": 100_000, "max_blocks": 2},
+    "validation": {"every_steps": 100_000, "max_samples": 2},
     "checkpoint": {"every_steps": 100_000, "keep": 1},
     "recovery": {"attempts": 0},
     "self_test": False,

@@ -50,7 +50,7 @@ TRAIN = {
     "engine": {"kind": "deepspeed", "zero_stage": 2},
     "workers": {"count": 2, "per_device_batch_size": BATCH // 2},
     "global_batch_size": BATCH,
-    "validation": {"every_steps": 1000, "max_blocks": 8},
+    "validation": {"every_steps": 1000, "max_samples": 8},
     "checkpoint": {"every_steps": 1000, "keep": 1},
 }
 

@@ -101,7 +101,7 @@ def tiny_training(width=8, **fields):
         "workers": Workers(count=1, per_device_batch_size=4),
         "global_batch_size": 4,
         "steps": 60,
-        "validation": Validation(every_steps=20, max_blocks=8),
+        "validation": Validation(every_steps=20, max_samples=8),
         "self_test": False,
     }
     return Training(**{**defaults, **fields})

@@ -67,3 +67,14 @@ def test_every_job_file_we_ship_can_be_planned(file, tmp_path):
     settled, made = plans(load_files([file]), Storage.open(tmp_path))
     assert made
     assert all("auto" not in str(one.job.engine) for one in settled if hasattr(one.job, "engine"))
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "tokens"), [("sft-7b-lora", 7.6e9, 64 * 2048), ("pretrain-1b", 1.2e9, None)]
+)
+def test_a_gpu_sized_job_file_has_a_plan_with_figures(name, weights, tokens, tmp_path):
+    (found,) = plans(load_files([ROOT / "jobs" / f"{name}.yaml"]), Storage.open(tmp_path))[1]
+    assert found.cost.parameters == pytest.approx(weights, rel=0.2)
+    assert tokens in (None, found.tokens_per_step), "an answer is read after its question"
+    assert found.chosen in found.table
+    assert found.chosen.states < found.limit.bytes

@@ -32,7 +32,7 @@ TRAIN = {
     "workers": {"count": 2, "per_device_batch_size": 2},
     "global_batch_size": 8,
     "steps": 400,
-    "validation": {"every_steps": 100, "max_blocks": 8},
+    "validation": {"every_steps": 100, "max_samples": 8},
     "checkpoint": {"every_steps": 50},
 }
 
@@ -113,7 +113,7 @@ def test_a_sweep_of_two_worker_trials(platform, folder, data):
     sweep = {
         "kind": "tune",
         "name": "wide",
-        "train": {**train, "steps": 6, "validation": {"every_steps": 3, "max_blocks": 4}},
+        "train": {**train, "steps": 6, "validation": {"every_steps": 3, "max_samples": 4}},
         "space": {"model.dropout": {"choice": [0.0]}, "optimizer.learning_rate": {"log_uniform": [0.001, 0.01]}},
         "search": {"kind": "random", "trials": 2, "concurrent": 1},
     }
@@ -195,7 +195,9 @@ def test_an_interrupted_follower_at_a_terminal_asks_and_stops(platform, folder, 
     _, stderr = following.communicate(timeout=60)
     assert following.returncode == 130
     assert "[d]etach and leave the job running, or [s]top it?" in stderr
-    wait_for(lambda: platform.json("show", "asked")["state"] == "stopped")
+    result = platform.json("show", "asked")["result"]
+    assert result["state"] == "stopped"
+    assert f"stopped after step {result['step']}, saved in checkpoints/step-{result['step']:07d}" in stderr
 
 
 def test_more_workers_than_the_cluster_has_is_refused_at_once(platform, folder, data):

@@ -28,7 +28,7 @@ TRAIN = {
     "workers": {"count": 2, "per_device_batch_size": 2},
     "global_batch_size": 8,
     "steps": 800,
-    "validation": {"every_steps": 400, "max_blocks": 8},
+    "validation": {"every_steps": 400, "max_samples": 8},
     "checkpoint": {"every_steps": 50},
 }
 

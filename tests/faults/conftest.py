@@ -32,7 +32,7 @@ TRAIN = {
     "engine": {"kind": "deepspeed", "zero_stage": 2},
     "workers": {"count": 2, "per_device_batch_size": 4, "hang_timeout_s": 15, "spares": True},
     "global_batch_size": 16,
-    "validation": {"every_steps": 1000, "max_blocks": 8},
+    "validation": {"every_steps": 1000, "max_samples": 8},
     "checkpoint": {"every_steps": EVERY_STEPS},
 }
 

@@ -28,13 +28,13 @@ def training(platform, folder, name):
     return run
 
 
-@pytest.mark.parametrize("process", ["gcs_server", "raylet"])
+@pytest.mark.parametrize("process", ["gcs/gcs_server", "raylet/raylet"])
 def test_a_cluster_that_dies_loses_no_checkpoint_and_the_run_goes_on_on_the_next(
     process, undisturbed, folder, tmp_path_factory
 ):
     platform = platform_at(tmp_path_factory.mktemp("home"))
-    run = training(platform, folder, f"orphan-of-{process.replace('_', '-')}")
-    run.process(f"/{process}").kill()
+    run = training(platform, folder, f"orphan-of-{process.partition('/')[0]}")
+    run.process(f"/src/ray/{process} --").kill()
     wait_for(lambda: platform.json("show", run.run_id)["state"] == "lost", every_s=1.0)
     done = run.step
     platform.run("resume", run.run_id)

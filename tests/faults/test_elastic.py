@@ -29,7 +29,7 @@ TRAINING = Training(
     global_batch_size=8,
     steps=STEPS,
     checkpoint=Checkpoints(every_steps=10),
-    validation=Validation(every_steps=STEPS, max_blocks=4),
+    validation=Validation(every_steps=STEPS, max_samples=4),
 )
 
 

@@ -6,6 +6,7 @@ import signal
 import statistics
 import time
 from dataclasses import dataclass
+from datetime import datetime
 
 import pytest
 
@@ -62,6 +63,7 @@ def inject(run, worker, how):
             before = run.said.count("worker(s) stand after")
             workers[worker].kill()
             wait_for(lambda: run.said.count("worker(s) stand after") > before, every_s=0.05)
+            at = time.time()  # of the second one: by then the first may be over
             run.workers()[worker].kill()
         case "driver":
             run.driver().kill()
@@ -78,8 +80,7 @@ def inject(run, worker, how):
 
 def injure(run, name, worker, how):
     """One fault into a running training, until it has made a step that no worker had made before."""
-    before, resumed = run.step, len(run.notes("resumed"))
-    began = time.monotonic()
+    before, began = run.step, time.monotonic()
     run.goes_on_from(before + random.randrange(SETTLE_STEPS, 2 * SETTLE_STEPS))
     time.sleep(
         max(0.0, SETTLE_S - (time.monotonic() - began))
@@ -89,14 +90,17 @@ def injure(run, name, worker, how):
     if how == "beats":  # nobody need start again for it
         row = run.goes_on_from(furthest + EVERY_STEPS)
         return Injury(f"{name}", name, row["time"] - at, None, 0)
-    while len(run.notes("resumed")) == resumed:
+    while not (resumed := [note for note in run.notes("resumed") if told_at(note) > at]):
         furthest = max(furthest, run.step)
         assert run.result is None, (name, run.result)
         assert time.time() - at < 240, f"{name} of worker {worker}: not resumed\n{run.said}"
         time.sleep(0.05)
-    lost = furthest - run.notes("resumed")[-1]["step"]
     row = run.goes_on_from(furthest)
-    return Injury(f"{name} of worker {worker}", name, row["time"] - at, None, lost)
+    return Injury(f"{name} of worker {worker}", name, row["time"] - at, None, furthest - resumed[-1]["step"])
+
+
+def told_at(note):
+    return datetime.fromisoformat(note["time"]).timestamp()
 
 
 def test_a_training_that_thirty_faults_hit_equals_one_that_none_hit(start):

@@ -41,7 +41,7 @@ TRAINING = Training(
     global_batch_size=8,
     steps=12,
     checkpoint=Checkpoints(every_steps=6, keep=5),
-    validation=Validation(every_steps=6, max_blocks=5),
+    validation=Validation(every_steps=6, max_samples=5),
 )
 BLOCK = 16
 ENGINES = {f"zero-{stage}": {"engine.kind": "deepspeed", "engine.zero_stage": stage} for stage in range(4)} | {

@@ -136,7 +136,7 @@ def early(*, restore_best):
     return tiny_training(
         optimizer=AdamW(learning_rate=0.05),
         regularization=Regularization(early_stopping=stopping, ema_decay=0.5),
-        validation=Validation(every_steps=5, max_blocks=8),
+        validation=Validation(every_steps=5, max_samples=8),
         checkpoint=Checkpoints(every_steps=7, keep=1),
     )
 

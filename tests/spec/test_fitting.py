@@ -20,6 +20,8 @@ BERT = {"kind": "bert", "layers": 1, "heads": 2, "width": 32}
 LABEL = changed(TRAIN, task={"kind": "text_classification"}, model=BERT)
 VIT = changed(TRAIN, task={"kind": "image_classification"}, model=BERT | {"kind": "vit", "patch": 3})
 
+CHAT = {"kind": "jsonl", "path": "/data/chat.jsonl"}
+ANSWERS = {"text": "question", "target": "answer"}
 REFUSED = {
     "pack and examples": (
         [changed(PREPARE, examples={"text": "text"})],
@@ -76,6 +78,10 @@ REFUSED = {
     "a context that is too short": (
         [LABELLED, changed(LABEL, model=BERT | {"context": 100})],
         "model.context: 100 is under the data's examples.max_tokens, 128",
+    ),
+    "a context too short for a text and its answer": (
+        [changed(PREPARE, pack=None, source=CHAT, examples=ANSWERS), changed(TRAIN, model__context=200)],
+        "model.context: 200 is under the data's examples.max_tokens and max_target_tokens together, 256",
     ),
     "weights for other classes": (
         [DIGITS, changed(VIT, model__patch=2, task__class_weights=[1.0, 2.0])],

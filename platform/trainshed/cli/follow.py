@@ -10,10 +10,13 @@ from typing import Any, Protocol
 
 import typer
 
+from trainshed.cli import context
 from trainshed.cli.show import is_terminal, say
 from trainshed.client.address import Address
 from trainshed.client.follow import follow
 from trainshed.client.jobs_api import JobsClient
+from trainshed.client.stop import GRACE_S, stop_run, stop_submission
+from trainshed.record.run import Record
 
 PLAIN_EVERY_S = 5.0
 
@@ -27,7 +30,7 @@ def follow_submission(address: Address, submission_id: str, runs: list[str], *, 
             return _show(events, view)
         except KeyboardInterrupt:
             view.close()
-            return _interrupted(jobs, submission_id)
+            return _interrupted(address, submission_id, runs)
         finally:
             view.close()
 
@@ -162,6 +165,14 @@ def describe(event: dict[str, Any]) -> str | None:
             return None
 
 
+def stopped(record: Record, state: str) -> str:
+    """How a run was stopped, in words, and how to go on with it."""
+    result = record.result or {}
+    saved = f" after step {result['step']}, saved in {result['checkpoint']}" if result.get("checkpoint") else ""
+    again = state == "stopped" and record.job["job"]["kind"] == "train"
+    return f"{record.run_id}: {state}{saved}" + (f"; `platform resume {record.run_id}` goes on with it" * again)
+
+
 def short(run_id: str) -> str:
     """The name in a run id."""
     return run_id.rsplit("-", 3)[0] if run_id.count("-") >= 3 else run_id
@@ -197,13 +208,19 @@ def _show(events: Iterator[dict[str, Any]], view: View) -> int:
     return code
 
 
-def _interrupted(jobs: JobsClient, submission_id: str) -> int:
+def _interrupted(address: Address, submission_id: str, runs: list[str]) -> int:
     """Ctrl-C: the job is not the command. Asks, where somebody can answer; else leaves the job running."""
     if sys.stdin.isatty():
         answer = typer.prompt("\n[d]etach and leave the job running, or [s]top it?", default="d", err=True)
         if answer.lower().startswith("s"):
-            jobs.stop(submission_id)
-            say(f"asked {submission_id} to stop")
+            records = [Record(context.storage(), run) for run in runs]
+            running = next((record for record in records if record.state == "running"), None)
+            if running is None:
+                stop_submission(address, submission_id)
+                say(f"{submission_id}: stopped")
+            else:
+                say(f"{running.run_id}: asked to save and stop, for at most {GRACE_S:.0f} s")
+                say(stopped(running, stop_run(address, running)))
             return 130
     say(f"{submission_id} goes on; `platform runs` lists it, `platform stop RUN` ends it")
     return 130

@@ -154,14 +154,12 @@ def stop(
     if not now and record.job["job"]["kind"] == "train":
         say(f"{record.run_id}: asked to save and stop, for at most {GRACE_S:.0f} s; --now does not wait")
     state = stop_run(where, record, grace_s=0 if now else GRACE_S)
-    result: dict[str, Any] = record.result or {}
     if as_json:
-        print_json({"run_id": record.run_id, "state": state, **result})
+        print_json({"run_id": record.run_id, "state": state, **(record.result or {})})
         return
-    saved = f" after step {result['step']}, saved in {result['checkpoint']}" if result.get("checkpoint") else ""
-    say(f"{record.run_id}: {state}{saved}")
-    if state == "stopped" and record.job["job"]["kind"] == "train":
-        say(f"`platform resume {record.run_id}` goes on with it")
+    from trainshed.cli.follow import stopped
+
+    say(stopped(record, state))
 
 
 def resume(

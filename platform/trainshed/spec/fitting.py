@@ -68,6 +68,7 @@ def form_of(job: PrepareJob) -> DataForm:
         context=job.context,
         labels=labels,
         image=image_of(job.source),
+        target=job.target_context,
     )
     own = job.tokenizer is not None and not isinstance(job.tokenizer, PretrainedTokenizer)
     return DataForm(tuple(job.read_fields), job.pack is not None, sizes, label_kind, job.special_tokens, own)
@@ -83,6 +84,7 @@ def form_of_manifest(manifest: dict[str, Any]) -> DataForm:
         context=int(manifest.get("block_size") or manifest.get("max_tokens") or 0),
         labels=labels,
         image=(image["size"], image["channels"]) if image else None,
+        target=int(manifest.get("max_target_tokens", 0)),
     )
     return DataForm(
         has=tuple(manifest.get("has", ("text",))),
@@ -99,7 +101,7 @@ def misfits(training: Training, form: DataForm) -> list[tuple[str, str]]:
     task, model = training.task, training.model
     if isinstance(task, Custom):
         return []
-    found = [*_missing(task, form), *_sizes(model, form)]
+    found = [*_missing(task, form), *_sizes(task, model, form)]
     if task.kind == "masked_lm" and form.own_tokenizer and "mask" not in form.special_tokens:
         found.append(("task", "masked_lm needs a <|mask|> token; add `special_tokens: [mask]` to the data's tokenizer"))
     if isinstance(model, Pretrained) and form.own_tokenizer:
@@ -138,10 +140,12 @@ def _missing(task: Task, form: DataForm) -> list[tuple[str, str]]:
     return []
 
 
-def _sizes(model: Model, form: DataForm) -> list[tuple[str, str]]:
+def _sizes(task: Task, model: Model, form: DataForm) -> list[tuple[str, str]]:
     context, longest = model.context, form.sizes.context
+    key = "pack.block_size" if form.packed else "examples.max_tokens"
+    if task.kind == "causal_lm" and form.sizes.target:
+        longest, key = longest + form.sizes.target, "examples.max_tokens and max_target_tokens together"
     if context is not None and context < longest:
-        key = "pack.block_size" if form.packed else "examples.max_tokens"
         return [("model.context", f"{context} is under the data's {key}, {longest}; leave it out, or raise it")]
     if model.kind == "vit" and form.sizes.image is not None and form.sizes.image[0] % model.patch:
         message = f"{model.patch} does not divide the images' {form.sizes.image[0]} pixels on each side"

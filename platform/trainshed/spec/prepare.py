@@ -177,6 +177,11 @@ class PrepareJob(Part):
         return tuple(token for token in order if token in wanted)
 
     @property
+    def target_context(self) -> int:
+        """Tokens in the longest target; 0 where there are none."""
+        return self.examples.max_target_tokens if self.examples is not None and self.examples.target else 0
+
+    @property
     def context(self) -> int:
         """Tokens in the longest sample; 0 for images."""
         if self.pack is not None:

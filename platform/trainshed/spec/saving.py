@@ -33,8 +33,8 @@ class Recovery(Part):
 
 
 class Validation(Part):
-    """How often the held-out loss is taken, and on how many blocks."""
+    """How often the held-out loss is taken, and on how much."""
 
     every_steps: Count = 50
-    max_blocks: Count = 256
-    """The first so many blocks of the validation split; the same ones every time."""
+    max_samples: Count = 256
+    """The first so many samples of the validation split, blocks or examples; the same ones every time."""

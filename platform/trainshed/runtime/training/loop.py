@@ -155,7 +155,7 @@ class _Loop:
 
     def _validate(self) -> dict[str, float]:
         """The held-out metrics, of the averaged weights where an average is kept."""
-        training, limit = self.training, self.training.validation.max_blocks
+        training, limit = self.training, self.training.validation.max_samples
         with self.regularizers.averaged(self.engine.refresh):
             found = validate(training, self.task, self.splits.validation, self.engine, self.host.world, limit=limit)
         self.progress = replace(self.progress, held_out=(*self.progress.held_out, found["loss"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from posixpath import normpath
 from typing import Any
 
 import ray.train
@@ -47,7 +48,7 @@ class RayTrainHost:
         """Ray Train is told where the checkpoint lies; it is there already, whole, so nothing is copied."""
         ray.train.report(
             metrics,
-            checkpoint=ray.train.Checkpoint(self._storage.path(path), self._storage.fs),
+            checkpoint=ray.train.Checkpoint(normpath(self._storage.path(path)), self._storage.fs),
             checkpoint_dir_name=path.rsplit("/", 1)[-1],
             checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
         )

@@ -50,6 +50,8 @@ class DataSizes:
     """Classes; 0 for a language model."""
     image: tuple[int, int] | None = None
     """Pixels on each side, channels."""
+    target: int = 0
+    """Tokens in the longest target; a decoder reads it after the text."""
 
 
 def count_parameters(model: Model, data: DataSizes) -> int | None:
@@ -59,7 +61,7 @@ def count_parameters(model: Model, data: DataSizes) -> int | None:
         case Pretrained():
             return model.parameters()
         case Config():
-            return None
+            return model.num_parameters
         case Vit():
             return None if data.image is None or not data.labels else model.parameters(*data.image, labels=data.labels)
         case _ if data.vocab_size is None or data.labels is None:

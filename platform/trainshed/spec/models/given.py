@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from trainshed.spec.part import Part
+from trainshed.spec.part import Count, Part
 from trainshed.spec.places import ModelPlace, is_directory
 
 HEADER_LENGTH_BYTES = 8
@@ -24,6 +24,8 @@ class Config(Part):
     """The name transformers gives the architecture: mistral, distilbert, deit, ..."""
     settings: dict[str, JsonValue] = Field(default={})
     """Fields of its configuration class, by their own names; sizes of the data are filled in."""
+    num_parameters: Count | None = None
+    """Number of weights, for the plan, which cannot count those of an architecture that is not spelled out here."""
 
     @property
     def context(self) -> None:
@@ -38,15 +40,18 @@ class Pretrained(Part):
     """An absolute directory or s3:// address that the cluster reads, or a name on the Hugging Face hub."""
     revision: str | None = None
     """Commit, tag or branch on the hub."""
+    num_parameters: Count | None = None
+    """Number of weights, for the plan, where they are not in a directory of this machine; the model's page says it."""
 
     @property
     def context(self) -> None:
         """Its own configuration says it."""
 
     def parameters(self) -> int | None:
-        """Number of weights of a directory on this machine; None where only the cluster can tell."""
+        """Number of weights of a directory on this machine, or as the job says; None: only the cluster can tell."""
         folder = Path(self.name_or_path)
-        return count_safetensors(folder) if is_directory(self.name_or_path) and folder.is_dir() else None
+        there = is_directory(self.name_or_path) and folder.is_dir()
+        return (count_safetensors(folder) if there else None) or self.num_parameters
 
 
 def count_safetensors(folder: Path) -> int | None:

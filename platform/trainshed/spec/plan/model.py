@@ -32,6 +32,8 @@ def cost_of(training: Training, sizes: DataSizes) -> ModelCost:
     """The cost of a training's model over data of these sizes."""
     if sizes.labels is None:  # found in the data later; a classifier is small whatever their number
         sizes = replace(sizes, labels=FEW_LABELS)
+    if training.task.kind == "causal_lm":  # text and target are one sequence
+        sizes = replace(sizes, context=sizes.context + sizes.target, target=0)
     parameters = count_parameters(training.model, sizes)
     answers_each_token = training.task.kind in ("causal_lm", "masked_lm", "seq2seq_lm", "custom")
     return ModelCost(
