@@ -131,7 +131,7 @@ class Run:
                 words = " ".join(child.cmdline())
             except psutil.NoSuchProcess:
                 continue
-            if title in words and "/sh" not in words:
+            if title in words and "/sh " not in words:
                 return child
         raise AssertionError(f"no process {title!r}")
 

@@ -7,6 +7,7 @@ FOLDER holds data/ and training.json; what the training leaves lies in FOLDER. P
 
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -80,7 +81,6 @@ def exchange(cluster, second, facts):
     cluster.add_node(num_cpus=1)
     until(lambda: len(resumed()) == 2, "a group with the new machine")
     facts["grown_from_step"] = resumed()[1]
-    facts["last_step_before"] = step()
     facts["grown_after_s"] = round(time.time() - at, 1)
     grown = resumed()[1]
     until(lambda: step() > grown + 30, "30 steps of two workers again")
@@ -97,7 +97,11 @@ def main():
         second = cluster.add_node(num_cpus=1)
         ray.init(address=cluster.address, log_to_driver=False)
         plan = WorkerPlan(training.model_dump(mode="json"), str(FOLDER), "data", ".", export=False)
-        say = lambda text: print(f"{time.time():.1f} {text}", flush=True)  # noqa: E731
+
+        def say(text):
+            print(f"{time.time():.1f} {text}", flush=True)
+            if left := re.search(r"saved after step (\d+) and left", text):
+                facts["last_step_before"] = int(left[1])
 
         def train():
             facts["step"] = fit(plan, training, say=say, stopping=lambda: "enough" in facts).metrics["step"]
