@@ -10,6 +10,7 @@ from torch.optim import lr_scheduler as theirs
 from job_texts import TRAIN, changed, text
 from trainshed.errors import SpecError
 from trainshed.spec.load import load_files
+from trainshed.spec.points import Points, points_of
 from trainshed.spec.schedules import (
     Constant,
     Cosine,
@@ -49,6 +50,26 @@ FALLING = [
     WarmupStableDecay(floor=0.1),
     OneCycle(warmup_steps=1, floor=0.1),
 ]
+
+
+def test_points_are_joined_by_lines_and_the_last_one_holds():
+    schedule = Points(points=((0, 0.5), (10, 1.0), (11, 0.2)))
+    assert [schedule.factor(step, TOTAL) for step in (0, 5, 10, 11, 40)] == pytest.approx([0.5, 0.75, 1.0, 0.2, 0.2])
+
+
+@pytest.mark.parametrize("points", [((1, 1.0),), ((0, 1.0), (0, 0.5)), ((0, 1.0), (5, 0.5), (4, 0.2)), ()])
+def test_points_begin_at_the_first_step_and_rise(points):
+    with pytest.raises(ValidationError):
+        Points(points=points)
+
+
+@pytest.mark.parametrize("schedule", [Cosine(warmup_steps=5), WarmupStableDecay(warmup_steps=3), Step(every_steps=9)])
+def test_rates_that_were_seen_are_followed_again_by_points(schedule):
+    rates = [0.01 * schedule.factor(step, TOTAL) for step in range(TOTAL)]
+    peak, points = points_of(rates)
+    assert [peak * points.factor(step, TOTAL) for step in range(TOTAL)] == pytest.approx(rates)
+    if not isinstance(schedule, Cosine):
+        assert len(points.points) < 20, "a line needs its two ends only"
 
 
 def kind_of(schedule):

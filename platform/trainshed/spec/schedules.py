@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from trainshed.spec.part import Count, Part, Positive, Ratio, Steps
+from trainshed.spec.points import Points
 
 Falling = Annotated[float, Field(gt=0.0, le=1.0)]
 
@@ -221,7 +222,8 @@ Schedule = Annotated[
     | Exponential
     | InverseSqrt
     | WarmupStableDecay
-    | OneCycle,
+    | OneCycle
+    | Points,
     Field(discriminator="kind"),
 ]
 

@@ -27,14 +27,17 @@ POLL_S = 0.02
 class Exchange:
     """One member's side."""
 
-    def __init__(self, trial: TrialFiles) -> None:
-        self._trial = trial
+    def __init__(self, trial: TrialFiles, interval: int) -> None:
+        self._trial, self._interval = trial, interval
 
     def report(self, metrics: dict[str, Any]) -> None:
-        """Tells Tune, with the note of the checkpoint of the same step, once that is complete."""
+        """Tells Tune; where the population is looked at, with the note of the same step's checkpoint once complete."""
         step = int(metrics["step"])
-        self._wait_for(step)
         numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+        if step % self._interval:
+            ray.tune.report(numbers)
+            return
+        self._wait_for(step)
         with tempfile.TemporaryDirectory(prefix="trainshed-note-") as folder:
             (Path(folder) / NOTE).write_text(json.dumps({"number": self._trial.number, "step": step}))
             ray.tune.report(numbers, checkpoint=ray.tune.Checkpoint.from_directory(folder))
@@ -68,7 +71,7 @@ class Exchange:
     def _copy(self, source: TrialFiles, step: int) -> None:
         storage, there = self._trial.storage, path_of(source.folder, step)
         if all(one.step != step for one in all_checkpoints(storage, source.folder)):
-            raise PlatformError(f"{source.name} has no checkpoint of step {step} any more; raise checkpoint.keep")
+            raise PlatformError(f"{source.name} has no checkpoint of step {step} any more")
         self._trial.drop_state()
         with tempfile.TemporaryDirectory(prefix="trainshed-exchange-") as scratch:
             local = storage.download(there, Path(scratch))

@@ -54,7 +54,6 @@ def scheduler_of(job: TuneJob) -> TrialScheduler:
                 quantile_fraction=policy.quantile,
                 resample_probability=policy.resample,
                 custom_explore_fn=lambda config: _kept_within(job.space, config),
-                synch=True,
             )
         case Pb2():
             bounds = {path: [float(str(end)) for end in ends(values)] for path, values in job.space.items()}
@@ -64,7 +63,6 @@ def scheduler_of(job: TuneJob) -> TrialScheduler:
                 hyperparam_bounds={"settings": bounds},
                 quantile_fraction=policy.quantile,
                 custom_explore_fn=lambda config: _kept_within(job.space, config),
-                synch=True,
             )
         case _:
             assert_never(policy)

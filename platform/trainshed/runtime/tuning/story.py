@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.tuning.trials import CUT, FAILED, TrialFiles
+from trainshed.spec.points import points_of
+from trainshed.spec.stopping import Pb2, Pbt
+from trainshed.spec.train import Training
 from trainshed.spec.tune import TuneJob
 
 
@@ -29,6 +33,19 @@ def story(job: TuneJob, trial: TrialFiles) -> dict[str, Any]:
         "device_s": ended.get("device_s"),
         "took_over": facts.get("took_over", []),
     }
+
+
+def training_of(job: TuneJob, trial: TrialFiles) -> dict[str, Any]:
+    """The trial's whole training as JSON. A population's best has the schedule that its changes came to."""
+    facts = trial.facts or {}
+    training = Training.model_validate_json(json.dumps(facts["training"]), strict=True)
+    if isinstance(job.stop_early, Pbt | Pb2) and (rates := [float(row["learning_rate"]) for row in trial.rows()]):
+        peak, schedule = points_of(rates)
+        optimizer = training.optimizer.model_copy(update={"learning_rate": peak})
+        training = training.model_copy(
+            update={"optimizer": optimizer, "schedule": schedule, "checkpoint": job.train.checkpoint}
+        )
+    return training.model_dump(mode="json")
 
 
 def best_of(job: TuneJob, trials: list[dict[str, Any]]) -> dict[str, Any]:

@@ -22,11 +22,12 @@ from trainshed.runtime.tuning.ceilings import Ceilings, Spent
 from trainshed.runtime.tuning.promote import promote
 from trainshed.runtime.tuning.schedulers import scheduler_of, seeded
 from trainshed.runtime.tuning.search import Numbered, Settings
-from trainshed.runtime.tuning.story import best_of, story
+from trainshed.runtime.tuning.story import best_of, story, training_of
 from trainshed.runtime.tuning.trial import TrialPlan, run_trial
-from trainshed.runtime.tuning.trials import begun, name_of
+from trainshed.runtime.tuning.trials import TrialFiles, begun, name_of
 from trainshed.runtime.tuning.watcher import Watcher
 from trainshed.spec.space_check import fits
+from trainshed.spec.stopping import Pb2, Pbt
 from trainshed.spec.tune import TuneJob
 from trainshed.spec.workers import Workers
 
@@ -66,7 +67,7 @@ def sweep(
     reporter.log(f"best of {len(trials)}: {best['trial']}, {job.metric} {best['value']:.4f}, {settings}")
     if ceilings.why is not None:
         reporter.log(f"ended before its last trial: {ceilings.words}; the best so far is kept")
-    training = record.storage.read_json(record.at(f"trials/{best['trial']}/trial.json"))["training"]
+    training = training_of(job, TrialFiles(record.storage, record.at(), int(best["trial"].rsplit("-", 1)[-1])))
     registered = None
     if job.register_as is not None and ceilings.why is None:
         registered = promote(job, reporter, plan.worker, best, data=data, code=code)
@@ -82,18 +83,26 @@ def sweep(
 
 
 def _tuner(
-    job: TuneJob, reporter: Reporter, plan: TrialPlan, watcher: Watcher, ceilings: Ceilings, searcher: Any
+    job: TuneJob, reporter: Reporter, plan: TrialPlan, watcher: Watcher, ceilings: Ceilings, searcher: Numbered
 ) -> ray.tune.Tuner:
     record = reporter.record
+    if plan.interval is not None:  # its scheduler wants no searcher beside it
+        members = [searcher.suggest(str(number)) for number in range(job.trials)]
+        drawn = ray.tune.sample_from(lambda spec: members[spec.config.number]["settings"])
+        space = {"number": ray.tune.grid_search(list(range(job.trials))), "settings": drawn}
+        choosing: dict[str, Any] = {"num_samples": 1}
+    else:
+        space, limited = {}, ray.tune.search.ConcurrencyLimiter(searcher, max_concurrent=job.concurrent)
+        choosing = {"num_samples": job.trials, "search_alg": limited}
     return ray.tune.Tuner(
         ray.tune.with_resources(ray.tune.with_parameters(run_trial, plan=plan), _resources(job.train.workers)),
+        param_space=space,
         tune_config=ray.tune.TuneConfig(
             metric=job.metric,
             mode=job.mode,
-            num_samples=job.trials,
-            search_alg=ray.tune.search.ConcurrencyLimiter(searcher, max_concurrent=job.concurrent),
+            **choosing,
             scheduler=scheduler_of(job),
-            reuse_actors=job.train.workers.max_count == 1 and not plan.population,
+            reuse_actors=job.train.workers.max_count == 1,
             trial_name_creator=lambda trial: name_of(trial.config["number"]),
             trial_dirname_creator=lambda trial: name_of(trial.config["number"]),
         ),
@@ -110,12 +119,11 @@ def _tuner(
 
 
 def _plan(job: TuneJob, record: Record, data: Record) -> TrialPlan:
-    population = job.stop_early.kind in ("pbt", "pb2")
-    training = job.train
-    if population:  # a member that is replaced goes on from where another reported
-        every = training.validation.every_steps
-        kept = training.checkpoint.model_copy(update={"every_steps": every, "keep": max(2, training.checkpoint.keep)})
-        training = training.model_copy(update={"checkpoint": kept})
+    training, interval = job.train, None
+    if isinstance(job.stop_early, Pbt | Pb2):  # one that is replaced goes on from any of the others, wherever that is
+        interval = job.stop_early.interval_steps
+        every = {"every_steps": interval, "keep": training.steps // interval + 1}
+        training = training.model_copy(update={"checkpoint": training.checkpoint.model_copy(update=every)})
     worker = WorkerPlan(
         training=training.model_dump(mode="json"),
         storage=record.storage.uri,
@@ -123,7 +131,7 @@ def _plan(job: TuneJob, record: Record, data: Record) -> TrialPlan:
         folder=record.at(),
         export=False,
     )
-    return TrialPlan(worker, job.failures.memory_retries, job.folds, population=population)
+    return TrialPlan(worker, job.failures.memory_retries, job.folds, interval)
 
 
 def _searcher(job: TuneJob, record: Record, earlier: Sequence[Record]) -> Numbered:

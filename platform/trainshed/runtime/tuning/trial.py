@@ -48,19 +48,19 @@ class TrialPlan:
     memory_retries: int
     folds: int | None
     """Trainings of a trial, in cross-validation."""
-    population: bool
-    """Whether trials go on from one another's checkpoints."""
+    interval: int | None
+    """Of a population, whose members go on from one another's checkpoints: steps between two looks at it."""
 
 
 def run_trial(config: dict[str, Any], *, plan: TrialPlan) -> None:
     """Tune's entry point: `config` holds the trial's `settings` by dotted path."""
     number = int(ray.tune.get_context().get_trial_name().rsplit("-", 1)[-1])
     trial = TrialFiles(Storage.open(plan.worker.storage), plan.worker.folder, number)
-    exchange = Exchange(trial) if plan.population else None
+    exchange = Exchange(trial, plan.interval) if plan.interval is not None else None
     report = exchange.report if exchange is not None else _report
     if trial.ended is not None:
         for row in trial.held_out():
-            report(row)
+            _report(row)
         return
     base = Training.model_validate_json(json.dumps(plan.worker.training), strict=True)
     settings = dict(config["settings"])
@@ -85,20 +85,22 @@ def run_trial(config: dict[str, Any], *, plan: TrialPlan) -> None:
 
 def _train(training: Training, trial: TrialFiles, plan: TrialPlan, report: Report) -> None:
     if plan.folds is None:
-        _train_once(training, dataclasses.replace(plan.worker, folder=trial.folder), report)
+        own = dataclasses.replace(plan.worker, folder=trial.folder)
+        _train_once(training, own, report, tell_again=plan.interval is None)
         return
     folded = FoldedReport(trial, training.steps, report)
     for fold in range(plan.folds):
         own = dataclasses.replace(plan.worker, folder=folder_of(trial, fold), fold=(fold, plan.folds))
-        _train_once(training, own, folded.report)
+        _train_once(training, own, folded.report, tell_again=True)
         folded.fold_ended()
         trial.storage.delete(f"{own.folder}/{CHECKPOINTS}")
 
 
-def _train_once(training: Training, plan: WorkerPlan, report: Report) -> None:
+def _train_once(training: Training, plan: WorkerPlan, report: Report, *, tell_again: bool) -> None:
+    """One training. `tell_again`: what it had measured before it was cut off goes first; a member's is known."""
     own = dataclasses.replace(plan, training=training.model_dump(mode="json"))
     held_out = [row for row in read_lines(Storage.open(own.storage), f"{own.folder}/metrics.jsonl") if METRIC in row]
-    for row in held_out:  # of what is gone on from; Tune may have heard it, and does not mind
+    for row in held_out if tell_again else []:  # Tune may have heard it, and does not mind
         report(row)
     if held_out and held_out[-1]["step"] >= training.steps:
         return

@@ -7,6 +7,7 @@ from typing import Any
 import ray.tune
 
 from trainshed.record.storage import Storage
+from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
 from trainshed.runtime.tuning.trials import EARLY, ENDED, FAILED, TrialFiles
@@ -70,12 +71,10 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         """Its process was lost more often than a trial may be."""
         files = self._files(trial)
-        files.end(
-            FAILED,
-            kind="lost",
-            cause="its process or machine was lost too often",
-            device_s=self._spent.ends(files.number),
-        )
+        error = trial.get_error()
+        last = f"; the last time: {cause_of(error)}" if error is not None else ""
+        cause = f"it was lost too often{last}"
+        files.end(FAILED, kind="lost", cause=cause, device_s=self._spent.ends(files.number))
         self._over(files, trial.last_result or {}, told_again=False)
 
     def _over(self, files: TrialFiles, result: dict[str, Any], *, told_again: bool) -> None:
