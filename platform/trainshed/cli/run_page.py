@@ -35,7 +35,9 @@ def headline(kind: str, result: dict[str, Any]) -> str:
 
 def facts_of(record: Record, job: dict[str, Any], result: dict[str, Any]) -> list[tuple[str, Any]]:
     """What `platform show` says of a run that succeeded, by its kind; empty for others."""
-    if result.get("state") != "succeeded":
+    from trainshed.record.run import USABLE  # pyarrow comes with it; a record that was opened has brought it
+
+    if result.get("state") not in USABLE:
         return []
     said = [("headline", headline(job["kind"], result))]
     match job["kind"]:
@@ -87,17 +89,21 @@ def _training_facts(record: Record, result: dict[str, Any]) -> list[tuple[str, A
 
 
 def _draw_trials(result: dict[str, Any]) -> None:
-    def value(trial: dict[str, Any]) -> float:
-        return float("inf") if trial["value"] is None else float(trial["value"])
+    sign = -1.0 if result.get("goal") == "max" else 1.0
 
+    def value(trial: dict[str, Any]) -> float:
+        return float("inf") if trial["value"] is None else sign * float(trial["value"])
+
+    paths = list(dict.fromkeys(path for trial in result["trials"] for path in trial["settings"]))
     rows = []
     for trial in sorted(result["trials"], key=value):
         mark = "*" if trial["trial"] == result["best"]["trial"] else ""
         step = trial["history"][-1][0] if trial["history"] else 0
         found = trial["cause"] if trial["value"] is None else f"{trial['value']:.4f}"
-        rows.append([mark, trial["trial"], trial["state"], step, found, *map(_cell, trial["settings"].values())])
+        settings = [_cell(trial["settings"].get(path, "")) for path in paths]
+        rows.append([mark, trial["trial"], trial["state"], step, found, *settings])
     typer.echo("")
-    print_table(["", "TRIAL", "STATE", "STEP", result["metric"], *result["best"]["settings"]], rows, empty="")
+    print_table(["", "TRIAL", "STATE", "STEP", result["metric"], *paths], rows, empty="")
 
 
 def _draw_curve(rows: list[dict[str, Any]]) -> None:
@@ -114,4 +120,6 @@ def _draw_curve(rows: list[dict[str, Any]]) -> None:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, dict):  # a whole part of the training: its kind says which
+        return str(value.get("kind", value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

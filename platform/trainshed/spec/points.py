@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -24,7 +25,7 @@ class Points(Part):
     @classmethod
     def _rising(cls, points: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
         steps = [step for step, _ in points]
-        if steps[0] != 0 or any(later <= earlier for earlier, later in zip(steps, steps[1:], strict=False)):
+        if steps[0] != 0 or any(later <= earlier for earlier, later in pairwise(steps)):
             raise ValueError(f"steps of points begin with 0 and rise, got {steps[:8]}")
         return points
 

@@ -21,5 +21,3 @@ class WorkerPlan:
     """Whether the weights are written to `model/` at the end."""
     fold: tuple[int, int] | None = None
     """In cross-validation: which part of the training samples is held out, and of how many."""
-    keep_state: bool = True
-    """Whether checkpoints are saved; a trial of a sweep is short and keeps numbers only."""

@@ -52,7 +52,7 @@ def run_worker(plan: WorkerPlan, host: Host) -> dict[str, Any]:
         metric_log = MetricLog(storage, f"{plan.folder}/metrics.jsonl") if first else None
         notes = Notes(storage, plan.folder) if first else None
         told = notes or told_to_nobody
-        keeper = Keeper(storage, plan.folder, training.checkpoint, host.world, told) if plan.keep_state else None
+        keeper = Keeper(storage, plan.folder, training.checkpoint, host.world, told)
         engine, metrics = train(training, task, splits, host, metric_log=metric_log, keeper=keeper, told=told)
         for journal in (metric_log, notes):
             if journal is not None:

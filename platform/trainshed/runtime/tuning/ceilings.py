@@ -80,6 +80,8 @@ class Ceilings(Stopper):  # type: ignore[misc]
     def stop_all(self) -> bool:
         """Whether the sweep ends now."""
         now = time.monotonic()
+        if self.why is None and (said := self._too_many()) is not None:
+            self.why, self.words = "errors", said  # at once: trials that fail do so in no time
         if self.why is None and now - self._looked >= LOOK_S:
             self._looked = now
             self._spent.keep()
@@ -89,8 +91,6 @@ class Ceilings(Stopper):  # type: ignore[misc]
     def _look(self) -> None:
         if self._asked():
             self.why, self.words = "stopped", "asked to stop"
-        elif (said := self._too_many()) is not None:
-            self.why, self.words = "errors", said
         elif (over := over_budget(self._budget, self._spent.wall_s, self._spent.device_s)) is not None:
             self.why, self.words = "budget", over
 

@@ -42,23 +42,33 @@ class Exchange:
             (Path(folder) / NOTE).write_text(json.dumps({"number": self._trial.number, "step": step}))
             ray.tune.report(numbers, checkpoint=ray.tune.Checkpoint.from_directory(folder))
 
+    def is_over(self, steps: int) -> bool:
+        """Whether Tune wants this member to go on from another's last step: there is nothing left to be learnt."""
+        given = self._given()
+        return given is not None and given["number"] != self._trial.number and given["step"] >= steps
+
     def take_over(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Where Tune says so: the weights, optimizer and story of another member become this one's; what to note of it.
 
         Raises:
             PlatformError: the other's checkpoint is gone.
         """
-        given = ray.tune.get_checkpoint()
-        if given is None:
-            return {}
-        with given.as_directory() as folder:
-            note = json.loads((Path(folder) / NOTE).read_text())
-        if note["number"] == self._trial.number:
+        note = self._given()
+        if note is None or note["number"] == self._trial.number:
             return {}
         source = TrialFiles(self._trial.storage, self._trial.sweep, int(note["number"]))
         self._copy(source, int(note["step"]))
         taken = {"from": source.name, "step": note["step"], "settings": settings}
         return {"took_over": [*(source.facts or {}).get("took_over", []), taken]}
+
+    def _given(self) -> dict[str, int] | None:
+        """Which trial's checkpoint Tune has given this one, and of which step; None: it is at its beginning."""
+        given = ray.tune.get_checkpoint()
+        if given is None:
+            return None
+        with given.as_directory() as folder:
+            found: dict[str, int] = json.loads((Path(folder) / NOTE).read_text())
+        return found
 
     def _wait_for(self, step: int) -> None:
         """Until the checkpoint of a step is complete."""

@@ -64,6 +64,8 @@ def run_trial(config: dict[str, Any], *, plan: TrialPlan) -> None:
         return
     base = Training.model_validate_json(json.dumps(plan.worker.training), strict=True)
     settings = dict(config["settings"])
+    if exchange is not None and exchange.is_over(base.steps):
+        return
     story = exchange.take_over(settings) if exchange is not None else {}
     training = override(base, settings, file="space")
     for _ in range(plan.memory_retries + 1):

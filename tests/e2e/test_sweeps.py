@@ -1,0 +1,190 @@
+"""Sweeps on a real cluster: what survives dead drivers, what ends them, and populations that really exchange."""
+
+import json
+
+import psutil
+import pytest
+import yaml
+
+from waiting import wait_for
+
+pytestmark = pytest.mark.slow
+
+PREPARE = {
+    "kind": "prepare",
+    "name": "weeks",
+    "source": {"kind": "jsonl", "path": "weeks.jsonl"},
+    "tokenizer": {"kind": "train_bpe", "vocab_size": 300},
+    "pack": {"block_size": 16},
+    "split": {"validation": 0.2},
+}
+TRAIN = {
+    "model": {"kind": "gpt2", "layers": 1, "heads": 2, "width": 16},
+    "data": "run://weeks",
+    "optimizer": {"kind": "adamw", "learning_rate": 0.003},
+    "workers": {"count": 1, "per_device_batch_size": 4},
+    "global_batch_size": 4,
+    "steps": 60,
+    "validation": {"every_steps": 20, "max_samples": 8},
+    "checkpoint": {"every_steps": 20},
+    "self_test": False,
+}
+SWEEP = {
+    "kind": "tune",
+    "name": "calm-sweep",
+    "train": TRAIN,
+    "space": {"optimizer.learning_rate": {"log_uniform": [0.001, 0.1]}},
+    "search": {"kind": "random", "trials": 8, "concurrent": 1, "seed": 3},
+    "stop_early": {"kind": "asha", "grace_steps": 20, "reduction": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(platform, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("job")
+    rows = [{"text": f"In week {n} the {'fox' if n % 2 else 'hen'} ran {n % 7} miles. " * 9} for n in range(60)]
+    (folder / "weeks.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    platform.run("submit", write(folder, PREPARE))
+    return folder
+
+
+def write(folder, *documents):
+    file = folder / f"{'-'.join(one['name'] for one in documents)}.yaml"
+    file.write_text("---\n".join(yaml.safe_dump(one, sort_keys=False) for one in documents))
+    return file
+
+
+def result(platform, name):
+    return platform.json("show", name)["result"]
+
+
+def told(platform, name):
+    """What each trial came to, and the steps it trained, each once."""
+    folder = platform.folder(name)
+    steps = {
+        path.parent.name: [json.loads(line)["step"] for line in path.read_text().splitlines()]
+        for path in folder.glob("trials/*/metrics.jsonl")
+    }
+    assert all(found == list(range(1, len(found) + 1)) for found in steps.values()), "a step stands twice"
+    trials = result(platform, name)["trials"]
+    return [(trial["trial"], trial["settings"], trial["history"], trial["state"]) for trial in trials]
+
+
+def driver_of(platform):
+    head = psutil.Process(platform.json("cluster", "up")["pid"])
+    for child in head.children(recursive=True):
+        try:
+            if "trainshed.runtime submission.json" in " ".join(child.cmdline()):
+                return child
+        except psutil.NoSuchProcess:
+            continue
+    return None
+
+
+def test_three_dead_drivers_lose_and_repeat_no_trial(platform, folder):
+    longer = {**SWEEP, "train": {**TRAIN, "steps": 360, "validation": {"every_steps": 120, "max_samples": 8}}}
+    longer["stop_early"] = {"kind": "asha", "grace_steps": 120, "reduction": 2}
+    platform.run("submit", write(folder, longer))
+    run = platform.json("submit", write(folder, {**longer, "name": "shaken-sweep"}), "--detach")["runs"][0]
+    trials, killed = platform.home / "runs" / run / "trials", 0
+    for _ in range(3):
+        wait_for(lambda killed=killed: len(list(trials.glob("*/ended.json"))) > killed, every_s=0.05)
+        victim = wait_for(lambda: driver_of(platform))
+        victim.kill()
+        victim.wait()
+        killed = len(list(trials.glob("*/ended.json")))
+    wait_for(lambda: platform.json("show", run)["state"] == "succeeded", limit_s=240)
+    assert told(platform, run) == told(platform, "calm-sweep")
+    events = [json.loads(line) for line in (platform.home / "runs" / run / "events.jsonl").read_text().splitlines()]
+    ends = [event["trial"] for event in events if event["event"] == "trial" and event["state"] != "running"]
+    assert sorted(ends) == sorted(set(ends)), "a trial ended twice"
+    assert sum("the driver was killed by SIGKILL" in event.get("message", "") for event in events) == 3
+
+
+def test_a_sweep_that_is_stopped_goes_on_and_a_budget_ends_it_with_5(platform, folder):
+    long = {**SWEEP, "name": "paused-sweep", "stop_early": {"kind": "none"}}
+    run = platform.json("submit", write(folder, long), "--detach")["runs"][0]
+    trials = platform.home / "runs" / run / "trials"
+    wait_for(lambda: list(trials.glob("*/ended.json")), every_s=0.05)
+    platform.run("stop", run)
+    assert result(platform, run)["state"] == "stopped"
+    before = {path.parent.name: path.read_text() for path in trials.glob("*/ended.json")}
+    assert 0 < len(before) < 8
+    platform.run("resume", run, "--set", "budget.hours=0.0001", code=5)
+    found = result(platform, run)
+    assert found["state"] == "budget_reached"
+    assert found["limit"].startswith("budget.hours: 0.0001 hours are over")
+    assert found["best"]["value"] is not None
+    platform.run("resume", run, "--set", "budget.hours=1.0")
+    assert result(platform, run)["state"] == "succeeded"
+    assert [trial["state"] for trial in result(platform, run)["trials"]] == ["ended"] * 8
+    assert {name: (trials / name / "ended.json").read_text() for name in before} == before
+    told(platform, run)
+
+
+def test_a_bad_member_of_a_population_goes_on_from_a_good_ones_weights(platform, folder):
+    population = {
+        **SWEEP,
+        "name": "population",
+        "search": {"kind": "random", "trials": 4, "seed": 1},
+        "space": {"optimizer.learning_rate": {"log_uniform": [0.00001, 0.03]}},
+        "stop_early": {"kind": "pbt", "interval_steps": 20},
+    }
+    again = {"kind": "train", "name": "again", "from_best": "run://population"}
+    platform.run("submit", write(folder, population, again))
+    trials = {trial["trial"]: trial for trial in result(platform, "population")["trials"]}
+    changed = [trial for trial in trials.values() if trial["took_over"]]
+    assert changed, "nobody was replaced"
+    for trial in changed:
+        taken = trial["took_over"][-1]
+        mine, theirs = rows_of(platform, trial["trial"]), rows_of(platform, taken["from"])
+        assert mine[: taken["step"]] != []
+        if not trials[taken["from"]]["took_over"]:  # its own story did not change afterwards
+            assert mine[: taken["step"]] == theirs[: taken["step"]], "the weights are not the other's"
+        assert mine[taken["step"]][1] != mine[taken["step"] - 1][1], "the learning rate did not change"
+    best = result(platform, "population")["best"]
+    rates = [rate for _, rate, _ in rows_of(platform, best["trial"])]
+    metrics = platform.json("show", "again")["metrics"]
+    assert [row["learning_rate"] for row in metrics] == pytest.approx(rates), "the schedule found is not replayed"
+
+
+def rows_of(platform, trial):
+    lines = (platform.folder("population") / "trials" / trial / "metrics.jsonl").read_text().splitlines()
+    return [(row["step"], row["learning_rate"], row["train_loss"]) for row in map(json.loads, lines)]
+
+
+def test_folds_are_compared_by_their_mean(platform, folder):
+    folded = {**SWEEP, "name": "folded", "folds": 3, "search": {"kind": "grid"}, "stop_early": {"kind": "none"}}
+    folded["space"] = {"optimizer.learning_rate": {"choice": [0.001, 0.01]}}
+    folded["train"] = {**TRAIN, "steps": 20}
+    platform.run("submit", write(folder, folded))
+    for trial in result(platform, "folded")["trials"]:
+        files = platform.folder("folded") / "trials" / trial["trial"]
+        finals = []
+        for fold in range(3):
+            rows = [json.loads(line) for line in (files / f"fold-{fold}" / "metrics.jsonl").read_text().splitlines()]
+            finals.append(rows[-1]["validation_loss"])
+        assert len(set(finals)) == 3
+        assert trial["history"] == [[20, pytest.approx(finals[0])], [40, pytest.approx(sum(finals[:2]) / 2)],
+                                    [60, pytest.approx(sum(finals) / 3)]]  # fmt: skip
+
+
+def test_the_best_trial_is_registered_as_it_stands(platform, folder):
+    short = {**SWEEP, "name": "kept", "register": "weeks-model", "search": {"kind": "random", "trials": 2}}
+    platform.run("submit", write(folder, {**short, "stop_early": {"kind": "none"}}))
+    assert result(platform, "kept")["registered"] == "weeks-model@1"
+    lineage = platform.json("show", "kept")["lineage"]
+    assert lineage["trial"]["trial"] == result(platform, "kept")["best"]["trial"]
+    from transformers import AutoModelForCausalLM
+
+    AutoModelForCausalLM.from_pretrained(platform.folder("kept") / "model")
+
+
+def test_errors_of_the_code_end_a_sweep_after_a_stated_number(platform, folder):
+    (folder / "broken.py").write_text("class Broken:\n    pass\n")
+    broken = {**SWEEP, "name": "broken", "failures": {"code_errors": 2}, "stop_early": {"kind": "none"}}
+    broken["train"] = {**TRAIN, "task": {"kind": "custom", "path": "broken:Broken"}}
+    done = platform.run("submit", write(folder, broken), code=1)
+    assert "no trial came to a metric" in done.stdout
+    assert "failed with: task.path: broken:Broken lacks" in done.stdout
+    assert 2 <= len(list((platform.folder("broken") / "trials").iterdir())) <= 3, "the others were run all the same"
