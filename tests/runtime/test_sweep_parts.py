@@ -9,12 +9,12 @@ from job_texts import TUNE
 from tiny_training import TinySamples
 from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
+from trainshed.record.trials import TrialFiles
 from trainshed.runtime.shards.folds import split_off
 from trainshed.runtime.tuning.ceilings import over_budget
 from trainshed.runtime.tuning.failing import kind_of, with_half_the_batch
 from trainshed.runtime.tuning.folds import FoldedReport
 from trainshed.runtime.tuning.story import best_of, story, training_of
-from trainshed.runtime.tuning.trials import TrialFiles
 from trainshed.spec.load import job_from_data
 from trainshed.spec.stopping import Budget
 

@@ -9,13 +9,14 @@ import typer
 from typer._click.exceptions import ClickException  # typer carries its own click and exports no base class
 
 from trainshed import __version__
-from trainshed.cli import cluster, jobs, models, runs
+from trainshed.cli import cluster, jobs, models, runs, sweeps
 from trainshed.errors import PlatformError
 
 app = typer.Typer(
     name="platform",
     help="Trains, tunes and serves transformers on Ray: one job file from raw text to a served, traceable model.",
-    epilog="Exit codes: 0 ok, 1 the job failed, 2 usage or job file, 3 plan refused, 4 no capacity, 130 interrupted.",
+    epilog="Exit codes: 0 ok, 1 the job failed, 2 usage or job file, 3 plan refused, 4 no capacity, 5 budget reached, "
+    "130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 jobs.add_to(app)
 runs.add_to(app)
+sweeps.add_to(app)
 models.add_to(app)
 cluster.add_to(app)
 

@@ -45,7 +45,7 @@ def facts_of(record: Record, job: dict[str, Any], result: dict[str, Any]) -> lis
             splits = result["manifest"]["splits"].items()
             return [*said, *((name, _split_text(split)) for name, split in splits), ("data", result["address"])]
         case "tune":
-            settings = [("", f"{path} = {_cell(value)}") for path, value in result["best"]["settings"].items()]
+            settings = [("", f"{path} = {cell(value)}") for path, value in result["best"]["settings"].items()]
             picture = record.storage.address(record.at("sweep.png"))
             return [*said, ("best trial", result["best"]["trial"]), *settings, ("picture", picture)]
         case "train":
@@ -100,7 +100,7 @@ def _draw_trials(result: dict[str, Any]) -> None:
         mark = "*" if trial["trial"] == result["best"]["trial"] else ""
         step = trial["history"][-1][0] if trial["history"] else 0
         found = trial["cause"] if trial["value"] is None else f"{trial['value']:.4f}"
-        settings = [_cell(trial["settings"].get(path, "")) for path in paths]
+        settings = [cell(trial["settings"].get(path, "")) for path in paths]
         rows.append([mark, trial["trial"], trial["state"], step, found, *settings])
     typer.echo("")
     print_table(["", "TRIAL", "STATE", "STEP", result["metric"], *paths], rows, empty="")
@@ -119,7 +119,8 @@ def _draw_curve(rows: list[dict[str, Any]]) -> None:
     typer.echo("\n" + plotext.build())
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, dict):  # a whole part of the training: its kind says which
+def cell(value: Any) -> str:
+    """A setting of a trial in a table: a number by four digits, a whole part of the training by its kind."""
+    if isinstance(value, dict):
         return str(value.get("kind", value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -61,6 +61,10 @@ class Storage:
         """Whether a file or folder is there."""
         return bool(self.fs.get_file_info(self.path(relative)).type != pafs.FileType.NotFound)
 
+    def size(self, relative: str) -> int:
+        """Bytes of a file; 0 where there is none."""
+        return int(self.fs.get_file_info(self.path(relative)).size or 0)
+
     def names(self, relative: str) -> list[str]:
         """Sorted names of the files and folders in a folder; empty where the folder is not there."""
         selector = pafs.FileSelector(self.path(relative), allow_not_found=True)

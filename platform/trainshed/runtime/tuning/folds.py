@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from trainshed.runtime.tuning.trials import TrialFiles
+from trainshed.record.trials import TrialFiles
 
 Report = Callable[[dict[str, Any]], None]
 

@@ -17,7 +17,7 @@ import ray.tune
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import all_checkpoints, path_of
 from trainshed.record.journal import read_lines
-from trainshed.runtime.tuning.trials import TrialFiles
+from trainshed.record.trials import TrialFiles
 
 NOTE = "checkpoint.json"
 COMMIT_WAIT_S = 300.0

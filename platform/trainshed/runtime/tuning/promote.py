@@ -15,11 +15,11 @@ from trainshed.record.checkpoints import all_checkpoints
 from trainshed.record.lineage import training_lineage
 from trainshed.record.registry import register
 from trainshed.record.run import Record
+from trainshed.record.trials import TrialFiles
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.fit import fit
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.run import LIBRARIES, data_lineage
-from trainshed.runtime.tuning.trials import TrialFiles
 from trainshed.spec.train import Training
 from trainshed.spec.tune import TuneJob
 

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.tuning.trials import CUT, FAILED, TrialFiles
+from trainshed.record.trials import CUT, FAILED, TrialFiles
 from trainshed.spec.points import points_of
 from trainshed.spec.stopping import Pb2, Pbt
 from trainshed.spec.train import Training

@@ -14,18 +14,18 @@ import ray
 import ray.tune
 
 from trainshed.record.run import Record, now
-from trainshed.runtime.plots import sweep_plot
+from trainshed.record.trials import TrialFiles, begun, name_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.run import check_samples
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
 from trainshed.runtime.tuning.promote import promote
+from trainshed.runtime.tuning.report import write_report
 from trainshed.runtime.tuning.schedulers import scheduler_of, seeded
 from trainshed.runtime.tuning.search import Numbered, Settings
 from trainshed.runtime.tuning.story import best_of, story, training_of
 from trainshed.runtime.tuning.trial import TrialPlan, run_trial
-from trainshed.runtime.tuning.trials import TrialFiles, begun, name_of
 from trainshed.runtime.tuning.watcher import Watcher
 from trainshed.spec.space_check import fits
 from trainshed.spec.stopping import Pb2, Pbt
@@ -64,12 +64,15 @@ def sweep(
     if ceilings.why == "stopped":
         raise Stopped(sum(trial["state"] != "cut off" for trial in trials), None, what="trial")
     best = best_of(job, trials)
-    record.storage.write(record.at("sweep.png"), sweep_plot(record.run_id, trials, metric=job.metric))
     settings = ", ".join(f"{path} {_short(value)}" for path, value in best["settings"].items())
     reporter.log(f"best of {len(trials)}: {best['trial']}, {job.metric} {best['value']:.4f}, {settings}")
     if ceilings.why is not None:
         reporter.log(f"ended before its last trial: {ceilings.words}; the best so far is kept")
     training = training_of(job, TrialFiles(record.storage, record.at(), int(best["trial"].rsplit("-", 1)[-1])))
+    used = {"hours": spent.wall_s / 3600, "device_hours": spent.device_s / 3600}
+    limit = ceilings.words if ceilings.why == "budget" else None
+    write_report(record, job, trials, best, training, spent=used, limit=limit)
+    reporter.log(f"report: {record.storage.address(record.at('report.html'))}")
     registered = None
     if job.register_as is not None and ceilings.why is None:
         registered = promote(job, reporter, plan.worker, best, data=data, code=code)
@@ -78,9 +81,9 @@ def sweep(
         "trials": trials,
         "metric": job.metric,
         "goal": job.mode,
-        "spent": {"hours": spent.wall_s / 3600, "device_hours": spent.device_s / 3600},
+        "spent": used,
         "registered": registered,
-        "limit": ceilings.words if ceilings.why == "budget" else None,
+        "limit": limit,
     }
 
 

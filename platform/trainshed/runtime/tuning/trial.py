@@ -23,6 +23,7 @@ from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
 from trainshed.record.checkpoints import METRIC
 from trainshed.record.journal import read_lines
 from trainshed.record.storage import Storage
+from trainshed.record.trials import FAILED, TrialFiles
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.training.fit import fit
 from trainshed.runtime.training.host import Notice, World
@@ -32,7 +33,6 @@ from trainshed.runtime.training.worker import run_worker
 from trainshed.runtime.tuning.failing import kind_of, with_half_the_batch
 from trainshed.runtime.tuning.folds import FoldedReport, folder_of
 from trainshed.runtime.tuning.population import Exchange
-from trainshed.runtime.tuning.trials import FAILED, TrialFiles
 from trainshed.spec.override import override
 from trainshed.spec.train import Training
 

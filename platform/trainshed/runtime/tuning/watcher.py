@@ -7,10 +7,10 @@ from typing import Any
 import ray.tune
 
 from trainshed.record.storage import Storage
+from trainshed.record.trials import EARLY, ENDED, FAILED, TrialFiles
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
-from trainshed.runtime.tuning.trials import EARLY, ENDED, FAILED, TrialFiles
 from trainshed.spec.tune import TuneJob
 
 

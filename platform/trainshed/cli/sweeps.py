@@ -1,0 +1,175 @@
+"""The verbs about sweeps: list them, and watch the trials of one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from trainshed.cli import context
+from trainshed.cli.run_page import cell
+from trainshed.cli.show import duration, is_terminal, print_json, print_table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from trainshed.record.run import Record
+    from trainshed.record.trials import TrialFiles
+
+EVERY_S = 1.0
+HEAD = ("", "TRIAL", "STATE", "STEP")
+
+sweeps = typer.Typer(
+    help="List sweeps, and watch the trials of one.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the verbs."""
+    sweeps.command("list")(list_sweeps)
+    sweeps.command("show")(show_sweep)
+    app.add_typer(sweeps, name="sweeps")
+
+
+def list_sweeps(as_json: bool = context.JsonOption) -> None:
+    """List sweeps, newest first.
+
+    \b
+    platform sweeps list
+    """
+    from trainshed.record.run import all_runs
+
+    found = [
+        {"run_id": run.run_id, "state": run.state, "best": ((run.result or {}).get("best") or {}).get("value")}
+        for run in all_runs(context.storage())
+        if run.job["job"]["kind"] == "tune"
+    ]
+    if as_json:
+        print_json(found)
+        return
+    print_table(["SWEEP", "STATE", "BEST"], [list(one.values()) for one in found], empty="no sweeps yet")
+
+
+def show_sweep(
+    run: str = typer.Argument(..., help="A run id, or a name: its newest run.", show_default=False),
+    once: bool = typer.Option(False, "--once", help="Print the table once, also in a terminal."),
+    as_json: bool = context.JsonOption,
+) -> None:
+    """Draw the trials of a sweep, the best first; in a terminal until the sweep ends.
+
+    \b
+    platform sweeps show stdlib-sweep
+    platform sweeps show stdlib-sweep --json
+    """
+    from trainshed.errors import UsageError
+    from trainshed.record.run import ENDED, find_run
+
+    record = find_run(context.storage(), run)
+    if record.job["job"]["kind"] != "tune":
+        raise UsageError(f"{record.run_id} is a {record.job['job']['kind']} run; `platform show` draws it")
+    table = Trials(record)
+    if as_json:
+        print_json(table.rows())
+    elif once or not is_terminal() or record.state in ENDED:
+        typer.echo(table.headline())
+        print_table(*table.cells(), empty="no trial has begun")
+    else:
+        _watch(record, table)
+
+
+class Trials:
+    """The trials of a sweep as they stand; a file that has not grown is not read again."""
+
+    def __init__(self, record: Record) -> None:
+        from trainshed.spec.load import job_from_data  # pydantic: not for --help
+        from trainshed.spec.tune import TuneJob
+
+        self._record = record
+        job = job_from_data(record.job["job"])
+        assert isinstance(job, TuneJob)
+        self._job = job
+        self._newest: dict[str, tuple[int, dict[str, Any]]] = {}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One a trial, the best first: trial, state, step, value, settings, device_s, cause."""
+        from trainshed.record.trials import begun
+
+        found = [self._row(trial) for trial in begun(self._record.storage, self._record.at())]
+        sign = -1.0 if self._job.mode == "max" else 1.0
+        return sorted(found, key=lambda one: (one["value"] is None, sign * (one["value"] or 0.0), one["trial"]))
+
+    def cells(self) -> tuple[list[str], list[list[Any]]]:
+        """Head and lines of the table."""
+        rows = self.rows()
+        paths = list(dict.fromkeys(path for row in rows for path in row["settings"]))
+        lines = [
+            [
+                "*" if number == 0 and row["value"] is not None else "",
+                row["trial"],
+                row["state"],
+                row["step"],
+                row["cause"] or ("" if row["value"] is None else f"{row['value']:.4f}"),
+                *(cell(row["settings"].get(path, "")) for path in paths),
+            ]
+            for number, row in enumerate(rows)
+        ]
+        return [*HEAD, self._job.metric, *paths], lines
+
+    def headline(self) -> str:
+        """How far it is, what it has used up, and of what."""
+        rows = self.rows()
+        done = sum(row["state"] != "running" for row in rows)
+        spent = self._record.storage.read_json(self._record.at("spent.json")) or {"wall_s": 0.0, "device_s": 0.0}
+        budget = self._job.budget.model_dump(exclude_none=True)
+        limits = [f"{key} {value:g}" for key, value in budget.items()]
+        best = f", best {rows[0]['value']:.4f}" if rows and rows[0]["value"] is not None else ""
+        said = f"{self._record.run_id}: {self._record.state}, {done} of {self._job.trials} trials done{best}"
+        used = f"; {duration(spent['wall_s'])}, {spent['device_s'] / 3600:.2f} device-hours"
+        return said + used + (f" (limits: {', '.join(limits)})" if limits else "")
+
+    def _row(self, trial: TrialFiles) -> dict[str, Any]:
+        newest, ended = self._newest_figures(trial), trial.ended or {"state": "running"}
+        return {
+            "trial": trial.name,
+            "state": ended["state"],
+            "step": newest.get("step", 0),
+            "value": None if ended["state"] == "failed" else newest.get(self._job.metric),
+            "settings": (trial.facts or {})["settings"],
+            "device_s": ended.get("device_s"),
+            "cause": ended.get("cause"),
+        }
+
+    def _newest_figures(self, trial: TrialFiles) -> dict[str, Any]:
+        path = f"{trial.folder}/metrics.jsonl"
+        size = trial.storage.size(path)
+        before, known = self._newest.get(path, (-1, {}))
+        if size != before:
+            known = next(iter(trial.held_out()[::-1]), {})
+            self._newest[path] = (size, known)
+        return known
+
+
+def _watch(record: Record, table: Trials) -> None:
+    from rich.console import Group
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+    from trainshed.record.run import ENDED
+
+    def pictures() -> Iterator[RenderableType]:
+        while True:
+            head, lines = table.cells()
+            grid = Table(*head, box=None, pad_edge=False)
+            for line in lines:
+                grid.add_row(*map(str, line), style="bold" if line[0] else None)
+            yield Group(Text(table.headline()), grid)
+            if record.state in ENDED:
+                return
+            time.sleep(EVERY_S)
+
+    with Live(auto_refresh=False) as live:
+        for picture in pictures():
+            live.update(picture, refresh=True)

@@ -1,0 +1,66 @@
+"""The report of a sweep: pictures, a page that holds them, and the best settings as a job file ready to submit.
+
+sweep.png  report.html  report/{curves,importance,parallel,slices}.png  best.yaml
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from trainshed.record.run import Record
+from trainshed.runtime.plots import sweep_plot
+from trainshed.runtime.tuning.report.importance import importances
+from trainshed.runtime.tuning.report.page import page
+from trainshed.runtime.tuning.report.pictures import curves, importance_bars, parallel_coordinates, slices
+from trainshed.spec.train import Training
+from trainshed.spec.tune import TuneJob
+
+TITLES = {
+    "curves": "Learning curves",
+    "importance": "Importance of each setting",
+    "parallel": "Settings side by side",
+    "slices": "The metric over each setting",
+}
+
+
+def write_report(
+    record: Record,
+    job: TuneJob,
+    trials: list[dict[str, Any]],
+    best: dict[str, Any],
+    training: dict[str, Any],
+    *,
+    spent: dict[str, float],
+    limit: str | None,
+) -> None:
+    """Writes everything. `spent` has hours and device_hours; `limit` says which limit of the budget was reached."""
+    found, why_not = importances(job, trials)
+    pictures = {
+        "curves": curves(job, trials, best),
+        "importance": importance_bars(found) if found else None,
+        "parallel": parallel_coordinates(job, trials, best),
+        "slices": slices(job, trials, best),
+    }
+    made = {name: content for name, content in pictures.items() if content is not None}
+    for name, content in made.items():
+        record.storage.write(record.at(f"report/{name}.png"), content)
+    record.storage.write(record.at("sweep.png"), sweep_plot(record.run_id, trials, metric=job.metric))
+    record.storage.write(record.at("best.yaml"), best_job(job, training).encode())
+    shown = [(TITLES[name], made.get(name), why_not if name == "importance" else "") for name in TITLES]
+    html = page(record, job, trials, best, shown, spent=spent, limit=limit)
+    record.storage.write(record.at("report.html"), html.encode())
+
+
+def best_job(job: TuneJob, training: dict[str, Any]) -> str:
+    """A train document of the best settings, without what is as it is by default."""
+    full = Training.model_validate(training)
+    kept = full.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    kinds = full.model_dump(mode="json", by_alias=True)
+    for key, value in kept.items():  # a union is told by its kind, also where that is the default
+        if isinstance(value, dict) and isinstance(kinds[key], dict) and "kind" in kinds[key]:
+            kept[key] = {"kind": kinds[key]["kind"], **value}
+    document = {"kind": "train", "name": f"{job.name[:35].rstrip('-')}-best", **kept}
+    head = f"# The best settings of the sweep {job.name}: `platform submit best.yaml`\n"
+    return head + yaml.safe_dump(document, sort_keys=False, width=110)

@@ -1,0 +1,93 @@
+"""report.html: one file with everything in it, for a browser without a network."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import Environment
+
+from trainshed.record.run import Record, now
+from trainshed.runtime.tuning.report.importance import label_of
+from trainshed.spec.tune import TuneJob
+
+PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ job.name }}: sweep</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1c2833; }
+h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; } img { max-width: 100%; height: auto; }
+code, pre { font-family: ui-monospace, monospace; background: #f2f4f6; padding: .1rem .3rem; }
+pre { padding: .8rem; overflow-x: auto; } .note { color: #5d6d7e; } .wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; } td, th { padding: .25rem .7rem; text-align: right; }
+th, td:first-child { text-align: left; } tr.best { background: #dbe7f3; font-weight: 600; }
+tr:nth-child(even):not(.best) { background: #f7f9fa; } td.why { text-align: left; color: #5d6d7e; }
+</style></head><body>
+<h1>{{ job.name }}</h1>
+<p class="note">sweep {{ run_id }}, report of {{ written }}</p>
+<p>Best of {{ trials|length }} trials: <b>{{ best.trial }}</b>, {{ job.metric }} <b>{{ "%.4f"|format(best.value) }}</b>
+ ({{ settings(best) }}).<br>
+{% if limit %}It ended at a limit: {{ limit }}; the best so far is kept.<br>{% endif %}
+Spent: {{ "%.2f"|format(spent.hours) }} hours, {{ "%.2f"|format(spent.device_hours) }} device-hours
+{%- if cost is not none %}, {{ "%.2f"|format(cost) }} at {{ job.budget.price }} for a device-hour{% endif %}.</p>
+<p>{% for state, count in states %}{{ count }} {{ state }}{{ ", " if not loop.last }}{% endfor %}.</p>
+<h2>How to go on</h2>
+<pre>platform submit {{ best_file }}     # the best settings, as a job file
+platform submit job.yaml             # or a train document that says from_best: run://{{ job.name }}</pre>
+{% for title, image, why in pictures %}
+<h2>{{ title }}</h2>
+{% if image %}<img alt="{{ title }}" src="data:image/png;base64,{{ image }}">
+{% else %}<p class="note">Not drawn: {{ why }}.</p>{% endif %}
+{% endfor %}
+{% if causes %}<h2>What failed</h2><ul>
+{% for (kind, cause), count in causes %}<li>{{ count }} &times; {{ kind }}: {{ cause }}</li>{% endfor %}</ul>{% endif %}
+<h2>All trials</h2><div class="wide"><table>
+<tr><th>trial</th><th>state</th><th>step</th><th>{{ job.metric }}</th>
+{% for path in paths %}<th>{{ path }}</th>{% endfor %}
+<th>device-minutes</th><th>why it ended</th></tr>
+{% for trial in ranked %}<tr{% if trial.trial == best.trial %} class="best"{% endif %}><td>{{ trial.trial }}</td>
+<td>{{ trial.state }}</td><td>{{ trial.history[-1][0] if trial.history else 0 }}</td>
+<td>{{ "%.4f"|format(trial.value) if trial.value is not none else "" }}</td>
+{% for path in paths %}<td>{{ label(trial.settings[path]) if path in trial.settings else "" }}</td>{% endfor %}
+<td>{{ "%.1f"|format(trial.device_s / 60) if trial.device_s is not none else "" }}</td>
+<td class="why">{{ trial.cause or trial.by or "" }}
+{% for taken in trial.took_over %} took over {{ taken.from }} at step {{ taken.step }}{% endfor %}</td></tr>
+{% endfor %}</table></div></body></html>
+""")
+
+
+def page(
+    record: Record,
+    job: TuneJob,
+    trials: list[dict[str, Any]],
+    best: dict[str, Any],
+    pictures: Sequence[tuple[str, bytes | None, str]],
+    *,
+    spent: dict[str, float],
+    limit: str | None,
+) -> str:
+    """The page; whatever a trial said is escaped."""
+    sign = 1.0 if job.mode == "min" else -1.0
+    ranked = sorted(trials, key=lambda one: (one["value"] is None, sign * (one["value"] or 0.0)))
+    failed = Counter((one["kind"], one["cause"]) for one in trials if one["cause"])
+    price = job.budget.price
+    return PAGE.render(
+        job=job,
+        run_id=record.run_id,
+        written=now(),
+        trials=trials,
+        ranked=ranked,
+        best=best,
+        paths=list(job.space),
+        pictures=[(title, base64.b64encode(png).decode() if png else None, why) for title, png, why in pictures],
+        causes=failed.most_common(),
+        states=Counter(one["state"] for one in trials).most_common(),
+        spent=spent,
+        cost=None if price is None else spent["device_hours"] * price,
+        limit=limit,
+        best_file=record.storage.address(record.at("best.yaml")),
+        label=label_of,
+        settings=lambda one: ", ".join(f"{path} {label_of(value)}" for path, value in one["settings"].items()),
+    )

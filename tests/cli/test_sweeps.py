@@ -1,0 +1,67 @@
+"""What `platform sweeps` shows of trials that stand in a Record, while the sweep runs and after it."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from job_texts import TRAIN, TUNE, changed
+from trainshed.cli.main import app
+from trainshed.errors import UsageError
+from trainshed.record.run import Record
+from trainshed.record.storage import Storage
+from trainshed.record.trials import TrialFiles
+from trainshed.spec.load import job_from_data
+
+RISING = changed(TUNE, metric="validation_accuracy", search__trials=3, budget={"hours": 2.0})
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    """A sweep with a trial that ended, one that failed and one that runs."""
+    monkeypatch.setenv("PLATFORM_STORAGE", str(tmp_path))
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
+    record = Record(Storage.open(tmp_path), "sweep-261125-000000-abcd")
+    record.begin(RISING, submission_id="ts-1", created_at="2026-11-25T00:00:00.000+00:00", number=0)
+    record.storage.write(record.at("events.jsonl"), b"{}")
+    training = job_from_data(TUNE).train
+    for number, accuracies in enumerate([[0.2, 0.4], [0.9], [0.3, 0.6]]):
+        trial = TrialFiles(record.storage, record.at(), number)
+        trial.begin({"optimizer.learning_rate": 0.001 * (number + 1), "schedule": {"kind": "cosine"}}, training)
+        rows = [
+            {"step": 5 * n, "validation_accuracy": value, "validation_loss": 1.0}
+            for n, value in enumerate(accuracies, 1)
+        ]
+        record.storage.write(f"{trial.folder}/metrics.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows).encode())
+        if number < 2:
+            trial.end("ended" if number == 0 else "failed", cause="KeyError: oops" if number else None, device_s=60.0)
+    return record
+
+
+def shown(*arguments):
+    done = CliRunner().invoke(app, ["sweeps", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.stdout
+
+
+def test_trials_stand_in_the_order_of_the_metric_and_failed_ones_last(record):
+    lines = shown("show", "sweep").splitlines()
+    assert "running, 2 of 3 trials done, best 0.6000" in lines[0]
+    assert "(limits: hours 2)" in lines[0]
+    assert lines[2].split() == ["*", "trial-00002", "running", "10", "0.6000", "0.003", "cosine"]
+    assert lines[3].split()[:5] == ["trial-00000", "ended", "10", "0.4000", "0.001"]
+    assert "KeyError: oops" in lines[4]
+
+
+def test_programs_read_trials_as_json(record):
+    rows = json.loads(shown("show", "sweep", "--json"))
+    assert [row["value"] for row in rows] == [0.6, 0.4, None]
+    assert rows[0]["settings"]["schedule"] == {"kind": "cosine"}
+
+
+def test_sweeps_are_listed_and_other_runs_are_refused(record):
+    other = Record(record.storage, "model-261125-000001-abcd")
+    other.begin(TRAIN, submission_id="ts-2", created_at="2026-11-25T00:00:01.000+00:00", number=0)
+    assert [row["run_id"] for row in json.loads(shown("list", "--json"))] == [record.run_id]
+    with pytest.raises(UsageError, match="is a train run; `platform show` draws it"):
+        shown("show", "model")

@@ -1,0 +1,101 @@
+"""The report of a sweep: whatever trials came to, it is written, says it, and its job file is the best trial's."""
+
+import io
+import math
+
+import pytest
+from PIL import Image
+
+from job_texts import PREPARE, TUNE, changed, text
+from trainshed.record.run import Record
+from trainshed.record.storage import Storage
+from trainshed.runtime.tuning.report import write_report
+from trainshed.runtime.tuning.report.importance import importances
+from trainshed.spec.load import job_from_data, load_files
+from trainshed.spec.override import override
+from trainshed.spec.space import draw
+from trainshed.spec.space_check import pick_at_random
+
+SPACE = {
+    "optimizer.learning_rate": {"log_uniform": [0.0001, 0.1]},
+    "optimizer.weight_decay": {"uniform": [0.0, 0.3]},
+    "schedule": {"choice": [{"kind": "cosine", "warmup_steps": 2}, {"kind": "constant"}]},
+    "schedule.floor": {"uniform": [0.0, 0.5], "when": {"schedule.kind": ["cosine"]}},
+}
+FAILURE = "KeyError: <script>alert(1)</script>"
+
+
+def job(**values):
+    return job_from_data(changed(TUNE, space=SPACE, **values))
+
+
+def stories(sweep, count, *, failed=()):
+    """Trials whose metric hangs on the learning rate alone."""
+    import random
+
+    made = []
+    for number in range(count):
+        settings, _ = draw(sweep.space, sweep.train, pick_at_random(random.Random(number)))
+        value = 2.0 + abs(math.log10(settings["optimizer.learning_rate"] / 0.01))
+        bad = number in failed
+        state = "failed" if bad else "stopped early" if number % 3 == 2 else "ended"
+        made.append({
+            "trial": f"trial-{number:05d}", "settings": settings, "history": [] if bad else [[5, value + 1], [10, value]],
+            "value": None if bad else value, "state": state, "cause": FAILURE if bad else None, "kind": "code" if bad else None,
+            "by": "asha" if state == "stopped early" else None, "device_s": 60.0, "took_over": [],
+        })  # fmt: skip
+    return made
+
+
+def written(folder, sweep, trials, **facts):
+    record = Record(Storage.open(folder), "sweep-1")
+    best = min((one for one in trials if one["value"] is not None), key=lambda one: one["value"])
+    training = override(sweep.train, best["settings"])
+    facts = {"spent": {"hours": 0.5, "device_hours": 1.0}, "limit": None, **facts}
+    write_report(record, sweep, trials, best, training.model_dump(mode="json"), **facts)
+    return folder / "runs" / "sweep-1", best, training
+
+
+@pytest.mark.parametrize("count", [1, 4, 60])
+def test_a_report_is_written_for_few_trials_and_for_many(tmp_path, count):
+    sweep = job()
+    folder, best, _ = written(tmp_path, sweep, stories(sweep, count))
+    page = (folder / "report.html").read_text()
+    for name in ("curves", "parallel", "slices"):
+        width, height = Image.open(io.BytesIO((folder / "report" / f"{name}.png").read_bytes())).size
+        assert min(width, height) > 300
+    assert (folder / "report" / "importance.png").exists() == (count > 4)
+    assert ("are needed" in page) == (count <= 4)
+    assert all(f"trial-{number:05d}" in page for number in range(count))
+    assert f"<b>{best['trial']}</b>" in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_what_a_trial_says_is_shown_and_not_run(tmp_path):
+    sweep = job(budget={"money": 9.0, "price": 3.0})
+    folder, _, _ = written(tmp_path, sweep, stories(sweep, 5, failed=(1, 2)), limit="budget.money: 9 is spent")
+    page = (folder / "report.html").read_text()
+    assert "<script" not in page
+    assert "2 &times; code: KeyError: &lt;script&gt;" in page
+    assert "budget.money: 9 is spent" in page
+    assert "3.00 at 3.0 for a device-hour" in page
+
+
+def test_the_best_settings_are_a_job_file_that_can_be_submitted(tmp_path):
+    sweep = job()
+    folder, _, training = written(tmp_path, sweep, stories(sweep, 9))
+    file = tmp_path / "both.yaml"
+    file.write_text(text(PREPARE) + "---\n" + (folder / "best.yaml").read_text())
+    loaded = load_files([file])[1].job
+    assert loaded.training == training
+    assert loaded.name == "sweep-best"
+
+
+def test_the_setting_that_matters_is_the_most_important():
+    sweep = job()
+    found, why_not = importances(sweep, stories(sweep, 60))
+    assert why_not == ""
+    assert next(iter(found)) == "optimizer.learning_rate"
+    assert found["optimizer.learning_rate"] > 0.6
+    assert "schedule.floor" not in found, "not every trial has it"
