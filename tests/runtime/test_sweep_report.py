@@ -39,11 +39,20 @@ def stories(sweep, count, *, failed=()):
         value = 2.0 + abs(math.log10(settings["optimizer.learning_rate"] / 0.01))
         bad = number in failed
         state = "failed" if bad else "stopped early" if number % 3 == 2 else "ended"
-        made.append({
-            "trial": f"trial-{number:05d}", "settings": settings, "history": [] if bad else [[5, value + 1], [10, value]],
-            "value": None if bad else value, "state": state, "cause": FAILURE if bad else None, "kind": "code" if bad else None,
-            "by": "asha" if state == "stopped early" else None, "device_s": 60.0, "took_over": [],
-        })  # fmt: skip
+        made.append(
+            {
+                "trial": f"trial-{number:05d}",
+                "settings": settings,
+                "history": [] if bad else [[5, value + 1], [10, value]],
+                "value": None if bad else value,
+                "state": state,
+                "cause": FAILURE if bad else None,
+                "kind": "code" if bad else None,
+                "by": "asha" if state == "stopped early" else None,
+                "device_s": 60.0,
+                "took_over": [],
+            }
+        )
     return made
 
 
