@@ -29,6 +29,7 @@ TRAIN = {
     "checkpoint": {"every_steps": 20},
     "self_test": False,
 }
+LONGER = {**TRAIN, "steps": 360, "validation": {"every_steps": 120, "max_samples": 8}}
 SWEEP = {
     "kind": "tune",
     "name": "calm-sweep",
@@ -82,8 +83,7 @@ def driver_of(platform):
 
 
 def test_three_dead_drivers_lose_and_repeat_no_trial(platform, folder):
-    longer = {**SWEEP, "train": {**TRAIN, "steps": 360, "validation": {"every_steps": 120, "max_samples": 8}}}
-    longer["stop_early"] = {"kind": "asha", "grace_steps": 120, "reduction": 2}
+    longer = {**SWEEP, "train": LONGER, "stop_early": {"kind": "asha", "grace_steps": 120, "reduction": 2}}
     platform.run("submit", write(folder, longer))
     run = platform.json("submit", write(folder, {**longer, "name": "shaken-sweep"}), "--detach")["runs"][0]
     trials, killed = platform.home / "runs" / run / "trials", 0
@@ -102,8 +102,8 @@ def test_three_dead_drivers_lose_and_repeat_no_trial(platform, folder):
 
 
 def test_a_sweep_that_is_stopped_goes_on_and_a_budget_ends_it_with_5(platform, folder):
-    long = {**SWEEP, "name": "paused-sweep", "stop_early": {"kind": "none"}}
-    run = platform.json("submit", write(folder, long), "--detach")["runs"][0]
+    paused = {**SWEEP, "name": "paused-sweep", "train": LONGER, "stop_early": {"kind": "none"}}
+    run = platform.json("submit", write(folder, paused), "--detach")["runs"][0]
     trials = platform.home / "runs" / run / "trials"
     wait_for(lambda: list(trials.glob("*/ended.json")), every_s=0.05)
     platform.run("stop", run)

@@ -28,11 +28,25 @@ def training(platform, folder, name):
     return run
 
 
+@pytest.fixture
+def platform_of_its_own(tmp_path_factory):
+    """Makes platforms with a home each; their clusters end with the test, however it ends."""
+    made = []
+
+    def make(storage=None):
+        made.append(platform_at(tmp_path_factory.mktemp("home"), storage))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.run("cluster", "down")
+
+
 @pytest.mark.parametrize("process", ["gcs/gcs_server", "raylet/raylet"])
 def test_a_cluster_that_dies_loses_no_checkpoint_and_the_run_goes_on_on_the_next(
-    process, undisturbed, folder, tmp_path_factory
+    process, undisturbed, folder, platform_of_its_own
 ):
-    platform = platform_at(tmp_path_factory.mktemp("home"))
+    platform = platform_of_its_own()
     run = training(platform, folder, f"orphan-of-{process.partition('/')[0]}")
     run.process(f"/src/ray/{process} --").kill()
     wait_for(lambda: platform.json("show", run.run_id)["state"] == "lost", every_s=1.0)
@@ -41,7 +55,6 @@ def test_a_cluster_that_dies_loses_no_checkpoint_and_the_run_goes_on_on_the_next
     assert run.result["state"] == "succeeded"
     assert 0 <= done - run.notes("resumed")[0]["step"] <= 40
     assert run.losses() == undisturbed.losses()
-    platform.run("cluster", "down")
 
 
 @pytest.fixture
@@ -67,9 +80,9 @@ def fill(file):
 
 
 def test_a_disk_that_is_full_for_a_while_costs_checkpoints_and_nothing_else(
-    undisturbed, folder, small_disk, tmp_path_factory
+    undisturbed, folder, small_disk, platform_of_its_own
 ):
-    platform = platform_at(tmp_path_factory.mktemp("home"), small_disk)
+    platform = platform_of_its_own(small_disk)
     run = training(platform, folder, "crammed")
     worker = run.workers()[0]
     fill(small_disk / "filler")
@@ -81,4 +94,3 @@ def test_a_disk_that_is_full_for_a_while_costs_checkpoints_and_nothing_else(
     assert run.notes("checkpoint_failed")[0]["cause"].endswith("No space left on device")
     assert not run.notes("resumed"), "a worker died of it"
     assert run.losses() == undisturbed.losses()
-    platform.run("cluster", "down")
