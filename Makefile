@@ -36,7 +36,7 @@ check: setup  ## Format, lint, types, layers, fast tests.
 test: setup  ## Everything that fits 25 minutes on 2 cores, end to end included.
 	$(BIN)/pytest
 
-faults: setup  ## Break running trainings in every way we know, and count what survives (about 20 minutes).
+faults: setup  ## Break running trainings in every way we know, and count what survives (about 30 minutes).
 	$(BIN)/pytest -m faults -s tests/faults
 
 figures: setup  ## The measured figures beside their goals.
