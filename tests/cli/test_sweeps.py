@@ -1,12 +1,15 @@
 """What `platform sweeps` shows of trials that stand in a Record, while the sweep runs and after it."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from job_texts import TRAIN, TUNE, changed
 from trainshed.cli.main import app
+from trainshed.cli.sweeps import Trials, picture
 from trainshed.errors import UsageError
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
@@ -49,6 +52,7 @@ def test_trials_stand_in_the_order_of_the_metric_and_failed_ones_last(record):
     assert "running, 2 of 3 trials done, best 0.6000" in lines[0]
     assert "(limits: hours 2)" in lines[0]
     assert lines[2].split() == ["*", "trial-00002", "running", "10", "0.6000", "0.003", "cosine"]
+    assert lines[3].split()[-1] == "1.0", "device-minutes"
     assert lines[3].split()[:5] == ["trial-00000", "ended", "10", "0.4000", "0.001"]
     assert "KeyError: oops" in lines[4]
 
@@ -65,3 +69,33 @@ def test_sweeps_are_listed_and_other_runs_are_refused(record):
     assert [row["run_id"] for row in json.loads(shown("list", "--json"))] == [record.run_id]
     with pytest.raises(UsageError, match="is a train run; `platform show` draws it"):
         shown("show", "model")
+
+
+def test_what_a_trial_says_is_no_markup_of_the_terminal(record):
+    TrialFiles(record.storage, record.at(), 2).end("failed", cause="OSError: [/data/x] is [red]", device_s=1.0)
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(picture(Trials(record)))
+    assert "OSError: [/data/x] is [red]" in console.export_text()
+
+
+def test_a_metric_that_is_no_number_is_never_the_best(record):
+    newer = b'{"step": 15, "validation_loss": 1.0, "validation_accuracy": NaN}\n'
+    path = record.at("trials/trial-00000/metrics.jsonl")
+    record.storage.write(path, record.storage.read(path) + newer)
+    lines = shown("show", "sweep").splitlines()
+    assert "best 0.6000" in lines[0]
+    assert lines[2].split()[:2] == ["*", "trial-00002"]
+
+
+def test_trials_that_the_end_of_a_sweep_cut_off_do_not_run_any_more(record):
+    record.finish("stopped")
+    assert "stopped, 2 of 3 trials done" in shown("show", "sweep").splitlines()[0]
+    assert [row["state"] for row in json.loads(shown("show", "sweep", "--json"))] == ["cut off", "ended", "failed"]
+
+
+def test_trials_that_have_ended_are_not_read_again(record):
+    table = Trials(record)
+    before = table.rows()
+    for number in (0, 1):
+        record.storage.write_json(record.at(f"trials/trial-{number:05d}/trial.json"), {"settings": {"seed": 1}})
+    assert table.rows() == before

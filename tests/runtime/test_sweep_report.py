@@ -11,6 +11,8 @@ from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.runtime.tuning.report import write_report
 from trainshed.runtime.tuning.report.importance import importances
+from trainshed.runtime.tuning.report.scales import scale_of, shown_range
+from trainshed.runtime.tuning.story import best_of
 from trainshed.spec.load import job_from_data, load_files
 from trainshed.spec.override import override
 from trainshed.spec.space import draw
@@ -22,11 +24,12 @@ SPACE = {
     "schedule": {"choice": [{"kind": "cosine", "warmup_steps": 2}, {"kind": "constant"}]},
     "schedule.floor": {"uniform": [0.0, 0.5], "when": {"schedule.kind": ["cosine"]}},
 }
+LEARNING_RATE = {"optimizer.learning_rate": SPACE["optimizer.learning_rate"]}
 FAILURE = "KeyError: <script>alert(1)</script>"
 
 
 def job(**values):
-    return job_from_data(changed(TUNE, space=SPACE, **values))
+    return job_from_data(changed(TUNE, **{"space": SPACE, **values}))
 
 
 def stories(sweep, count, *, failed=()):
@@ -58,7 +61,7 @@ def stories(sweep, count, *, failed=()):
 
 def written(folder, sweep, trials, **facts):
     record = Record(Storage.open(folder), "sweep-1")
-    best = min((one for one in trials if one["value"] is not None), key=lambda one: one["value"])
+    best = best_of(sweep, trials)
     training = override(sweep.train, best["settings"])
     facts = {"spent": {"hours": 0.5, "device_hours": 1.0}, "limit": None, **facts}
     write_report(record, sweep, trials, best, training.model_dump(mode="json"), **facts)
@@ -108,3 +111,54 @@ def test_the_setting_that_matters_is_the_most_important():
     assert next(iter(found)) == "optimizer.learning_rate"
     assert found["optimizer.learning_rate"] > 0.6
     assert "schedule.floor" not in found, "not every trial has it"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_metric_that_is_no_number_is_reported_and_is_not_the_best(tmp_path, value):
+    sweep = job()
+    trials = stories(sweep, 9)
+    trials[0]["value"] = trials[0]["history"][-1][1] = value
+    folder, best, _ = written(tmp_path, sweep, trials)
+    assert best["trial"] != "trial-00000"
+    assert f"<td>{value:.4f}</td>" in (folder / "report.html").read_text()
+
+
+def test_a_whole_number_and_its_float_are_the_same_choice(tmp_path):
+    sweep = job(space={"optimizer.weight_decay": {"choice": [0, 0.1]}, **LEARNING_RATE})
+    trials = stories(job(), 9)
+    for number, trial in enumerate(trials):
+        trial["settings"] = {
+            "optimizer.weight_decay": 0.0 if number % 2 else 0.1,
+            "optimizer.learning_rate": trial["settings"]["optimizer.learning_rate"],
+        }
+    folder, _, _ = written(tmp_path, sweep, trials)
+    assert (folder / "report" / "importance.png").exists()
+
+
+def test_what_was_stopped_is_said_with_its_step_and_its_reason(tmp_path):
+    sweep = job()
+    trials = stories(sweep, 9)
+    trials[2]["history"] = trials[2]["history"][:1]
+    trials[5].update(state="cut off", by="budget.hours: 2 hours are over")
+    page = (written(tmp_path, sweep, trials)[0] / "report.html").read_text()
+    assert "trial-00002 at step 5, validation_loss" in page
+    assert "too far behind the others that came as far (asha)" in page
+    assert "trial-00005 at step 10, validation_loss" in page
+    assert "budget.hours: 2 hours are over" in page
+    assert "left out 5 of 90 optimizer steps" in page
+
+
+@pytest.mark.parametrize(("mode", "sign"), [("min", 1.0), ("max", -1.0)])
+def test_a_picture_leaves_out_what_would_press_the_others_into_a_line(mode, sign):
+    near = [sign * value for value in (2.0, 2.5, 3.0, 3.5)]
+    assert shown_range(near, mode) is None
+    low, high = shown_range([*near, sign * 80.0, math.nan], mode)
+    assert all(low < value < high for value in near)
+    assert high - low < 2.0
+
+
+def test_parts_of_one_kind_are_told_apart_by_their_fields():
+    options = [{"kind": "cosine", "warmup_steps": 2}, {"kind": "cosine", "warmup_steps": 5}, {"kind": "constant"}]
+    scale = scale_of(job(space={"schedule": {"choice": options}}).space["schedule"])
+    assert scale.names == ["cosine warmup_steps 2", "cosine warmup_steps 5", "constant"]
+    assert scale.name({"kind": "cosine", "warmup_steps": 5}) == "cosine warmup_steps 5"

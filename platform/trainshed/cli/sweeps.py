@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from trainshed.record.trials import TrialFiles
 
 EVERY_S = 1.0
+RUNNING = "running"
 HEAD = ("", "TRIAL", "STATE", "STEP")
 
 sweeps = typer.Typer(
@@ -73,14 +73,15 @@ def show_sweep(
     if as_json:
         print_json(table.rows())
     elif once or not is_terminal() or record.state in ENDED:
-        typer.echo(table.headline())
-        print_table(*table.cells(), empty="no trial has begun")
+        rows = table.rows()
+        typer.echo(table.headline(rows))
+        print_table(*table.cells(rows), empty="no trial has begun")
     else:
         _watch(record, table)
 
 
 class Trials:
-    """The trials of a sweep as they stand; a file that has not grown is not read again."""
+    """The trials of a sweep as they stand; what has ended, and a file that has not grown, is not read again."""
 
     def __init__(self, record: Record) -> None:
         from trainshed.spec.load import job_from_data  # pydantic: not for --help
@@ -91,47 +92,60 @@ class Trials:
         assert isinstance(job, TuneJob)
         self._job = job
         self._newest: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._over: dict[str, dict[str, Any]] = {}
 
     def rows(self) -> list[dict[str, Any]]:
         """One a trial, the best first: trial, state, step, value, settings, device_s, cause."""
-        from trainshed.record.trials import begun
+        from trainshed.record.run import ENDED
+        from trainshed.record.trials import CUT, begun, is_measured
 
-        found = [self._row(trial) for trial in begun(self._record.storage, self._record.at())]
+        otherwise = CUT if self._record.state in ENDED else RUNNING
+        known = list(self._over.values())
+        begun_since = begun(self._record.storage, self._record.at(), but=self._over)
+        found = [*known, *[self._row(trial, otherwise) for trial in begun_since]]
         sign = -1.0 if self._job.mode == "max" else 1.0
-        return sorted(found, key=lambda one: (one["value"] is None, sign * (one["value"] or 0.0), one["trial"]))
 
-    def cells(self) -> tuple[list[str], list[list[Any]]]:
+        def rank(row: dict[str, Any]) -> tuple[bool, float, str]:
+            known = is_measured(row["value"])
+            return not known, sign * row["value"] if known else 0.0, row["trial"]
+
+        return sorted(found, key=rank)
+
+    def cells(self, rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
         """Head and lines of the table."""
-        rows = self.rows()
         paths = list(dict.fromkeys(path for row in rows for path in row["settings"]))
+        best = _best(rows)
         lines = [
             [
-                "*" if number == 0 and row["value"] is not None else "",
+                "*" if row is best else "",
                 row["trial"],
                 row["state"],
-                row["step"],
+                str(row["step"]),
                 row["cause"] or ("" if row["value"] is None else f"{row['value']:.4f}"),
                 *(cell(row["settings"].get(path, "")) for path in paths),
+                "" if row["device_s"] is None else f"{row['device_s'] / 60:.1f}",
             ]
-            for number, row in enumerate(rows)
+            for row in rows
         ]
-        return [*HEAD, self._job.metric, *paths], lines
+        return [*HEAD, self._job.metric, *paths, "DEVICE-MINUTES"], lines
 
-    def headline(self) -> str:
+    def headline(self, rows: list[dict[str, Any]]) -> str:
         """How far it is, what it has used up, and of what."""
-        rows = self.rows()
-        done = sum(row["state"] != "running" for row in rows)
+        from trainshed.record.trials import CUT
+
+        done = sum(row["state"] not in (RUNNING, CUT) for row in rows)
         spent = self._record.storage.read_json(self._record.at("spent.json")) or {"wall_s": 0.0, "device_s": 0.0}
         budget = self._job.budget.model_dump(exclude_none=True)
         limits = [f"{key} {value:g}" for key, value in budget.items()]
-        best = f", best {rows[0]['value']:.4f}" if rows and rows[0]["value"] is not None else ""
-        said = f"{self._record.run_id}: {self._record.state}, {done} of {self._job.trials} trials done{best}"
+        best = _best(rows)
+        found = "" if best is None else f", best {best['value']:.4f}"
+        said = f"{self._record.run_id}: {self._record.state}, {done} of {self._job.trials} trials done{found}"
         used = f"; {duration(spent['wall_s'])}, {spent['device_s'] / 3600:.2f} device-hours"
         return said + used + (f" (limits: {', '.join(limits)})" if limits else "")
 
-    def _row(self, trial: TrialFiles) -> dict[str, Any]:
-        newest, ended = self._newest_figures(trial), trial.ended or {"state": "running"}
-        return {
+    def _row(self, trial: TrialFiles, otherwise: str) -> dict[str, Any]:
+        newest, ended = self._newest_figures(trial), trial.ended or {"state": otherwise}
+        row = {
             "trial": trial.name,
             "state": ended["state"],
             "step": newest.get("step", 0),
@@ -140,36 +154,51 @@ class Trials:
             "device_s": ended.get("device_s"),
             "cause": ended.get("cause"),
         }
+        if "device_s" in ended:  # it is written last
+            self._over[trial.name] = row
+        return row
 
     def _newest_figures(self, trial: TrialFiles) -> dict[str, Any]:
         path = f"{trial.folder}/metrics.jsonl"
         size = trial.storage.size(path)
         before, known = self._newest.get(path, (-1, {}))
         if size != before:
-            known = next(iter(trial.held_out()[::-1]), {})
+            known = trial.newest()
             self._newest[path] = (size, known)
         return known
 
 
+def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    from trainshed.record.trials import is_measured
+
+    return rows[0] if rows and is_measured(rows[0]["value"]) else None
+
+
 def _watch(record: Record, table: Trials) -> None:
-    from rich.console import Group
     from rich.live import Live
-    from rich.table import Table
-    from rich.text import Text
 
     from trainshed.record.run import ENDED
 
-    def pictures() -> Iterator[RenderableType]:
-        while True:
-            head, lines = table.cells()
-            grid = Table(*head, box=None, pad_edge=False)
-            for line in lines:
-                grid.add_row(*map(str, line), style="bold" if line[0] else None)
-            yield Group(Text(table.headline()), grid)
-            if record.state in ENDED:
-                return
-            time.sleep(EVERY_S)
-
     with Live(auto_refresh=False) as live:
-        for picture in pictures():
-            live.update(picture, refresh=True)
+        ended = False
+        while not ended:
+            ended = record.state in ENDED  # asked first: the last picture is of the end
+            live.update(picture(table), refresh=True)
+            if not ended:
+                time.sleep(EVERY_S)
+
+
+def picture(table: Trials) -> RenderableType:
+    """The table for a terminal; what a trial said is text, also where it has brackets."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = table.rows()
+    head, lines = table.cells(rows)
+    grid = Table(box=None, pad_edge=False)
+    for name in head:
+        grid.add_column(Text(name))
+    for line in lines:
+        grid.add_row(*map(Text, line), style="bold" if line[0] else None)
+    return Group(Text(table.headline(rows)), grid)

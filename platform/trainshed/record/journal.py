@@ -88,8 +88,13 @@ def read_lines(storage: Storage, relative: str) -> list[dict[str, Any]]:
     """The JSON objects of a journal; a half-written last line is left out; empty where there is no file."""
     if not storage.exists(relative):
         return []
+    return parse_lines(storage.read(relative))
+
+
+def parse_lines(content: bytes) -> list[dict[str, Any]]:
+    """The JSON objects of a piece of a journal; half a line at either end is left out."""
     rows = []
-    for line in storage.read(relative).split(b"\n"):
+    for line in content.split(b"\n"):
         try:
             rows.append(json.loads(line))
         except ValueError:

@@ -65,6 +65,12 @@ class Storage:
         """Bytes of a file; 0 where there is none."""
         return int(self.fs.get_file_info(self.path(relative)).size or 0)
 
+    def read_end(self, relative: str, length: int) -> bytes:
+        """The last bytes of a file, so many at most. Raises FileNotFoundError."""
+        with self.fs.open_input_file(self.path(relative)) as file:
+            file.seek(max(0, file.size() - length))
+            return bytes(file.read())
+
     def names(self, relative: str) -> list[str]:
         """Sorted names of the files and folders in a folder; empty where the folder is not there."""
         selector = pafs.FileSelector(self.path(relative), allow_not_found=True)

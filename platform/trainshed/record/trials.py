@@ -7,16 +7,18 @@ trial.json is written when a trial begins and again when its training changes; e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
-from trainshed.record.journal import read_lines
+from trainshed.record.journal import parse_lines, read_lines
 from trainshed.record.run import now
 from trainshed.record.storage import Storage
 from trainshed.spec.train import Training
 
+END_BYTES = 1 << 16
 ENDED = "ended"
 EARLY = "stopped early"
 FAILED = "failed"
@@ -75,14 +77,31 @@ class TrialFiles:
         """The rows that held-out figures were taken at."""
         return [row for row in self.rows() if "validation_loss" in row]
 
+    def newest(self) -> dict[str, Any]:
+        """The last of `held_out`, from the end of the file alone; empty where there is none."""
+        path, length = f"{self.folder}/metrics.jsonl", END_BYTES
+        while size := self.storage.size(path):
+            rows = [row for row in parse_lines(self.storage.read_end(path, length)) if "validation_loss" in row]
+            if rows or length >= size:
+                return rows[-1] if rows else {}
+            length *= 8
+        return {}
+
     def drop_state(self) -> None:
         """Removes its checkpoints: nothing goes on from them any more."""
         self.storage.delete(f"{self.folder}/{CHECKPOINTS}")
 
 
-def begun(storage: Storage, sweep: str) -> Iterator[TrialFiles]:
-    """Every trial that has begun, by number."""
+def is_measured(value: float | None) -> bool:
+    """Whether a metric compares with others: some are NaN, such as the area under a curve of one class alone."""
+    return value is not None and math.isfinite(value)
+
+
+def begun(storage: Storage, sweep: str, *, but: Container[str] = ()) -> Iterator[TrialFiles]:
+    """Every trial that has begun, by number, but those of these names: nothing of theirs is read."""
     for name in sorted(storage.names(f"{sweep}/trials")):
+        if name in but:
+            continue
         trial = TrialFiles(storage, sweep, int(name.rsplit("-", 1)[-1]))
         if trial.facts is not None:
             yield trial

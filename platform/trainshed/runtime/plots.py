@@ -1,4 +1,4 @@
-"""Pictures that lie in a run's directory: the loss of a training, the trials of a sweep. PNG, without a screen."""
+"""Pictures that lie in a run's directory: the loss of a training. PNG, without a screen."""
 
 from __future__ import annotations
 
@@ -27,31 +27,6 @@ def loss_plot(title: str, rows: list[dict[str, Any]], *, unigram_entropy: float 
     top.legend()
     bottom.plot(steps, [row["learning_rate"] for row in rows], color="#5d6d7e", linewidth=1)
     bottom.set(xlabel="optimizer step", ylabel="learning rate")
-    return _png(figure)
-
-
-def sweep_plot(title: str, trials: list[dict[str, Any]], *, metric: str) -> bytes:
-    """The metric of every trial over its steps, and its last value over each searched setting; a PNG."""
-    paths = sorted({path for trial in trials for path in trial["settings"]})
-    figure, axes = plt.subplots(1, 1 + len(paths), figsize=(5 + 3.2 * len(paths), 4), sharey=True, layout="constrained")
-    curves, *scatters = axes if len(paths) else [axes]
-    ended = [trial for trial in trials if trial["history"]]
-    best = min(ended, key=lambda trial: trial["history"][-1][1], default=None)
-    for trial in ended:
-        style = {"color": "#1f4e79", "linewidth": 2.5} if trial is best else {"color": "#9db4c8", "linewidth": 1}
-        curves.plot(*zip(*trial["history"], strict=True), marker="o", markersize=3, **style)
-    curves.set(title=title, xlabel="optimizer step", ylabel=metric)
-    for axis, path in zip(scatters, paths, strict=True):
-        values = [trial["settings"].get(path) for trial in ended]
-        numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-        shown = values if numeric else [str(value) for value in values]
-        colors = ["#1f4e79" if trial is best else "#9db4c8" for trial in ended]
-        axis.scatter(shown, [trial["history"][-1][1] for trial in ended], c=colors)
-        if numeric and values and min(values) > 0 and max(values) / min(values) > 20:
-            axis.set_xscale("log")
-        elif numeric:
-            axis.locator_params(axis="x", nbins=4)
-        axis.set(xlabel=path)
     return _png(figure)
 
 

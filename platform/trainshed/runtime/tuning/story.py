@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from trainshed.errors import PlatformError
-from trainshed.record.trials import CUT, FAILED, TrialFiles
+from trainshed.record.trials import CUT, FAILED, TrialFiles, is_measured
 from trainshed.spec.points import points_of
 from trainshed.spec.stopping import Pb2, Pbt
 from trainshed.spec.train import Training
@@ -54,7 +54,7 @@ def best_of(job: TuneJob, trials: list[dict[str, Any]]) -> dict[str, Any]:
     Raises:
         PlatformError: no trial came to a metric; the message is the commonest cause.
     """
-    with_value = [trial for trial in trials if trial["value"] is not None]
+    with_value = [trial for trial in trials if is_measured(trial["value"])]
     if not with_value:
         causes = Counter(str(trial["cause"] or f"it was {trial['state']} before it reported") for trial in trials)
         cause, count = causes.most_common(1)[0] if causes else ("there was none", 0)

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from trainshed.record.run import Record
-from trainshed.runtime.plots import sweep_plot
 from trainshed.runtime.tuning.report.importance import importances
 from trainshed.runtime.tuning.report.page import page
-from trainshed.runtime.tuning.report.pictures import curves, importance_bars, parallel_coordinates, slices
+from trainshed.runtime.tuning.report.parallel import parallel_coordinates
+from trainshed.runtime.tuning.report.pictures import curves, importance_bars, overview, slices
 from trainshed.spec.train import Training
 from trainshed.spec.tune import TuneJob
 
@@ -46,7 +46,7 @@ def write_report(
     made = {name: content for name, content in pictures.items() if content is not None}
     for name, content in made.items():
         record.storage.write(record.at(f"report/{name}.png"), content)
-    record.storage.write(record.at("sweep.png"), sweep_plot(record.run_id, trials, metric=job.metric))
+    record.storage.write(record.at("sweep.png"), overview(record.run_id, job, trials, best))
     record.storage.write(record.at("best.yaml"), best_job(job, training).encode())
     shown = [(TITLES[name], made.get(name), why_not if name == "importance" else "") for name in TITLES]
     html = page(record, job, trials, best, shown, spent=spent, limit=limit)

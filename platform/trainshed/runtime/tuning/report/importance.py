@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from trainshed.record.trials import is_measured
 from trainshed.spec.space import Choice, Integer, LogUniform, Normal, Range, Uniform
 from trainshed.spec.tune import TuneJob
 
@@ -21,7 +21,7 @@ def importances(job: TuneJob, trials: list[dict[str, Any]]) -> tuple[dict[str, f
 
     Only settings that every trial has can be compared: those that hang on others are left out.
     """
-    measured = [trial for trial in trials if trial["value"] is not None and trial["state"] == "ended"]
+    measured = [trial for trial in trials if is_measured(trial["value"]) and trial["state"] == "ended"]
     common = [path for path in job.space if all(path in trial["settings"] for trial in measured)]
     if len(measured) < FEWEST:
         return {}, f"{len(measured)} trials ran to their end; {FEWEST} or more are needed"
@@ -40,7 +40,10 @@ def importances(job: TuneJob, trials: list[dict[str, Any]]) -> tuple[dict[str, f
 
 
 def _plain(values: Range, value: Any) -> Any:
-    return json.dumps(value, sort_keys=True) if isinstance(values, Choice) else value
+    if not isinstance(values, Choice):
+        return value
+    option = values.choice[values.choice.index(value)]  # 0.0 is the option 0, and JSON writes them in two ways
+    return json.dumps(option, sort_keys=True)
 
 
 def _distribution(values: Range, value: Any) -> BaseDistribution:
@@ -55,10 +58,3 @@ def _distribution(values: Range, value: Any) -> BaseDistribution:
             return FloatDistribution(low, high)
         case Choice(choice=options):
             return CategoricalDistribution([json.dumps(option, sort_keys=True) for option in options])
-
-
-def label_of(value: Any) -> str:
-    """A setting in a picture or a table: a part by its kind."""
-    if isinstance(value, Mapping):
-        return str(value.get("kind", json.dumps(value)))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -10,8 +10,16 @@ from typing import Any
 from jinja2 import Environment
 
 from trainshed.record.run import Record, now
-from trainshed.runtime.tuning.report.importance import label_of
+from trainshed.record.trials import CUT, EARLY, is_measured
+from trainshed.runtime.tuning.report.scales import scale_of
 from trainshed.spec.tune import TuneJob
+
+WHY = {
+    "asha": "too far behind the others that came as far (asha)",
+    "hyperband": "too far behind the others of its bracket that came as far (hyperband)",
+    "median": "its best was worse than the median of the others so far (median)",
+}
+"""What `by` of a trial that ended early means; a limit of the budget is in words already."""
 
 PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -22,7 +30,8 @@ h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; } img { max-width: 100%; heigh
 code, pre { font-family: ui-monospace, monospace; background: #f2f4f6; padding: .1rem .3rem; }
 pre { padding: .8rem; overflow-x: auto; } .note { color: #5d6d7e; } .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; } td, th { padding: .25rem .7rem; text-align: right; }
-th, td:first-child { text-align: left; } tr.best { background: #dbe7f3; font-weight: 600; }
+th, td:first-child { text-align: left; } td:first-child { white-space: nowrap; }
+tr.best { background: #dbe7f3; font-weight: 600; }
 tr:nth-child(even):not(.best) { background: #f7f9fa; } td.why { text-align: left; color: #5d6d7e; }
 </style></head><body>
 <h1>{{ job.name }}</h1>
@@ -32,10 +41,12 @@ tr:nth-child(even):not(.best) { background: #f7f9fa; } td.why { text-align: left
 {% if limit %}It ended at a limit: {{ limit }}; the best so far is kept.<br>{% endif %}
 Spent: {{ "%.2f"|format(spent.hours) }} hours, {{ "%.2f"|format(spent.device_hours) }} device-hours
 {%- if cost is not none %}, {{ "%.2f"|format(cost) }} at {{ job.budget.price }} for a device-hour{% endif %}.</p>
-<p>{% for state, count in states %}{{ count }} {{ state }}{{ ", " if not loop.last }}{% endfor %}.</p>
+<p>{% for state, count in states %}{{ count }} {{ state }}{{ ", " if not loop.last }}{% endfor %}.
+{%- if stopped %} The trials that ended early left out {{ spared }} of {{ planned }} optimizer steps.{% endif %}</p>
 <h2>How to go on</h2>
-<pre>platform submit {{ best_file }}     # the best settings, as a job file
-platform submit job.yaml             # or a train document that says from_best: run://{{ job.name }}</pre>
+<p>Train the best settings again, from this job file:</p>
+<pre>platform submit {{ best_file }}</pre>
+<p>Or write a train document that says <code>from_best: run://{{ run_id }}</code>, and changes what it likes.</p>
 {% for title, image, why in pictures %}
 <h2>{{ title }}</h2>
 {% if image %}<img alt="{{ title }}" src="data:image/png;base64,{{ image }}">
@@ -43,6 +54,10 @@ platform submit job.yaml             # or a train document that says from_best: 
 {% endfor %}
 {% if causes %}<h2>What failed</h2><ul>
 {% for (kind, cause), count in causes %}<li>{{ count }} &times; {{ kind }}: {{ cause }}</li>{% endfor %}</ul>{% endif %}
+{% if stopped %}<h2>What was stopped, when and why</h2><ul>
+{% for trial in stopped %}<li>{{ trial.trial }} at step {{ trial.history[-1][0] if trial.history else 0 }}
+{%- if trial.value is not none %}, {{ job.metric }} {{ "%.4f"|format(trial.value) }}{% endif %}: {{ why(trial) }}</li>
+{% endfor %}</ul>{% endif %}
 <h2>All trials</h2><div class="wide"><table>
 <tr><th>trial</th><th>state</th><th>step</th><th>{{ job.metric }}</th>
 {% for path in paths %}<th>{{ path }}</th>{% endfor %}
@@ -50,7 +65,8 @@ platform submit job.yaml             # or a train document that says from_best: 
 {% for trial in ranked %}<tr{% if trial.trial == best.trial %} class="best"{% endif %}><td>{{ trial.trial }}</td>
 <td>{{ trial.state }}</td><td>{{ trial.history[-1][0] if trial.history else 0 }}</td>
 <td>{{ "%.4f"|format(trial.value) if trial.value is not none else "" }}</td>
-{% for path in paths %}<td>{{ label(trial.settings[path]) if path in trial.settings else "" }}</td>{% endfor %}
+{% for path in paths %}
+<td>{{ scales[path].name(trial.settings[path]) if path in trial.settings else "" }}</td>{% endfor %}
 <td>{{ "%.1f"|format(trial.device_s / 60) if trial.device_s is not none else "" }}</td>
 <td class="why">{{ trial.cause or trial.by or "" }}
 {% for taken in trial.took_over %} took over {{ taken.from }} at step {{ taken.step }}{% endfor %}</td></tr>
@@ -70,9 +86,10 @@ def page(
 ) -> str:
     """The page; whatever a trial said is escaped."""
     sign = 1.0 if job.mode == "min" else -1.0
-    ranked = sorted(trials, key=lambda one: (one["value"] is None, sign * (one["value"] or 0.0)))
+    ranked = sorted(trials, key=lambda one: (False, sign * one["value"]) if is_measured(one["value"]) else (True, 0.0))
     failed = Counter((one["kind"], one["cause"]) for one in trials if one["cause"])
-    price = job.budget.price
+    price, scales = job.budget.price, {path: scale_of(values) for path, values in job.space.items()}
+    whole, stopped = job.steps_of_a_trial, [one for one in trials if one["state"] in (EARLY, CUT)]
     return PAGE.render(
         job=job,
         run_id=record.run_id,
@@ -88,6 +105,10 @@ def page(
         cost=None if price is None else spent["device_hours"] * price,
         limit=limit,
         best_file=record.storage.address(record.at("best.yaml")),
-        label=label_of,
-        settings=lambda one: ", ".join(f"{path} {label_of(value)}" for path, value in one["settings"].items()),
+        scales=scales,
+        stopped=stopped,
+        spared=f"{whole * len(stopped) - sum(one['history'][-1][0] for one in stopped if one['history']):,}",
+        planned=f"{whole * len(trials):,}",
+        why=lambda one: WHY.get(str(one["by"]), one["by"] or "the sweep had ended"),
+        settings=lambda one: ", ".join(f"{path} {scales[path].name(value)}" for path, value in one["settings"].items()),
     )

@@ -1,0 +1,72 @@
+"""Parallel coordinates of a sweep: a line a trial, down through the axis of each setting to the metric."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from trainshed.record.trials import is_measured
+from trainshed.runtime.tuning.report.pictures import FAILED, GREY, WIDTH, png
+from trainshed.runtime.tuning.report.scales import Scale, label_of, scale_of, shown_range
+from trainshed.spec.tune import TuneJob
+
+UNSET = -0.08
+"""Where a line passes an axis whose setting the trial does not have."""
+
+
+def parallel_coordinates(job: TuneJob, trials: list[dict[str, Any]], best: dict[str, Any]) -> bytes | None:
+    """The axes lie flat, one under the other: long names have room. None where nothing was measured."""
+    measured = [trial for trial in trials if is_measured(trial["value"])]
+    if not measured:
+        return None
+    paths, values = list(job.space), [trial["value"] for trial in measured]
+    low, high = shown_range(values, job.mode) or (min(values), max(values))
+    metric = Scale(low, high, logarithmic=False)
+    scales = [*(scale_of(job.space[path]) for path in paths), metric]
+    figure, axis = plt.subplots(figsize=(WIDTH, 0.85 * len(scales) + 0.5), layout="constrained")
+    worst_first = sorted(measured, key=lambda trial: trial["value"], reverse=job.mode == "min")
+    dark = mpl.colormaps["Blues"]
+    for rank, trial in enumerate(worst_first):
+        chosen = trial["trial"] == best["trial"]
+        settings = [trial["settings"].get(path) if path in trial["settings"] else math.nan for path in paths]
+        places = [*map(_share, scales[:-1], settings), min(1.0, max(0.0, _share(metric, trial["value"])))]
+        color = FAILED if chosen else dark(0.2 + 0.7 * rank / max(1, len(worst_first) - 1))
+        axis.plot(places, range(len(places)), color=color, linewidth=2.6 if chosen else 1.0, zorder=3 if chosen else 2)
+    for row, (name, scale) in enumerate(zip([*paths, job.metric], scales, strict=True)):
+        unset = row < len(paths) and any(name not in trial["settings"] for trial in measured)
+        _draw_axis(axis, row, name, scale, unset=unset)
+    axis.set(xlim=(-0.12, 1.05), ylim=(len(scales) - 0.6, -0.55))
+    axis.axis("off")
+    axis.set_title(f"red: the best, {best['trial']}; darker: better", fontsize=9, color=GREY)
+    return png(figure)
+
+
+def _share(scale: Scale, value: Any) -> float:
+    """How far along its axis, from 0 to 1."""
+    if isinstance(value, float) and math.isnan(value):
+        return UNSET
+    low, high, place = scale.low, scale.high, scale.place(value)
+    if scale.logarithmic:
+        low, high, place = math.log(low), math.log(high), math.log(place)
+    return (place - low) / (high - low) if high > low else 0.5
+
+
+def _draw_axis(axis: Axes, row: int, name: str, scale: Scale, *, unset: bool) -> None:
+    axis.plot([0, 1], [row, row], color=GREY, linewidth=0.8, zorder=1)
+    axis.text(0.5, row - 0.13, name, ha="center", va="bottom", fontsize=10, fontweight="bold", bbox=_PLATE, zorder=5)
+    known = scale.options or ((scale.low, scale.high) if scale.high > scale.low else (scale.low,))
+    for number, value in enumerate(known):
+        place = _share(scale, value)
+        text = scale.names[number] if scale.options else label_of(float(value))
+        axis.plot(place, row, marker="|", color=GREY, markersize=9)
+        side = "left" if place < 0.1 else "right" if place > 0.9 else "center"
+        axis.text(place, row + 0.13, text, ha=side, va="top", fontsize=8, color=GREY, bbox=_PLATE, zorder=5)
+    if unset:
+        axis.text(UNSET, row + 0.13, "unset", ha="center", va="top", fontsize=8, color=GREY, bbox=_PLATE, zorder=5)
+
+
+_PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
