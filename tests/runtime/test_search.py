@@ -118,3 +118,12 @@ def test_trials_of_an_earlier_sweep_are_known_at_the_start():
     cold = all_trials(Numbered(job(search), {}, []), 4)
     warm = all_trials(Numbered(job(search), {}, known), 4)
     assert sum(map(value_of, warm)) < 0.7 * sum(map(value_of, cold))
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf])
+def test_a_metric_that_is_no_number_teaches_nothing_and_ends_nothing(value):
+    searcher = Numbered(job({"kind": "tpe", "trials": 4, "random_trials": 1}), {}, [])
+    for number in range(4):
+        assert searcher.suggest(f"trial-{number}")["number"] == number
+        searcher.on_trial_complete(f"trial-{number}", {"validation_loss": value})
+    assert searcher.suggest("one-more") == searcher.FINISHED

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from pydantic import JsonValue
 from ray.tune.search import Searcher
 
+from trainshed.record.trials import is_measured
 from trainshed.spec.search import CmaEs, Genetic, GridSearch, RandomSearch, Search, Tpe
 from trainshed.spec.space import Choice, Integer, LogUniform, Normal, Range, Uniform, draw, grid
 from trainshed.spec.space_check import pick_at_random
@@ -143,7 +144,7 @@ class _Learning:
     def tell(self, number: int, value: float | None) -> None:
         trial = self._trials.pop(number, None)
         if trial is not None:
-            state = TrialState.FAIL if value is None or value != value else TrialState.COMPLETE
+            state = TrialState.COMPLETE if is_measured(value) else TrialState.FAIL
             self._study.tell(trial, value if state is TrialState.COMPLETE else None, state=state)
 
 

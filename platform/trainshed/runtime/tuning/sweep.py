@@ -14,7 +14,8 @@ import ray
 import ray.tune
 
 from trainshed.record.run import Record, now
-from trainshed.record.trials import TrialFiles, begun, name_of
+from trainshed.record.trials import TrialFiles, begun, is_measured, name_of
+from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.run import check_samples
@@ -71,8 +72,11 @@ def sweep(
     training = training_of(job, TrialFiles(record.storage, record.at(), int(best["trial"].rsplit("-", 1)[-1])))
     used = {"hours": spent.wall_s / 3600, "device_hours": spent.device_s / 3600}
     limit = ceilings.words if ceilings.why == "budget" else None
-    write_report(record, job, trials, best, training, spent=used, limit=limit)
-    reporter.log(f"report: {record.storage.address(record.at('report.html'))}")
+    try:
+        write_report(record, job, trials, best, training, spent=used, limit=limit)
+        reporter.log(f"report: {record.storage.address(record.at('report.html'))}")
+    except Exception as error:  # hours of trials are not lost for a picture
+        reporter.log(f"the report could not be written: {cause_of(error)}")
     registered = None
     if job.register_as is not None and ceilings.why is None:
         registered = promote(job, reporter, plan.worker, best, data=data, code=code)
@@ -145,7 +149,7 @@ def _searcher(job: TuneJob, record: Record, earlier: Sequence[Record]) -> Number
         (trial["settings"], float(trial["value"]))
         for sweep_before in earlier
         for trial in (sweep_before.result or {}).get("trials", [])
-        if trial["value"] is not None and trial["state"] == "ended" and fits(job.space, trial["settings"])
+        if is_measured(trial["value"]) and trial["state"] == "ended" and fits(job.space, trial["settings"])
     ]
     return Numbered(job, recorded, earlier=known)
 

@@ -7,7 +7,7 @@ from typing import Any
 import ray.tune
 
 from trainshed.record.storage import Storage
-from trainshed.record.trials import EARLY, ENDED, FAILED, TrialFiles
+from trainshed.record.trials import EARLY, ENDED, FAILED, TrialFiles, is_measured
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
@@ -93,7 +93,7 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         if self._job.stop_early.kind in ("pbt", "pb2"):
             return
         value = result.get(self._job.metric)
-        rank = None if value is None or (files.ended or {}).get("state") == FAILED else value
+        rank = value if is_measured(value) and (files.ended or {}).get("state") != FAILED else None
         if rank is not None and self._job.mode == "max":
             rank = -rank
         if rank is None or (self._best is not None and rank >= self._best[0]):
