@@ -84,6 +84,7 @@ class _Paths:
             {
                 "model": self.settings.model,
                 "running_requests": self.engine.running_requests,
+                "generated_tokens": self.engine.generated_tokens,
                 "context_window": self.engine.context_window,
                 "max_tokens": self.settings.max_tokens,
                 "chat": self.engine.has_chat_template,

@@ -73,6 +73,8 @@ class TextEngine(Protocol):
 
     context_window: int
     """Tokens that a prompt and its continuation may have together."""
+    generated_tokens: int
+    """Tokens given to all requests since the engine began."""
 
     @property
     def has_chat_template(self) -> bool: ...

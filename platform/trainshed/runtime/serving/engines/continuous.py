@@ -52,6 +52,7 @@ class ContinuousEngine:
         self._end_tokens = end_tokens(model, self._tokenizer)
         self._max_requests = settings.max_requests
         self._open: set[str] = set()
+        self.generated_tokens = 0
         self._manager = _start_manager(model, settings)
 
     @property
@@ -162,7 +163,8 @@ class ContinuousEngine:
         seen = 0
         while True:
             try:
-                output = await asyncio.wait_for(outputs.get(), _ALIVE_CHECK_S)
+                async with asyncio.timeout(_ALIVE_CHECK_S):  # wait_for of Python 3.11 can swallow a cancellation
+                    output = await outputs.get()
             except TimeoutError:
                 self.check()
                 continue
@@ -170,6 +172,7 @@ class ContinuousEngine:
                 raise EngineDeadError(f"the engine failed on this request: {output.error}")
             tokens = tuple(output.generated_tokens[seen:])
             seen += len(tokens)
+            self.generated_tokens += len(tokens)
             if output.is_finished():
                 yield Step(tokens, "stop" if tokens and tokens[-1] in self._end_tokens else "length")
                 return
