@@ -10,23 +10,17 @@ cluster and storage are its own, in a temporary folder.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import statistics
 import subprocess
-import sys
-import tempfile
-import threading
 import time
 from pathlib import Path
 
-import psutil
-import yaml
+from own_cluster import BIN, ClusterCpu, OwnCluster
 from results import write_result
 
 HERE = Path(__file__).parent
-BIN = Path(sys.executable).parent
 WARM_UP = 5
 BATCH = 8
 BLOCK = 128
@@ -68,19 +62,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=25)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        home = Path(scratch)
-        environment = {**os.environ, "PLATFORM_HOME": str(home), "PLATFORM_STORAGE": str(home), "OMP_NUM_THREADS": "1"}
-        environment["PYTHONWARNINGS"] = "ignore"
-        try:
-            submit(home, environment, PREPARE)
-            keep_initial_weights(home)
-            pairs, ones = [], []
-            for number in range(options.pairs):
-                pairs.append(one_pair(home, environment, options.steps, number, workers=2))
-                ones.append(one_pair(home, environment, options.steps, number, workers=1))
-        finally:
-            subprocess.run([BIN / "platform", "cluster", "down"], env=environment, check=False)
+    with OwnCluster() as cluster:
+        cluster.submit(PREPARE)
+        keep_initial_weights(cluster.home)
+        pairs, ones = [], []
+        for number in range(options.pairs):
+            pairs.append(one_pair(cluster, options.steps, number, workers=2))
+            ones.append(one_pair(cluster, options.steps, number, workers=1))
     command = f"python benchmarks/train.py --pairs {options.pairs} --steps {options.steps}"
     what = (
         f"tokens/s through platform submit / bare torchrun + deepspeed, 2 workers, ZeRO-2, {parameters() / 1e6:.1f} M"
@@ -96,10 +84,10 @@ def main() -> None:
     write_result("T2", late, "<= 8", [a["first_s"] - b["first_s"] for a, b in pairs], command=command, pairs=pairs)
 
 
-def one_pair(home: Path, environment: dict, steps: int, number: int, *, workers: int) -> tuple[dict, dict]:
+def one_pair(cluster: OwnCluster, steps: int, number: int, *, workers: int) -> tuple[dict, dict]:
     """A then B; their losses must be the same."""
-    a = through_platform(home, environment, steps, workers)
-    b = bare(home, environment, steps, workers)
+    a = through_platform(cluster, steps, workers)
+    b = bare(cluster.home, cluster.environment, steps, workers)
     worst = max(abs(x - y) / y for x, y in zip(a["losses"], b["losses"], strict=True))
     if worst > 1e-4:
         raise SystemExit(f"the two sides do not train the same: losses differ by {worst:.1e}")
@@ -120,12 +108,12 @@ def keep_initial_weights(home: Path) -> None:
     save_file({name: weight.detach().clone() for name, weight in model.named_parameters()}, home / WEIGHTS)
 
 
-def through_platform(home: Path, environment: dict, steps: int, workers: int) -> dict:
+def through_platform(cluster: OwnCluster, steps: int, workers: int) -> dict:
     started = time.time()
-    with ClusterCpu(home) as cpu:
+    with ClusterCpu(cluster.home) as cpu:
         share = {"count": workers, "per_device_batch_size": BATCH // workers}
-        run = submit(home, environment, {**TRAIN, "steps": steps, "workers": share})
-    rows = [json.loads(line) for line in (home / "runs" / run / "metrics.jsonl").read_text().splitlines()]
+        run = cluster.submit({**TRAIN, "steps": steps, "workers": share})
+    rows = [json.loads(line) for line in (cluster.folder(run) / "metrics.jsonl").read_text().splitlines()]
     seconds, losses = [row["step_time_s"] for row in rows], [row["train_loss"] for row in rows]
     return side(losses, seconds, rows[0]["time"] - started, cpu.seconds)
 
@@ -164,47 +152,6 @@ def side(losses: list, seconds: list, first_s: float, cpu_s: float) -> dict:
 
 def show(one: dict) -> str:
     return f"{one['speed']:6.0f} tokens/s, first step after {one['first_s']:5.1f} s, {one['cpu_s']:5.1f} CPU-s"
-
-
-def submit(home: Path, environment: dict, job: dict) -> str:
-    file = home / f"{job['name']}.yaml"
-    file.write_text(yaml.safe_dump(job, sort_keys=False))
-    command = [BIN / "platform", "submit", file, "--json"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
-    return json.JSONDecoder().raw_decode(done.stdout)[0]["runs"][0]
-
-
-class ClusterCpu:
-    """CPU-seconds that the local cluster's processes use between enter and exit, sampled: raylet does not sum them."""
-
-    def __init__(self, home: Path) -> None:
-        self.head = psutil.Process(json.loads((home / "cluster" / "state.json").read_text())["pid"])
-        self.over = threading.Event()
-        self.seen: dict = {}
-
-    def sample(self) -> dict:
-        for process in [self.head, *self.head.children(recursive=True)]:
-            with contextlib.suppress(psutil.Error):
-                times = process.cpu_times()
-                self.seen[process.pid, process.create_time()] = times.user + times.system
-        return dict(self.seen)
-
-    def watch(self) -> None:
-        while not self.over.wait(0.5):
-            self.sample()
-
-    def __enter__(self) -> "ClusterCpu":
-        self.before = self.sample()
-        self.thread = threading.Thread(target=self.watch, daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.thread.join()
-        self.seconds = sum(cpu - self.before.get(key, 0.0) for key, cpu in self.sample().items())
 
 
 def parameters() -> int:

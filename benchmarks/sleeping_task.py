@@ -1,0 +1,57 @@
+"""A task of one's own whose training step is a sleep: what a sweep takes beside its trials is all that is left to time."""
+
+import time
+
+import numpy as np
+import torch
+
+SLEEP_S = 2.0
+
+
+class Sleeping:
+    """One weight that learns nothing; each optimizer step of one sample sleeps for 2 s."""
+
+    unit = "sample"
+
+    def __init__(self, training, facts):
+        self.value = training.optimizer.learning_rate
+
+    def make_model(self):
+        return torch.nn.Linear(1, 1)
+
+    def batch(self, rows, *, keys):
+        return {"input": torch.ones(len(keys), 1)}
+
+    def weight(self, batch):
+        return float(len(batch["input"]))
+
+    def loss(self, forward, batch, *, label_smoothing):
+        time.sleep(SLEEP_S)
+        return forward(**batch).sum() * 0 + self.value
+
+    def meter(self):
+        return Given(self.value)
+
+    def export(self, state, folder):
+        raise NotImplementedError("trials are not exported")
+
+    def examine(self, folder, samples):
+        return {}
+
+    def predict(self, model, rows):
+        return []
+
+
+class Given:
+    """The held-out loss is the learning rate itself."""
+
+    def __init__(self, value):
+        self.value = value
+        self.sums = torch.zeros(1, dtype=torch.float64)
+        self.rows: list[np.ndarray] = []
+
+    def add(self, forward, batch):
+        self.sums += len(batch["input"])
+
+    def metrics(self):
+        return {"loss": self.value}
