@@ -1,4 +1,6 @@
-"""A task of one's own whose training step is a sleep: what a sweep takes beside its trials is all that is left to time."""
+"""A task of one's own whose training step is a sleep, so that what is left to time is a sweep's own doings."""
+
+# ruff: noqa: ARG002 - the methods are those of the protocol
 
 import time
 

@@ -3,9 +3,10 @@
     .venv/bin/python benchmarks/sweep_time.py [--pairs 5] [--trials 60]
 
 A: `platform submit` of a sweep whose trials are whole trainings (a custom task, one step of 2 s; metrics, log and files
-of each trial are kept). B: bare Ray Tune on the same cluster with a function that sleeps and reports, with reused actors,
-and in its default, which makes an actor for each trial. Both from the first trial's start to the last one's end, A B A B; the whole commands, with what
-comes before and after, are printed too. Writes U1.json (A / ideal) and U1-tune.json (A / B with reused actors).
+of each trial are kept). B: bare Ray Tune on the same cluster with a function that sleeps and reports, with reused
+actors, and in its default, which makes an actor for each trial. From the first trial's start to the last one's end,
+A B A B; the whole commands, with what comes before and after, are printed too. Writes U1.json (A / ideal) and
+U1-tune.json (A / B with reused actors).
 """
 
 import argparse
