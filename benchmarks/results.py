@@ -1,6 +1,7 @@
 """How a figure is kept: `benchmarks/results/<ID>.json`, and `make figures` prints them beside their goals."""
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -68,10 +69,15 @@ def passes(goal: str, low: float, high: float) -> bool:
     return low >= limit if words[0] == ">=" else high <= limit
 
 
-def write_result(name: str, what: str, goal: str, values: list, *, command: str, pairs: list) -> dict:
-    """Keeps the median with the spread of all pairs; met only where the worse end of the spread passes."""
+def write_result(
+    name: str, what: str, goal: str, values: list, *, command: str, pairs: list, met: bool | None = None
+) -> dict:
+    """Keeps the median with the spread of all pairs; met only where the worse end of the spread passes.
+
+    `met` is given where a goal has a rule of its own.
+    """
     low, high = min(values), max(values)
-    met = passes(goal, low, high)
+    met = passes(goal, low, high) if met is None else met
     result = {
         "id": name, "what": what, "goal": goal, "figure": digits(statistics.median(values)), "low": digits(low),
         "high": digits(high), "pairs": len(values), "met": met, "cpu_s": cpu(pairs), "command": command,
@@ -83,9 +89,9 @@ def write_result(name: str, what: str, goal: str, values: list, *, command: str,
     return result
 
 
-def digits(value: float) -> float:
-    """Four digits that count."""
-    return float(f"{value:.4g}")
+def digits(value: float) -> float | str:
+    """Four digits that count; `never` of infinity, which JSON has not."""
+    return float(f"{value:.4g}") if math.isfinite(value) else "never"
 
 
 def cpu(pairs: list) -> dict | None:
@@ -135,7 +141,7 @@ def table() -> None:
 
 def print_row(one: dict) -> None:
     met = "met" if one["met"] else "missed"
-    print(f"{one['id']:4} {one['figure']:9} {one['low']:9} {one['high']:9}  {one['goal']:34} {met:7} {one['what']}")
+    print(f"{one['id']:4} {one['figure']:>9} {one['low']:>9} {one['high']:>9}  {one['goal']:34} {met:7} {one['what']}")
 
 
 if __name__ == "__main__":
