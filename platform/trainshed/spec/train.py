@@ -14,7 +14,7 @@ from trainshed.spec.adapting import Lora
 from trainshed.spec.devices import DEVICES, Precision
 from trainshed.spec.engines import DeepSpeed, Engine
 from trainshed.spec.fitting import MODELS
-from trainshed.spec.models import Model
+from trainshed.spec.models import Gpt2, Llama, Model, Qwen2, Qwen3
 from trainshed.spec.optimizers import Optimizer
 from trainshed.spec.part import Count, Name, Part, RunRef
 from trainshed.spec.regularization import Regularization
@@ -110,6 +110,24 @@ class Training(Part):
             raise ValueError("lora: it adapts the linear layers of transformers; an lstm has none; leave it out")
         if isinstance(self.task, TextClassification) and self.task.problem == "regression" and self.task.class_weights:
             raise ValueError("task.class_weights: a regression has no classes; leave them out")
+        return self
+
+    @model_validator(mode="after")
+    def _mup_has_its_parts(self) -> Training:
+        if not isinstance(self.model, Gpt2 | Llama | Qwen2 | Qwen3) or self.model.mup_base_width is None:
+            return self
+        fault = optimizers.mup_misfit(self.optimizer)
+        if self.regularization.l1 or self.regularization.l2:
+            fault = fault or (
+                "regularization.l1 and l2 are penalties in the gradient, whose effect model.mup_base_width cannot keep "
+                "from width to width; leave them out, or say optimizer.weight_decay with adamw"
+            )
+        if self.lora is not None:
+            fault = fault or "model.mup_base_width is for fresh weights that are trained, and lora freezes them"
+        if isinstance(self.task, Custom):
+            fault = fault or "model.mup_base_width: task custom makes its own model; leave it out"
+        if fault:
+            raise ValueError(fault)
         return self
 
     @property

@@ -31,6 +31,7 @@ __all__ = [
     "Vit",
     "count_parameters",
     "count_safetensors",
+    "growth",
     "sequence_length",
 ]
 
@@ -74,6 +75,13 @@ def count_parameters(model: Model, data: DataSizes) -> int | None:
             return model.parameters(data.vocab_size, context)
         case _:
             assert_never(model)
+
+
+def growth(model: Model) -> float:
+    """How many times wider a model is than the one that its muP starts from; 1.0 where it has no muP."""
+    if isinstance(model, Gpt2 | Llama | Qwen2 | Qwen3) and model.mup_base_width is not None:
+        return model.width / model.mup_base_width
+    return 1.0
 
 
 def sequence_length(model: Model, data: DataSizes) -> int:

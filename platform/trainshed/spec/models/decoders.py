@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from trainshed.spec.models.shapes import check_heads
+from trainshed.spec.models.shapes import check_heads, check_share_of_base
 from trainshed.spec.part import Count, Part, Ratio
 
 
@@ -24,10 +24,12 @@ class Gpt2(Part):
     """Of residuals, embeddings and attention, where they do not say their own."""
     embedding_dropout: Ratio | None = None
     attention_dropout: Ratio | None = None
+    mup_base_width: Count | None = None
+    """muP from this width on: the best learning rate there is the best at `width` too; keep `width` / `heads`."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Gpt2:
-        return check_heads(self)
+        return check_share_of_base(check_heads(self), "heads")
 
     def parameters(self, vocab_size: int, context: int) -> int:
         """Number of weights, the tied output layer counted once."""
@@ -53,6 +55,8 @@ class _Rotary(Part):
     dropout: Ratio = 0.0
     """Attention dropout, the only one this family has."""
     tie_embeddings: bool = True
+    mup_base_width: Count | None = None
+    """muP from this width on: the best learning rate there is the best at `width` too; keep `width` / `heads`."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> _Rotary:
@@ -60,7 +64,7 @@ class _Rotary(Part):
             raise ValueError(f"kv_heads must divide heads: {self.kv_heads} does not divide {self.heads}")
         if self.width % self.heads == 0 and self.width // self.heads % 2:
             raise ValueError(f"width / heads must be even for rotary positions, got {self.width // self.heads}")
-        return check_heads(self)
+        return check_share_of_base(check_heads(self), "heads", "kv_heads", "feed_forward")
 
     @property
     def inner(self) -> int:
