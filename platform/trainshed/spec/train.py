@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
+from trainshed.errors import Fault, SpecError
 from trainshed.spec import optimizers, schedules
 from trainshed.spec.adapting import Lora
 from trainshed.spec.devices import DEVICES, Precision
 from trainshed.spec.engines import DeepSpeed, Engine
 from trainshed.spec.fitting import MODELS
-from trainshed.spec.models import Gpt2, Llama, Model, Qwen2, Qwen3
+from trainshed.spec.models import Model, has_mup, heads_misfit
 from trainshed.spec.optimizers import Optimizer
+from trainshed.spec.override import override
 from trainshed.spec.part import Count, Name, Part, RunRef
 from trainshed.spec.regularization import Regularization
 from trainshed.spec.saving import Checkpoints, Recovery, Validation
@@ -114,7 +116,7 @@ class Training(Part):
 
     @model_validator(mode="after")
     def _mup_has_its_parts(self) -> Training:
-        if not isinstance(self.model, Gpt2 | Llama | Qwen2 | Qwen3) or self.model.mup_base_width is None:
+        if not has_mup(self.model):
             return self
         fault = optimizers.mup_misfit(self.optimizer)
         if self.regularization.l1 or self.regularization.l2:
@@ -164,6 +166,8 @@ class TrainFromBest(Part):
     name: Name
     from_best: RunRef
     """The sweep whose best trial is trained."""
+    settings: dict[str, JsonValue] = Field(default={})
+    """Dotted paths into the best trial's training with values of this document's own, like `model.width: 1024`."""
     steps: Count | None = None
     workers: Workers | None = None
     engine: Engine | None = None
@@ -178,7 +182,18 @@ class TrainFromBest(Part):
     """The model name under which the exported weights become the next version."""
 
     def resolve(self, best: Training) -> TrainJob:
-        """The full job: the best trial's training with this document's fields over it."""
-        own = self.model_dump(by_alias=True, exclude_none=True, exclude={"from_best"})
-        merged: dict[str, Any] = best.model_dump() | own
+        """The full job: the best trial's training with this document's fields and settings over it.
+
+        Raises:
+            pydantic.ValidationError: a field does not fit that training.
+            SpecError: a setting does not, by its dotted path; or a model that grows by muP has heads of another size.
+        """
+        own = self.model_dump(by_alias=True, exclude_none=True, exclude={"from_best", "settings"})
+        training = best
+        if self.settings:
+            shared = {key: value for key, value in own.items() if key in Training.model_fields}
+            training = override(best, {**shared, **self.settings})
+            if fault := heads_misfit(best.model, training.model):
+                raise SpecError([Fault("", 0, "model.heads", fault)])
+        merged: dict[str, Any] = training.model_dump() | own
         return TrainJob.model_validate(merged)
