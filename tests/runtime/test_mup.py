@@ -97,10 +97,10 @@ def test_the_last_norm_is_a_factor_on_the_logits(family):
 
 
 def moved(family, width, optimizer, *, mup):
-    """Root mean square of what four steps change in the last hidden states and in the logits, mean of three seeds."""
+    """Root mean square of what four steps change in the last hidden states and in the logits, mean of two seeds."""
     wide = shape(family, width, **({"mup_base_width": BASE} if mup else {}))
     changes = torch.zeros(2)
-    for seed in range(3):
+    for seed in range(2):
         model = model_of(wide, seed)
         built = build_optimizer(optimizer, model, growth=growth(wide))
         for group in built.param_groups:
@@ -113,7 +113,7 @@ def moved(family, width, optimizer, *, mup):
             built.step()
         pairs = zip(seen(model, tokens), before, strict=True)
         changes += torch.stack([(now - then).square().mean().sqrt() for now, then in pairs])
-    return changes / 3
+    return changes / 2
 
 
 def seen(model, tokens):
@@ -127,8 +127,11 @@ def seen(model, tokens):
     return states[0], logits
 
 
-@pytest.mark.parametrize("optimizer", [AdamW(learning_rate=0.005), Lion(learning_rate=0.002)], ids=lambda one: one.kind)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "optimizer"),
+    [*((family, AdamW(learning_rate=0.005)) for family in FAMILIES), ("gpt2", Lion(learning_rate=0.002))],
+    ids=lambda value: getattr(value, "kind", value),
+)
 def test_steps_move_activations_no_more_in_a_wider_model(family, optimizer):
     """The coordinate check of arXiv 2203.03466, D.1."""
     narrow, wide = (moved(family, times * BASE, optimizer, mup=True) for times in (2, 8))
