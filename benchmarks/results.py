@@ -21,6 +21,7 @@ GOALS = {
     "T8": ("waiting for input, share of step time", "<= 2 %"),
     "T9": ("save, load, continue against uninterrupted", "bitwise, <= 1e-5 on another world"),
     "T10": ("nanoGPT's CPU Shakespeare configuration, validation loss", "<= 1.88"),
+    "transfer": ("best learning rate at widths 128 and 256 / at 64, under muP", "0.5 to 2.0"),
     "G1": ("MFU of a 1 to 3 B model on one GPU, bf16, sequence 2048", ">= 0.45"),
     "G2": ("tokens/s through the platform's loop / bare torch, on that GPU", ">= 0.99"),
     "U1": ("60 trials x 2 s, 2 at once / 60 s", "<= 1.20"),
@@ -70,18 +71,27 @@ def passes(goal: str, low: float, high: float) -> bool:
 
 
 def write_result(
-    name: str, what: str, goal: str, values: list, *, command: str, pairs: list, met: bool | None = None
+    name: str,
+    what: str,
+    goal: str,
+    values: list,
+    *,
+    command: str,
+    pairs: list,
+    met: bool | None = None,
+    rows: list | None = None,
 ) -> dict:
     """Keeps the median with the spread of all pairs; met only where the worse end of the spread passes.
 
-    `met` is given where a goal has a rule of its own.
+    `met` is given where a goal has a rule of its own; `rows` is what the values were taken from, where that is worth
+    keeping.
     """
     low, high = min(values), max(values)
     met = passes(goal, low, high) if met is None else met
     result = {
         "id": name, "what": what, "goal": goal, "figure": digits(statistics.median(values)), "low": digits(low),
         "high": digits(high), "pairs": len(values), "met": met, "cpu_s": cpu(pairs), "command": command,
-        "machine": machine(), "commit": commit(),
+        "machine": machine(), "commit": commit(), **({} if rows is None else {"rows": rows}),
     }  # fmt: skip
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
@@ -128,11 +138,11 @@ def commit() -> str:
 def table() -> None:
     """Every goal with its figure; those without one are listed too."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
-    print(f"{'ID':4} {'figure':>9} {'low':>9} {'high':>9}  {'goal':34} {'':7} what")
+    print(f"{'ID':12} {'figure':>9} {'low':>9} {'high':>9}  {'goal':34} {'':7} what")
     for name, (what, goal) in GOALS.items():
         one = found.pop(name, None)
         if one is None:
-            print(f"{name:4} {'-':>9} {'-':>9} {'-':>9}  {goal:34} {'no run':7} {what}")
+            print(f"{name:12} {'-':>9} {'-':>9} {'-':>9}  {goal:34} {'no run':7} {what}")
         else:
             print_row(one)
     for one in found.values():
@@ -141,7 +151,9 @@ def table() -> None:
 
 def print_row(one: dict) -> None:
     met = "met" if one["met"] else "missed"
-    print(f"{one['id']:4} {one['figure']:>9} {one['low']:>9} {one['high']:>9}  {one['goal']:34} {met:7} {one['what']}")
+    print(
+        f"{one['id']:12} {one['figure']:>9} {one['low']:>9} {one['high']:>9}  {one['goal']:34} {met:7} {one['what']}"
+    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from trainshed.runtime.data import tokenizer
 from trainshed.runtime.shards import Blocks, BlockWriter
 from trainshed.runtime.training.optimizers import build_optimizer
 from trainshed.runtime.training.order import Order
-from trainshed.spec.models import Gpt2
+from trainshed.spec.models import Gpt2, growth
 from trainshed.spec.optimizers import AdamW
 from trainshed.spec.prepare import TrainBpe
 from trainshed.spec.saving import Checkpoints, Validation
@@ -43,6 +43,7 @@ TRAINING = Training(
     checkpoint=Checkpoints(every_steps=6, keep=5),
     validation=Validation(every_steps=6, max_samples=5),
 )
+MUP = Gpt2(layers=2, heads=8, width=64, mup_base_width=16)
 BLOCK = 16
 ENGINES = {f"zero-{stage}": {"engine.kind": "deepspeed", "engine.zero_stage": stage} for stage in range(4)} | {
     "ddp": {"engine.kind": "ddp"}
@@ -80,23 +81,24 @@ def run(folder, settings, stop_after=TRAINING.steps, workers=2):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def plain_torch_losses(folder):
+def plain_torch_losses(folder, training=TRAINING):
     """One process, whole batches, no engine: the reference."""
     manifest = json.loads((folder / "data" / "manifest.json").read_text())
     blocks = Blocks(folder / "data", manifest, "train")
-    torch.manual_seed(TRAINING.seed)
-    model = tasks.build(TRAINING, tasks.DataFacts.read(folder / "data", manifest)).make_model()
-    optimizer = build_optimizer(TRAINING.optimizer, model)
-    order = Order(len(blocks), TRAINING.global_batch_size, TRAINING.seed)
+    torch.manual_seed(training.seed)
+    model = tasks.build(training, tasks.DataFacts.read(folder / "data", manifest)).make_model()
+    optimizer = build_optimizer(training.optimizer, model, growth=growth(training.model))
+    order = Order(len(blocks), training.global_batch_size, training.seed)
     losses = []
-    for step in range(TRAINING.steps):
+    for step in range(training.steps):
         for group in optimizer.param_groups:
-            group["lr"] = TRAINING.optimizer.learning_rate * TRAINING.schedule.factor(step, TRAINING.steps)
+            factor = training.schedule.factor(step, training.steps) * group["lr_scale"]
+            group["lr"] = training.optimizer.learning_rate * factor
         tokens = torch.from_numpy(blocks.take(order.batch(step))["tokens"])
         loss = F.cross_entropy(model(tokens).logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), TRAINING.regularization.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), training.regularization.max_grad_norm)
         optimizer.step()
         losses.append(float(loss.detach()))
     return losses
@@ -138,6 +140,19 @@ def test_a_training_goes_on_under_other_engines_and_numbers_of_workers(tmp_path)
     rows = run(folder, {**ENGINES["zero-3"], "workers.count": 4}, workers=4)
     assert train_losses(rows) == pytest.approx(expected, rel=1e-5)
     assert next(one.manifest["workers"] for one in all_checkpoints(Storage.open(folder), ".")) == 4
+
+
+def test_mup_has_the_same_losses_under_engines_that_split_and_that_copy_and_goes_on(tmp_path):
+    """Under DDP; under ZeRO-3, and from its checkpoint ZeRO-1: one loss curve, and not the standard model's."""
+    changes = {"model": MUP, "optimizer": AdamW(learning_rate=0.02, weight_decay=0.1)}
+    training = TRAINING.model_copy(update=changes)
+    whole, moved = prepare(tmp_path / "whole", training), prepare(tmp_path / "moved", training)
+    expected = plain_torch_losses(whole, training)
+    assert train_losses(run(whole, ENGINES["ddp"])) == pytest.approx(expected, rel=1e-5)
+    run(moved, ENGINES["zero-3"], 6)
+    assert train_losses(run(moved, ENGINES["zero-1"])) == pytest.approx(expected, rel=1e-5)
+    standard = training.model_copy(update={"model": MUP.model_copy(update={"mup_base_width": None})})
+    assert expected != pytest.approx(plain_torch_losses(whole, standard), rel=1e-3)
 
 
 def test_bf16_trains_close_to_fp32_and_resumes_exactly(tmp_path):

@@ -15,7 +15,8 @@ from transformers import (
 )
 
 from tiny_model import make_model
-from trainshed.runtime.training.groups import parameter_groups, weight_places
+from trainshed.runtime.tasks.places import weight_places
+from trainshed.runtime.training.groups import parameter_groups
 
 SMALL = {"hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16}
 

@@ -50,10 +50,10 @@ MODELS = {
 }  # fmt: skip
 
 
-def make(name, **place):
+def make(name, **how):
     auto, config = MODELS[name]
     torch.manual_seed(0)
-    return made_in_parts(lambda: auto.from_config(config, dtype=torch.float32), **place)
+    return made_in_parts(lambda: auto.from_config(config, dtype=torch.float32), **how)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -72,9 +72,10 @@ def test_every_weight_is_there_and_drawn_as_its_family_draws_it(name):
         assert torch.equal(mine, theirs), key
 
 
+@pytest.mark.parametrize("growth", [1.0, 4.0])
 @pytest.mark.parametrize("name", MODELS)
-def test_parts_that_are_taken_away_at_once_are_the_same_and_never_all_there(name):
-    whole = {key: value.clone() for key, value in make(name).state_dict().items()}
+def test_parts_that_are_taken_away_at_once_are_the_same_and_never_all_there(name, growth):
+    whole = {key: value.clone() for key, value in make(name, growth=growth).state_dict().items()}
     sizes, taken = [], {}
 
     def take(part):
@@ -84,7 +85,7 @@ def test_parts_that_are_taken_away_at_once_are_the_same_and_never_all_there(name
                 parameter.data = torch.empty(0)
         sizes.append(sum(value.numel() for value in taken.values()))
 
-    model = make(name, place=take)
+    model = make(name, place=take, growth=growth)
     assert all(parameter.numel() == 0 for parameter in model.parameters())
     got = {key: taken[id(parameter)] for key, parameter in model.named_parameters(remove_duplicate=False)}
     assert all(torch.equal(got[key], whole[key]) for key in got)

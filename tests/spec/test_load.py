@@ -111,6 +111,65 @@ def test_training_from_a_sweep_takes_what_it_does_not_say_from_the_best_trial(tm
     assert resolved.name == "final"
 
 
+WIDER = {
+    "kind": "train",
+    "name": "final",
+    "from_best": "run://sweep",
+    "steps": 99,
+    "settings": {"model.width": 128, "model.heads": 8, "schedule.warmup_steps": 50},
+}
+GROWING = changed(TUNE, train__model={**TUNE["train"]["model"], "mup_base_width": 32})
+
+
+def test_training_from_a_sweep_takes_its_settings_over_the_best_trial_together_with_its_fields(tmp_path):
+    sweep, final = (one.job for one in load(tmp_path, text(PREPARE, GROWING, WIDER))[1:])
+    resolved = final.resolve(sweep.train)
+    assert (resolved.model.width, resolved.model.heads, resolved.model.layers) == (128, 8, 2)
+    assert (resolved.schedule.warmup_steps, resolved.steps) == (50, 99), "more warm-up than the sweep has steps"
+    assert resolved.optimizer == sweep.train.optimizer
+
+
+def test_set_reaches_what_a_training_from_a_sweep_leaves_to_the_best_trial(tmp_path):
+    plain = {key: value for key, value in WIDER.items() if key != "settings"}
+    sets = ("final.model.width=64", "final.model.heads=4", "final.steps=7")
+    final = load(tmp_path, text(PREPARE, GROWING, plain), *sets)[2].job
+    assert final.settings == {"model.width": 64, "model.heads": 4}
+    assert final.steps == 7
+
+
+@pytest.mark.parametrize(
+    ("settings", "at", "said"),
+    [
+        ({"model.widht": 64}, "model.widht: 64", "settings.model.widht: unknown path; did you mean 'width'?"),
+        ({"model.width": 65}, "model.width: 65", "settings.model.width: width must be a multiple of heads"),
+        ({"precision": "bf16", "engine.zero_stage": 0}, "kind: train", "precision bf16 needs"),
+        (
+            {"model": {"kind": "gpt2", "layers": 1, "heads": 0, "width": 8}},
+            "model:",
+            "settings.model: input should be greater than or equal to 1, got 0",
+        ),
+        (
+            {"model.width": 64},
+            "settings:",
+            "settings.model.heads: width / heads is 32 here and 16 in the sweep, and with mup_base_width heads keep "
+            "their size; say model.heads: 4",
+        ),
+    ],
+)
+def test_a_setting_that_does_not_fit_the_sweep_is_one_line(tmp_path, settings, at, said):
+    content = text(PREPARE, GROWING, {**WIDER, "settings": settings})
+    last = max(number for number, line in enumerate(content.splitlines(), start=1) if line.strip() == at)
+    found = faults(tmp_path, content)
+    assert len(found) == 1
+    assert found[0].startswith(f"job.yaml:{last}: {said}")
+
+
+def test_fields_that_do_not_fit_the_sweep_beside_settings_are_one_line(tmp_path):
+    content = text(PREPARE, GROWING, {**WIDER, "global_batch_size": 7})
+    (found,) = faults(tmp_path, content)
+    assert found.startswith(f"job.yaml:{line_of('kind: train', content)}: global_batch_size must be a multiple of")
+
+
 def test_a_context_shorter_than_the_blocks_is_refused(tmp_path):
     found = faults(tmp_path, text(PREPARE, changed(TRAIN, model__context=32)))
     assert found[0].endswith("model.context: 32 is under the data's pack.block_size, 64; leave it out, or raise it")

@@ -15,7 +15,7 @@ from trainshed.record.run import find_finished
 from trainshed.record.storage import Storage
 from trainshed.spec.fitting import DataForm, form_of, form_of_manifest, misfits
 from trainshed.spec.job import Job
-from trainshed.spec.load import LoadedJob, outside_references
+from trainshed.spec.load import LoadedJob, outside_references, resolve_best
 from trainshed.spec.plan import Plan, plan, refuse_what_cannot_fit, resolved
 from trainshed.spec.prepare import PrepareJob
 from trainshed.spec.train import TrainFromBest, Training, TrainJob
@@ -103,9 +103,9 @@ def _training(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> 
             name = one.job.from_best.removeprefix("run://")
             for other in loaded:
                 if isinstance(other.job, TuneJob) and other.job.name == name:
-                    return one.job.resolve(other.job.train).training
+                    return resolve_best(one, one.job, other.job.train).training
             best = (find_finished(storage, one.job.from_best, "tune").result or {})["best"]["training"]
-            return one.job.resolve(Training.model_validate(best)).training
+            return resolve_best(one, one.job, Training.model_validate(best)).training
         case _:
             return None
 

@@ -5,7 +5,7 @@ The laptop calls it before anything is sent; the cluster reads the same document
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, cast
@@ -112,6 +112,20 @@ def outside_references(loaded: Sequence[LoadedJob]) -> list[tuple[LoadedJob, Ref
     return outside
 
 
+def resolve_best(one: LoadedJob, job: TrainFromBest, best: Training) -> TrainJob:
+    """The full job of a document that says `from_best`.
+
+    Raises:
+        SpecError: its fields or settings do not fit the best trial's training, each with the document's line.
+    """
+    try:
+        return job.resolve(best)
+    except ValidationError as error:
+        raise SpecError(explain(error, one.document, [TrainJob])) from None
+    except SpecError as error:
+        raise SpecError([_in_settings(one, job.settings, fault) for fault in error.faults]) from None
+
+
 def job_from_data(data: Any) -> Job:
     """A job from its own JSON, as the cluster receives it."""
     return cast(JobDocument, validate(TypeAdapter(JobDocument), data)).root
@@ -157,7 +171,11 @@ def _apply_set(loaded: list[LoadedJob], text: str) -> list[LoadedJob]:
     if not equals:
         raise SpecError([Fault("--set", 0, text, "expected path=value, like train.steps=200")])
     index, inner = _addressed(loaded, path.strip())
-    job = override(loaded[index].job, {inner: parse_scalar(value)}, file=f"--set {text}")
+    job, values = loaded[index].job, {inner: parse_scalar(value)}
+    head = inner.split(".")[0]
+    if isinstance(job, TrainFromBest) and head in Training.model_fields and head not in TrainFromBest.model_fields:
+        values = {"settings": {**job.settings, **values}}  # what the document leaves to the best trial
+    job = override(job, values, file=f"--set {text}")
     return [*loaded[:index], LoadedJob(job, loaded[index].document), *loaded[index + 1 :]]
 
 
@@ -192,10 +210,19 @@ def _from_best_faults(loaded: list[LoadedJob]) -> list[Fault]:
         for sweep in loaded[:index]:
             if isinstance(sweep.job, TuneJob) and one.job.from_best == f"run://{sweep.job.name}":
                 try:
-                    one.job.resolve(sweep.job.train)
-                except ValidationError as error:
-                    faults += explain(error, one.document, [TrainJob])
+                    resolve_best(one, one.job, sweep.job.train)
+                except SpecError as error:
+                    faults += error.faults
     return faults
+
+
+def _in_settings(one: LoadedJob, settings: Iterable[str], fault: Fault) -> Fault:
+    """A fault of a training at the line of the first setting that can have brought it about."""
+    if not fault.key:  # of the training as a whole: its fields and the settings do not go together
+        return one.fault("", fault.message)
+    guilty = [name for name in settings if fault.key.startswith(name) or name.startswith(fault.key)]
+    path = ("settings", guilty[0] if guilty else fault.key)
+    return Fault(one.document.file, one.document.line_of(path), ".".join(path), fault.message)
 
 
 def _data_faults(loaded: list[LoadedJob]) -> list[Fault]:

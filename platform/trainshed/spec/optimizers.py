@@ -151,6 +151,22 @@ def misfit(optimizer: Optimizer, zero_stage: int) -> str | None:
     )
 
 
+def mup_misfit(optimizer: Optimizer) -> str | None:
+    """Why an optimizer does not go with muP, in one line; None where it does.
+
+    The rates of muP that `runtime/training/groups.py` gives are for updates whose size does not depend on that of the
+    gradient (arXiv 2203.03466, table 8). A penalty in the gradient would weigh more the wider the model is.
+    """
+    if not isinstance(optimizer, Adam | AdamW | Lion):
+        return f"model.mup_base_width goes with optimizer adam, adamw or lion, got {optimizer.kind}; say adamw"
+    if isinstance(optimizer, Adam) and optimizer.weight_decay:
+        return (
+            f"optimizer.weight_decay of adam, {optimizer.weight_decay:g}, is a penalty in the gradient, whose effect "
+            "model.mup_base_width cannot keep from width to width; say adamw, or weight_decay: 0.0"
+        )
+    return None
+
+
 def moments(optimizer: Optimizer) -> int:
     """fp32 numbers that an optimizer keeps for each weight; at most, where it keeps fewer for some."""
     match optimizer:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
+from trainshed.errors import Fault, SpecError
 from trainshed.spec import optimizers, schedules
 from trainshed.spec.adapting import Lora
 from trainshed.spec.devices import DEVICES, Precision
 from trainshed.spec.engines import DeepSpeed, Engine
 from trainshed.spec.fitting import MODELS
-from trainshed.spec.models import Model
+from trainshed.spec.models import Model, has_mup, heads_misfit
 from trainshed.spec.optimizers import Optimizer
+from trainshed.spec.override import override
 from trainshed.spec.part import Count, Name, Part, RunRef
 from trainshed.spec.regularization import Regularization
 from trainshed.spec.saving import Checkpoints, Recovery, Validation
@@ -112,6 +114,24 @@ class Training(Part):
             raise ValueError("task.class_weights: a regression has no classes; leave them out")
         return self
 
+    @model_validator(mode="after")
+    def _mup_has_its_parts(self) -> Training:
+        if not has_mup(self.model):
+            return self
+        fault = optimizers.mup_misfit(self.optimizer)
+        if self.regularization.l1 or self.regularization.l2:
+            fault = fault or (
+                "regularization.l1 and l2 are penalties in the gradient, whose effect model.mup_base_width cannot keep "
+                "from width to width; leave them out, or say optimizer.weight_decay with adamw"
+            )
+        if self.lora is not None:
+            fault = fault or "model.mup_base_width is for fresh weights that are trained, and lora freezes them"
+        if isinstance(self.task, Custom):
+            fault = fault or "model.mup_base_width: task custom makes its own model; leave it out"
+        if fault:
+            raise ValueError(fault)
+        return self
+
     @property
     def exports_best(self) -> bool:
         """Whether the weights of the lowest validation loss are exported, rather than the last ones."""
@@ -146,6 +166,8 @@ class TrainFromBest(Part):
     name: Name
     from_best: RunRef
     """The sweep whose best trial is trained."""
+    settings: dict[str, JsonValue] = Field(default={})
+    """Dotted paths into the best trial's training with values of this document's own, like `model.width: 1024`."""
     steps: Count | None = None
     workers: Workers | None = None
     engine: Engine | None = None
@@ -160,7 +182,18 @@ class TrainFromBest(Part):
     """The model name under which the exported weights become the next version."""
 
     def resolve(self, best: Training) -> TrainJob:
-        """The full job: the best trial's training with this document's fields over it."""
-        own = self.model_dump(by_alias=True, exclude_none=True, exclude={"from_best"})
-        merged: dict[str, Any] = best.model_dump() | own
+        """The full job: the best trial's training with this document's fields and settings over it.
+
+        Raises:
+            pydantic.ValidationError: a field does not fit that training.
+            SpecError: a setting does not, by its dotted path; or a model that grows by muP has heads of another size.
+        """
+        own = self.model_dump(by_alias=True, exclude_none=True, exclude={"from_best", "settings"})
+        training = best
+        if self.settings:
+            shared = {key: value for key, value in own.items() if key in Training.model_fields}
+            training = override(best, {**shared, **self.settings})
+            if fault := heads_misfit(best.model, training.model):
+                raise SpecError([Fault("", 0, "model.heads", fault)])
+        merged: dict[str, Any] = training.model_dump() | own
         return TrainJob.model_validate(merged)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from trainshed.runtime.tasks.mup import Factors, mup_factors, scale_fresh
+
 Place = Callable[[torch.nn.Module], None]
 """Takes a part of a model whose weights are there; may put them elsewhere, in place."""
 
@@ -23,23 +25,29 @@ def left_where_it_is(part: torch.nn.Module) -> None:
     """The place of a part that stays."""
 
 
-def made_in_parts(lay_out: Callable[[], PreTrainedModel], place: Place = left_where_it_is) -> PreTrainedModel:
-    """The model that `lay_out` builds, in fp32 with the initial weights of its family; the caller has seeded torch."""
+def made_in_parts(
+    lay_out: Callable[[], PreTrainedModel], place: Place = left_where_it_is, *, growth: float = 1.0
+) -> PreTrainedModel:
+    """The model that `lay_out` builds, in fp32 with the initial weights of its family; the caller has seeded torch.
+
+    `growth` is how many times wider it is than the base of its muP, which then changes the weights that are drawn.
+    """
     with torch.device("meta"):
         model = lay_out()
     for module in model.modules():
         module.__dict__.pop(DONE, None)  # laying out "initialised" it without memory
-    layers = _layers(model)
+    layers, factors = _layers(model), mup_factors(model, growth)
     for owner, layer in layers:
         layer.to_empty(device="cpu")
         for module in _children_first(layer):
             owner._initialize_weights(module)
+        scale_fresh(layer.modules(), model, factors)
         place(layer)
-    _make_the_rest(model, {id(module) for _, layer in layers for module in layer.modules()}, place)
+    _make_the_rest(model, {id(module) for _, layer in layers for module in layer.modules()}, place, factors)
     return model
 
 
-def _make_the_rest(model: PreTrainedModel, made: set[int], place: Place) -> None:
+def _make_the_rest(model: PreTrainedModel, made: set[int], place: Place, factors: dict[str, Factors]) -> None:
     """Memory first for all of it, since a module may initialise another's weights; ties again, then the weights."""
     rest = [module for module in model.modules() if id(module) not in made]
     for module in rest:
@@ -50,6 +58,7 @@ def _make_the_rest(model: PreTrainedModel, made: set[int], place: Place) -> None
         if id(module) not in made:
             owners[id(module)]._initialize_weights(module)
     model.tie_weights()
+    scale_fresh(rest, model, factors)
     for module in rest:
         if module is not model and not any(id(inner) in made for inner in module.modules()):
             place(module)

@@ -6,6 +6,7 @@ Knows configurations and weights; knows nothing of losses, workers or engines.
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from trainshed.runtime.tasks.adapting import add_adapters, freeze, merge_adapter
 from trainshed.runtime.tasks.existing import load_weights
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.making import Place, left_where_it_is, made_in_parts
-from trainshed.spec.models import Pretrained
+from trainshed.spec.models import Pretrained, growth
 from trainshed.spec.train import Training
 
 
@@ -39,7 +40,8 @@ class TransformersModel:
         if isinstance(shape, Pretrained):
             model: torch.nn.Module = load_weights(self._auto, shape, self.config)
         else:
-            model = made_in_parts(lambda: self._auto.from_config(self.config, dtype=torch.float32), place)
+            lay_out = partial(self._auto.from_config, self.config, dtype=torch.float32)
+            model = made_in_parts(lay_out, place, growth=growth(shape))
         if self._training.freeze:
             freeze(model, self._training.freeze)
         return model if self._training.lora is None else add_adapters(model, self._training.lora)

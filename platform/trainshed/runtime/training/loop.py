@@ -33,6 +33,7 @@ from trainshed.runtime.training.self_test import check_weights_agree, self_test
 from trainshed.runtime.training.stepper import StepDone, Stepper, Watches
 from trainshed.runtime.training.utilisation import Utilisation
 from trainshed.runtime.training.validation import validate
+from trainshed.spec.models import growth
 from trainshed.spec.train import Training
 
 log = logging.getLogger("trainshed.training")
@@ -71,7 +72,7 @@ def train(
     engine = engines.build(
         training,
         task.make_model,
-        lambda model: build_optimizer(training.optimizer, model),
+        lambda model: build_optimizer(training.optimizer, model, growth=growth(training.model)),
         host.world.device,
         make_in_parts=getattr(task, "make_in_parts", None),
     )

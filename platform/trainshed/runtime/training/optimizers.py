@@ -17,13 +17,17 @@ from trainshed.runtime.training.groups import parameter_groups
 from trainshed.spec.optimizers import Adafactor, Adagrad, Adam, AdamW, Lion, Muon, Optimizer, RmsProp, Sgd
 
 
-def build_optimizer(spec: Optimizer, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of a model's trained weights; whoever steps it sets each group's `lr` to rate x `lr_scale`."""
+def build_optimizer(spec: Optimizer, model: torch.nn.Module, *, growth: float = 1.0) -> torch.optim.Optimizer:
+    """The optimizer of a model's trained weights; whoever steps it sets each group's `lr` to rate x `lr_scale`.
+
+    `growth` is how many times wider the model is than the base of its muP.
+    """
     rate = spec.learning_rate
     groups = parameter_groups(
         model,
         weight_decay=spec.weight_decay,
         layer_decay=spec.layer_decay,
+        growth=growth,
         split_layer_matrices=isinstance(spec, Muon),
     )
     match spec:

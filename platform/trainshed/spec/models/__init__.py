@@ -6,7 +6,7 @@ The counts are exact for what transformers builds from the same fields (a test c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, assert_never
+from typing import Annotated, TypeGuard, assert_never
 
 from pydantic import Field
 
@@ -31,6 +31,9 @@ __all__ = [
     "Vit",
     "count_parameters",
     "count_safetensors",
+    "growth",
+    "has_mup",
+    "heads_misfit",
     "sequence_length",
 ]
 
@@ -74,6 +77,35 @@ def count_parameters(model: Model, data: DataSizes) -> int | None:
             return model.parameters(data.vocab_size, context)
         case _:
             assert_never(model)
+
+
+def growth(model: Model) -> float:
+    """How many times wider a model is than the one that its muP starts from; 1.0 where it has no muP."""
+    if not has_mup(model):
+        return 1.0
+    assert model.mup_base_width is not None
+    return model.width / model.mup_base_width
+
+
+def has_mup(model: Model) -> TypeGuard[Gpt2 | Llama | Qwen2 | Qwen3]:
+    """Whether its initial weights and learning rates are those of muP."""
+    return isinstance(model, Gpt2 | Llama | Qwen2 | Qwen3) and model.mup_base_width is not None
+
+
+def heads_misfit(searched: Model, grown: Model) -> str | None:
+    """Why rates that were searched on one model do not suit one that has grown from it by muP, in one line, or None.
+
+    The scale of attention's scores is that of the head size; muP as it is here keeps both.
+    """
+    if not has_mup(grown) or not isinstance(searched, Gpt2 | Llama | Qwen2 | Qwen3):
+        return None
+    size, was = grown.width // grown.heads, searched.width // searched.heads
+    if size == was:
+        return None
+    return (
+        f"width / heads is {size} here and {was} in the sweep, and with mup_base_width heads keep their size; "
+        f"say model.heads: {grown.width // was}"
+    )
 
 
 def sequence_length(model: Model, data: DataSizes) -> int:

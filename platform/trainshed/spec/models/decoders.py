@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Literal
 
 from pydantic import model_validator
 
-from trainshed.spec.models.shapes import check_heads
+from trainshed.spec.models.shapes import check_heads, check_share_of_base
 from trainshed.spec.part import Count, Part, Ratio
-
-AnyRotary = TypeVar("AnyRotary", "Llama", "Qwen2", "Qwen3")
 
 
 class Gpt2(Part):
@@ -26,10 +24,12 @@ class Gpt2(Part):
     """Of residuals, embeddings and attention, where they do not say their own."""
     embedding_dropout: Ratio | None = None
     attention_dropout: Ratio | None = None
+    mup_base_width: Count | None = None
+    """muP from this width on: the best learning rate there is the best at `width` too; keep `width` / `heads`."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Gpt2:
-        return check_heads(self)
+        return check_share_of_base(check_heads(self), "heads")
 
     def parameters(self, vocab_size: int, context: int) -> int:
         """Number of weights, the tied output layer counted once."""
@@ -38,10 +38,10 @@ class Gpt2(Part):
         return embeddings + self.layers * per_layer + 2 * self.width
 
 
-class Llama(Part):
-    """Llama: rotary positions, RMSNorm, SwiGLU, grouped-query attention (arXiv 2302.13971)."""
+class _Rotary(Part):
+    """What the decoders with rotary positions say, and its arithmetic; each of them adds its kind and its count."""
 
-    kind: Literal["llama"] = "llama"
+    kind: Literal["llama", "qwen2", "qwen3"]
     layers: Count
     heads: Count
     width: Count
@@ -55,103 +55,60 @@ class Llama(Part):
     dropout: Ratio = 0.0
     """Attention dropout, the only one this family has."""
     tie_embeddings: bool = True
+    mup_base_width: Count | None = None
+    """muP from this width on: the best learning rate there is the best at `width` too; keep `width` / `heads`."""
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> Llama:
-        return _check_rotary(self)
+    def _heads_divide_width(self) -> _Rotary:
+        if self.heads % (self.kv_heads or self.heads):
+            raise ValueError(f"kv_heads must divide heads: {self.kv_heads} does not divide {self.heads}")
+        if self.width % self.heads == 0 and self.width // self.heads % 2:
+            raise ValueError(f"width / heads must be even for rotary positions, got {self.width // self.heads}")
+        return check_share_of_base(check_heads(self), "heads", "kv_heads", "feed_forward")
 
     @property
     def inner(self) -> int:
         """Inner size of the feed-forward block."""
-        return _inner(self)
+        return self.feed_forward or -(-8 * self.width // 3 // 32) * 32
+
+    @property
+    def kv_width(self) -> int:
+        """Size of all keys, and of all values, of one token."""
+        return self.width // self.heads * (self.kv_heads or self.heads)
+
+
+class Llama(_Rotary):
+    """Llama: rotary positions, RMSNorm, SwiGLU, grouped-query attention (arXiv 2302.13971)."""
+
+    kind: Literal["llama"] = "llama"
 
     def parameters(self, vocab_size: int, context: int) -> int:  # noqa: ARG002 - rotary positions have no weights
         """Number of weights; a tied output layer is counted once."""
         return _count(self, vocab_size, extra_per_layer=0)
 
 
-class Qwen2(Part):
+class Qwen2(_Rotary):
     """Qwen2: Llama with biases on queries, keys and values (arXiv 2407.10671)."""
 
     kind: Literal["qwen2"] = "qwen2"
-    layers: Count
-    heads: Count
-    width: Count
-    """Size of the hidden state; a multiple of `heads`, with an even quotient."""
-    kv_heads: Count | None = None
-    """Key and value heads; `heads` where it is not given."""
-    feed_forward: Count | None = None
-    """Inner size of the SwiGLU block; 8/3 of the width, rounded up to 32, where it is not given."""
-    context: Count | None = None
-    """Longest sequence in tokens; the data's block size where it is not given."""
-    dropout: Ratio = 0.0
-    """Attention dropout, the only one this family has."""
-    tie_embeddings: bool = True
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Qwen2:
-        return _check_rotary(self)
-
-    @property
-    def inner(self) -> int:
-        """Inner size of the feed-forward block."""
-        return _inner(self)
 
     def parameters(self, vocab_size: int, context: int) -> int:  # noqa: ARG002 - rotary positions have no weights
         """Number of weights; a tied output layer is counted once."""
-        return _count(self, vocab_size, extra_per_layer=self.width + 2 * _kv_width(self))
+        return _count(self, vocab_size, extra_per_layer=self.width + 2 * self.kv_width)
 
 
-class Qwen3(Part):
+class Qwen3(_Rotary):
     """Qwen3: Llama with RMSNorm on each head's queries and keys (arXiv 2505.09388)."""
 
     kind: Literal["qwen3"] = "qwen3"
-    layers: Count
-    heads: Count
-    width: Count
-    """Size of the hidden state; a multiple of `heads`, with an even quotient."""
-    kv_heads: Count | None = None
-    """Key and value heads; `heads` where it is not given."""
-    feed_forward: Count | None = None
-    """Inner size of the SwiGLU block; 8/3 of the width, rounded up to 32, where it is not given."""
-    context: Count | None = None
-    """Longest sequence in tokens; the data's block size where it is not given."""
-    dropout: Ratio = 0.0
-    """Attention dropout, the only one this family has."""
-    tie_embeddings: bool = True
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Qwen3:
-        return _check_rotary(self)
-
-    @property
-    def inner(self) -> int:
-        """Inner size of the feed-forward block."""
-        return _inner(self)
 
     def parameters(self, vocab_size: int, context: int) -> int:  # noqa: ARG002 - rotary positions have no weights
         """Number of weights; a tied output layer is counted once."""
         return _count(self, vocab_size, extra_per_layer=2 * (self.width // self.heads))
 
 
-def _check_rotary(model: AnyRotary) -> AnyRotary:
-    if model.heads % (model.kv_heads or model.heads):
-        raise ValueError(f"kv_heads must divide heads: {model.kv_heads} does not divide {model.heads}")
-    if model.width % model.heads == 0 and model.width // model.heads % 2:
-        raise ValueError(f"width / heads must be even for rotary positions, got {model.width // model.heads}")
-    return check_heads(model)
-
-
-def _inner(model: Llama | Qwen2 | Qwen3) -> int:
-    return model.feed_forward or -(-8 * model.width // 3 // 32) * 32
-
-
-def _kv_width(model: Llama | Qwen2 | Qwen3) -> int:
-    return model.width // model.heads * (model.kv_heads or model.heads)
-
-
-def _count(model: Llama | Qwen2 | Qwen3, vocab_size: int, *, extra_per_layer: int) -> int:
-    attention = 2 * model.width**2 + 2 * model.width * _kv_width(model)
-    per_layer = attention + 3 * model.width * _inner(model) + 2 * model.width + extra_per_layer
+def _count(model: _Rotary, vocab_size: int, *, extra_per_layer: int) -> int:
+    attention = 2 * model.width**2 + 2 * model.width * model.kv_width
+    per_layer = attention + 3 * model.width * model.inner + 2 * model.width + extra_per_layer
     embeddings = vocab_size * model.width * (1 if model.tie_embeddings else 2)
     return embeddings + model.layers * per_layer + model.width
