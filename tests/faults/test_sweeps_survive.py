@@ -1,4 +1,4 @@
-"""Twenty faults into one sweep: its trials come to what they come to in a sweep that none hit. Keeps P1-sweep."""
+"""Twenty faults into one sweep: its trials come to what they come to in a sweep that none hit. Keeps P1-sweep and U9."""
 
 import math
 import random
@@ -35,9 +35,9 @@ SWEEP = {
 
 def plan():
     """The faults, in the order in which they are injected."""
-    faults = [("kill", signal.SIGKILL)] * 6 + [("segfault", signal.SIGSEGV)] * 3 + [("exit 0", "exit")] * 3
+    faults = [("kill", signal.SIGKILL)] * 6 + [("segfault", signal.SIGSEGV)] * 2 + [("exit 0", "exit")] * 3
     faults += [("stopped", signal.SIGSTOP)] * 2 + [("deadlock", "deadlock")] * 2 + [("memory limit", "memory")] * 2
-    faults += [("driver killed", "driver")] * 2
+    faults += [("driver killed", "driver")] * 3
     random.Random(11).shuffle(faults)
     return faults
 
@@ -89,7 +89,17 @@ def test_a_sweep_that_twenty_faults_hit_comes_to_the_same(platform, folder):
     equal = [same(a, b) for a, b in zip(clean.result["trials"], run.result["trials"], strict=True)]
     assert len(equal) == TRIALS
     assert all(equal), [trial["trial"] for trial, ok in zip(run.result["trials"], equal, strict=True) if not ok]
+    ends = [event["trial"] for event in run.events("trial") if event["state"] != "running"]
+    lost, repeated = TRIALS - len(set(ends)), len(ends) - len(set(ends))
     keep("P1-sweep", "faults that a sweep survived, of those injected", ">= 20", [len(survived)])
+    dead = sum(name == "driver killed" for name in survived)
+    keep(
+        "U9",
+        f"trials lost or repeated by {len(survived)} faults, {dead} dead drivers among them",
+        "<= 0",
+        [lost + repeated],
+    )
+    assert (lost, repeated) == (0, 0)
 
 
 def same(a, b):
