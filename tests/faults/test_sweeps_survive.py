@@ -1,4 +1,4 @@
-"""Twenty faults into one sweep: its trials come to what they come to in a sweep that none hit. Keeps P1-sweep and U9."""
+"""Twenty faults into one sweep: its trials come to what they come to in one that none hit. Keeps P1-sweep and U9."""
 
 import math
 import random
