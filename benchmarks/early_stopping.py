@@ -64,8 +64,8 @@ def main() -> None:
         regret = statistics.fmean(one["regret"] for one in found)
         name = "U5" + ("" if case.name == "shakespeare" else "-SST2") + ("" if policy == "asha" else f"-{policy}")
         what = (
-            f"{case.name}, {len(found)} replays of {len(trials)} trials: {policy} keeps the winner; it takes {cost:.0%} "
-            f"of the steps, its best is {regret:.4f} over the grid's best loss"
+            f"{case.name}, {len(found)} replays of {len(trials)} trials: {policy} keeps the winner; it takes "
+            f"{cost:.0%} of the steps, its best is {regret:.4f} over the grid's best loss"
         )
         write_result(name, what, ">= 80 %", [share], command=command, pairs=[])
         print(f"    {what}")

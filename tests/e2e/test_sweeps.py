@@ -188,3 +188,79 @@ def test_errors_of_the_code_end_a_sweep_after_a_stated_number(platform, folder):
     assert "no trial came to a metric" in done.stdout
     assert "failed with: task.path: broken:Broken lacks" in done.stdout
     assert 2 <= len(list((platform.folder("broken") / "trials").iterdir())) <= 3, "the others were run all the same"
+
+
+STUMBLING = '''
+import threading
+from pathlib import Path
+
+import torch
+
+from trainshed.runtime.tasks.causal_lm import CausalLmTask
+
+
+class Stumbling(CausalLmTask):
+    """At a rate of 0.02 it stops for ever in its 30th pass, once; at 0.03 a pass over 4 samples asks for too much."""
+
+    def __init__(self, training, facts):
+        super().__init__(training, facts)
+        self.rate, self.passes = training.optimizer.learning_rate, 0
+
+    def loss(self, forward, batch, *, label_smoothing):
+        self.passes += 1
+        stood = Path(__file__).with_name("stood")
+        if self.rate == 0.02 and self.passes == 30 and not stood.exists():
+            stood.touch()
+            threading.Event().wait()
+        if self.rate == 0.03 and len(batch["input_ids"]) == 4:
+            torch.empty(2**60)
+        return super().loss(forward, batch, label_smoothing=label_smoothing)
+'''
+
+
+def test_a_trial_that_stands_still_or_has_no_memory_is_tried_again(platform, folder):
+    (folder / "stumbling.py").write_text(STUMBLING)
+    train = {**TRAIN, "task": {"kind": "custom", "path": "stumbling:Stumbling"}}
+    train["workers"] = {**TRAIN["workers"], "hang_timeout_s": 4}
+    rates = {"optimizer.learning_rate": {"choice": [0.003, 0.02, 0.03]}}
+    search = {"kind": "grid", "concurrent": 1}
+    sweep = {**SWEEP, "name": "stumbling", "train": train, "space": rates, "search": search}
+    platform.run("submit", write(folder, {**sweep, "stop_early": {"kind": "none"}}))
+    assert [state for _, _, _, state in told(platform, "stumbling")] == ["ended"] * 3
+    said = (platform.folder("stumbling") / "logs" / "driver.log").read_text()
+    assert "trial-00001 has made no step for" in said
+    assert said.count("killed, it goes on from the newest checkpoint") == 1
+    facts = json.loads((platform.folder("stumbling") / "trials" / "trial-00002" / "trial.json").read_text())
+    assert facts["training"]["workers"]["per_device_batch_size"] == 2
+    assert facts["training"]["global_batch_size"] == TRAIN["global_batch_size"]
+
+
+def test_the_median_rule_and_hyperband_end_the_worse_trials(platform, folder):
+    rates = {"optimizer.learning_rate": {"choice": [0.01, 0.011, 0.012, 1e-7, 2e-7, 3e-7]}}
+    search = {"kind": "grid", "concurrent": 1}
+    median = {**SWEEP, "name": "by-median", "space": rates, "search": search}
+    median["stop_early"] = {"kind": "median", "grace_steps": 20, "min_trials": 2}
+    hyperband = {**median, "name": "by-hyperband"}
+    hyperband["stop_early"] = {"kind": "hyperband", "grace_steps": 20, "reduction": 2, "brackets": 2}
+    platform.run("submit", write(folder, median, hyperband))
+    for name in ("by-median", "by-hyperband"):
+        trials = result(platform, name)["trials"]
+        early = [trial for trial in trials if trial["state"] == "stopped early"]
+        assert early
+        assert all(trial["settings"]["optimizer.learning_rate"] < 1e-6 for trial in early)
+        assert {trial["by"] for trial in early} == {name.removeprefix("by-")}
+        assert result(platform, name)["best"]["settings"]["optimizer.learning_rate"] >= 0.01
+
+
+def test_two_sweeps_on_one_store_leave_each_other_alone_and_say_what_they_wait_for(platform, folder):
+    wide = {**SWEEP, "name": "wide", "search": {"kind": "random", "trials": 6, "concurrent": 6, "seed": 3}}
+    wide["stop_early"] = {"kind": "none"}
+    first = platform.json("submit", write(folder, wide), "--detach")["runs"][0]
+    second = platform.json("submit", write(folder, wide), "--detach")["runs"][0]
+    assert first != second
+    for run in (first, second):
+        wait_for(lambda run=run: platform.json("show", run)["state"] == "succeeded", limit_s=240)
+    assert told(platform, first) == told(platform, second)
+    assert len(told(platform, first)) == 6
+    said = (platform.folder(first) / "logs" / "driver.log").read_text()
+    assert "of 6 trials at once (1 CPU each): the others wait" in said

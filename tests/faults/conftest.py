@@ -110,6 +110,11 @@ class Run:
         lines = file.read_text().splitlines() if file.exists() else []
         return [one for one in map(json.loads, lines) if one["event"] == event]
 
+    def events(self, event):
+        """What its driver said of that kind, over all its drivers."""
+        lines = (self.folder / "events.jsonl").read_text().splitlines()
+        return [one for one in map(json.loads, lines) if one["event"] == event]
+
     @property
     def said(self):
         return (self.folder / "logs" / "driver.log").read_text()

@@ -141,3 +141,19 @@ def test_each_failure_is_judged_by_its_cause(error, again, counts, says):
 def test_a_bug_that_comes_again_at_the_same_step_ends_the_run_but_a_killed_worker_does_not():
     assert not judge(group_error(w0=ValueError("a bug")), same_again=True).again
     assert judge(group_error(w0=GONE), same_again=True).again
+
+
+def test_a_process_that_said_goodbye_is_missed_by_nobody_and_its_follower_is():
+    beats = Beats()
+    beats.beat(beat(ZERO))
+    beats.gone(0, ZERO.pid + 1)
+    assert [one.member for one in beats.look().seen] == [ZERO], "another process of that number is not meant"
+    beats.gone(0, ZERO.pid)
+    assert beats.look().seen == ()
+    assert beats.beat(beat(Member(0, 7, "node-a"))) is Order.GO_ON
+    assert [one.member.pid for one in beats.look().seen] == [7]
+
+
+def test_trials_are_judged_each_by_itself_and_by_their_names():
+    (found,) = hanging([seen(ONE, stuck=301)], 300, name="trial-{:05d}".format)
+    assert found[1].startswith("trial-00001 has made no step for 301 s")

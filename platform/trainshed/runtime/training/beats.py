@@ -130,6 +130,12 @@ class Beats:
         self._furthest = max(self._furthest, beat.step)
         return self._order
 
+    def gone(self, worker: int, pid: int) -> None:
+        """A process has left by itself: nobody misses it."""
+        member = self._members.get(worker)
+        if member is not None and member.pid == pid:
+            del self._members[worker]
+
     def look(self) -> Look:
         """The present group, and what was noted since the last look."""
         now, notes, self._notes = time.monotonic(), tuple(self._notes), []
@@ -170,12 +176,20 @@ class Pulse:
         self.phase = "starting"
         self.order = Order.GO_ON
         self._beats = beats
+        self._over = threading.Event()
         self._member = Member(worker, os.getpid(), ray.get_runtime_context().get_node_id())
         self._watched = threading.get_ident()
-        threading.Thread(target=self._run, name="pulse", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """No beat comes after this, and none is missed."""
+        self._over.set()
+        self._thread.join()  # a beat that came after the goodbye would be taken for a process that fell silent
+        self._beats.gone.remote(self._member.worker, self._member.pid)
 
     def _run(self) -> None:
-        while True:
+        while not self._over.is_set():
             where, waits = whereabouts(self._watched)
             beat = Beat(self._member, self.step, self.phase, where, waits)
             try:
@@ -186,7 +200,7 @@ class Pulse:
                 log.warning("a heartbeat was not taken: %s", error)
             if self.order is Order.BEGONE:
                 _leave("the group it belongs to is over")
-            time.sleep(BEAT_S)
+            self._over.wait(BEAT_S)
 
 
 def whereabouts(thread: int) -> tuple[str, bool]:

@@ -23,7 +23,8 @@ LOOK_S = 1.0
 SILENT_S = 15.0
 STARTING_S = 1800.0
 """Until the first step is done: a model may have to be downloaded, or compiled."""
-TITLES = ("RayTrainWorker", "StandbyWorker")
+TITLES = ("RayTrainWorker", "StandbyWorker", "ImplicitFunc")
+"""What Ray calls the processes that train: a worker, a spare one, a trial of Ray Tune."""
 
 
 @contextmanager
@@ -87,21 +88,23 @@ class Warden:
             self._say("asked to stop: the workers save at the next step")
 
 
-def hanging(seen: list[Seen], hang_timeout_s: float) -> list[tuple[Seen, str]]:
-    """Which workers to kill, each with what is wrong with it, in words.
+def hanging(
+    seen: list[Seen], hang_timeout_s: float, *, name: Callable[[int], str] = "worker {}".format
+) -> list[tuple[Seen, str]]:
+    """Which workers to kill, each with what is wrong with it, in words; `name` says what one is called.
 
     A silent one is killed at once. Where all beat but none moves, it is the one that does not wait for another; where
     that does not tell, all of them.
     """
     silent = [one for one in seen if one.beat is not None and one.silent_s > SILENT_S]
     if silent:
-        return [(one, f"worker {one.member.worker} has been silent for {one.silent_s:.0f} s") for one in silent]
+        return [(one, f"{name(one.member.worker)} has been silent for {one.silent_s:.0f} s") for one in silent]
     if not seen or min(_patience_left(one, hang_timeout_s) for one in seen) > 0:
         return []
     beating = [one for one in seen if one.beat is not None]
     guilty = [one for one in beating if one.beat is not None and not one.beat.waits] or list(seen)
     return [
-        (one, f"worker {one.member.worker} has made no step for {one.stuck_s:.0f} s, {_place(one)}") for one in guilty
+        (one, f"{name(one.member.worker)} has made no step for {one.stuck_s:.0f} s, {_place(one)}") for one in guilty
     ]
 
 
@@ -129,7 +132,7 @@ def kill_here(pid: int) -> str:
         os.kill(pid, signal.SIGKILL)
     except (psutil.NoSuchProcess, ProcessLookupError):
         return f"process {pid} is gone already"
-    return f"process {pid} was {state}; killed, the workers start again from the newest checkpoint"
+    return f"process {pid} was {state}; killed, it goes on from the newest checkpoint"
 
 
 def _patience_left(one: Seen, hang_timeout_s: float) -> float:

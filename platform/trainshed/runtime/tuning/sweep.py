@@ -20,6 +20,7 @@ from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.run import check_samples
 from trainshed.runtime.training.stopped import Stopped
+from trainshed.runtime.tuning.alive import watching_trials
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
 from trainshed.runtime.tuning.promote import promote
 from trainshed.runtime.tuning.report import write_report
@@ -58,8 +59,10 @@ def sweep(
     _say_what_begins(job, reporter, ended=sum(trial.ended is not None for trial in before))
     seeded(job)
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial that failed has none, and the others go on
-    plan = _plan(job, record, data)
-    _tuner(job, reporter, plan, watcher, ceilings, _searcher(job, record, earlier)).fit()
+    searcher = _searcher(job, record, earlier)
+    with watching_trials(hang_timeout_s=job.train.workers.hang_timeout_s, say=watcher.hung) as beats:
+        plan = _plan(job, record, data, beats)
+        _tuner(job, reporter, plan, watcher, ceilings, searcher).fit()
     spent.keep()
     trials = [story(job, trial) for trial in begun(record.storage, record.at())]
     if ceilings.why == "stopped":
@@ -127,7 +130,7 @@ def _tuner(
     )
 
 
-def _plan(job: TuneJob, record: Record, data: Record) -> TrialPlan:
+def _plan(job: TuneJob, record: Record, data: Record, beats: Any) -> TrialPlan:
     training, interval = job.train, None
     if isinstance(job.stop_early, Pbt | Pb2):  # one that is replaced goes on from any of the others, wherever that is
         interval = job.stop_early.interval_steps
@@ -140,7 +143,7 @@ def _plan(job: TuneJob, record: Record, data: Record) -> TrialPlan:
         folder=record.at(),
         export=False,
     )
-    return TrialPlan(worker, job.failures.memory_retries, job.folds, interval)
+    return TrialPlan(worker, job.failures.memory_retries, job.folds, interval, beats)
 
 
 def _searcher(job: TuneJob, record: Record, earlier: Sequence[Record]) -> Numbered:

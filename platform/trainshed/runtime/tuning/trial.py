@@ -25,6 +25,7 @@ from trainshed.record.journal import read_lines
 from trainshed.record.storage import Storage
 from trainshed.record.trials import FAILED, TrialFiles
 from trainshed.runtime.cause import cause_of
+from trainshed.runtime.training.beats import Pulse
 from trainshed.runtime.training.fit import fit
 from trainshed.runtime.training.host import Notice, World
 from trainshed.runtime.training.loop import log
@@ -50,6 +51,8 @@ class TrialPlan:
     """Trainings of a trial, in cross-validation."""
     interval: int | None
     """Of a population, whose members go on from one another's checkpoints: steps between two looks at it."""
+    beats: Any
+    """The actor that a one-worker trial tells that it lives; see `alive`."""
 
 
 def run_trial(config: dict[str, Any], *, plan: TrialPlan) -> None:
@@ -68,10 +71,33 @@ def run_trial(config: dict[str, Any], *, plan: TrialPlan) -> None:
         return
     story = exchange.take_over(settings) if exchange is not None else {}
     training = override(base, settings, file="space")
+    pulse = Pulse(plan.beats, number) if training.workers.max_count == 1 else None
+    try:
+        _to_its_end(training, trial, plan, settings=settings, story=story, report=report, pulse=pulse)
+    finally:
+        if pulse is not None:
+            pulse.end()
+
+
+def _to_its_end(
+    training: Training,
+    trial: TrialFiles,
+    plan: TrialPlan,
+    *,
+    settings: dict[str, Any],
+    story: dict[str, Any],
+    report: Report,
+    pulse: Pulse | None,
+) -> None:
+    """Trains; what fails is answered as its kind asks.
+
+    Raises:
+        Exception: a process or machine was lost: Ray Tune starts the trial again.
+    """
     for _ in range(plan.memory_retries + 1):
         trial.begin(settings, training, **story)
         try:
-            _train(training, trial, plan, report)
+            _train(training, trial, plan, report, pulse)
         except Exception as error:
             kind, half = kind_of(error), with_half_the_batch(training)
             if kind == "lost":
@@ -85,20 +111,20 @@ def run_trial(config: dict[str, Any], *, plan: TrialPlan) -> None:
     trial.end(FAILED, kind="memory", cause=f"out of memory, also with {training.workers.per_device} sample(s) a pass")
 
 
-def _train(training: Training, trial: TrialFiles, plan: TrialPlan, report: Report) -> None:
+def _train(training: Training, trial: TrialFiles, plan: TrialPlan, report: Report, pulse: Pulse | None) -> None:
     if plan.folds is None:
         own = dataclasses.replace(plan.worker, folder=trial.folder)
-        _train_once(training, own, report, tell_again=plan.interval is None)
+        _train_once(training, own, report, pulse, tell_again=plan.interval is None)
         return
     folded = FoldedReport(trial, training.steps, report)
     for fold in range(plan.folds):
         own = dataclasses.replace(plan.worker, folder=folder_of(trial, fold), fold=(fold, plan.folds))
-        _train_once(training, own, folded.report, tell_again=True)
+        _train_once(training, own, folded.report, pulse, tell_again=True)
         folded.fold_ended()
         trial.storage.delete(f"{own.folder}/{CHECKPOINTS}")
 
 
-def _train_once(training: Training, plan: WorkerPlan, report: Report, *, tell_again: bool) -> None:
+def _train_once(training: Training, plan: WorkerPlan, report: Report, pulse: Pulse | None, *, tell_again: bool) -> None:
     """One training. `tell_again`: what it had measured before it was cut off goes first; a member's is known."""
     own = dataclasses.replace(plan, training=training.model_dump(mode="json"))
     held_out = [row for row in read_lines(Storage.open(own.storage), f"{own.folder}/metrics.jsonl") if METRIC in row]
@@ -112,7 +138,8 @@ def _train_once(training: Training, plan: WorkerPlan, report: Report, *, tell_ag
     if not dist.is_initialized():
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed asks for it
         dist.init_process_group("nccl" if training.workers.gpus else "gloo", store=HashStore(), rank=0, world_size=1)
-    run_worker(own, TrialHost(report))
+    assert pulse is not None
+    run_worker(own, TrialHost(report, pulse, steps=training.steps))
 
 
 def _report(metrics: dict[str, Any]) -> None:
@@ -139,17 +166,20 @@ class PassOn(ray.train.UserCallback):  # type: ignore[misc]
 class TrialHost:
     """The host of a one-worker trial; see `trainshed.runtime.training.host.Host`."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, pulse: Pulse, *, steps: int) -> None:
         device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         self.world = World(0, 1, device)
         self._report = report
+        self._pulse = pulse
+        self._steps = steps
 
     def notice(self) -> Notice | None:
         """Tune ends a trial where it reports."""
         return None
 
     def stepped(self, step: int) -> None:
-        """Tune hears of held-out figures only."""
+        """The next heartbeat says so; Tune hears of held-out figures only."""
+        self._pulse.step, self._pulse.phase = step, "training" if step < self._steps else "ending"
 
     def validated(self, metrics: dict[str, Any]) -> None:
         """Tune hears every held-out figure, and may end the trial here."""

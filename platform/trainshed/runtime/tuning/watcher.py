@@ -24,6 +24,7 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         self._done: set[int] = set()
         self._best: tuple[float, int] | None = None
         self._code_errors: list[str] = []
+        self._hung: dict[int, str] = {}
         self.ceilings: Ceilings | None = None
         """The end of the whole sweep; trials that it cuts off have not ended."""
 
@@ -39,6 +40,11 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         return (
             f"{limit} trials failed by an error of the code or the job (failures.code_errors): {self._code_errors[-1]}"
         )
+
+    def hung(self, number: int, cause: str) -> None:
+        """A trial made no step any more, and its process was killed."""
+        self._hung[number] = cause
+        self._reporter.log(cause)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         """A trial holds its resources."""
@@ -72,7 +78,8 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         """Its process was lost more often than a trial may be."""
         files = self._files(trial)
         error = trial.get_error()
-        last = f"; the last time: {cause_of(error)}" if error is not None else ""
+        last_cause = self._hung.get(files.number) or (cause_of(error) if error is not None else None)
+        last = f"; the last time: {last_cause}" if last_cause is not None else ""
         cause = f"it was lost too often{last}"
         files.end(FAILED, kind="lost", cause=cause, device_s=self._spent.ends(files.number))
         self._over(files, trial.last_result or {}, told_again=False)

@@ -1,0 +1,51 @@
+"""The watch over one-worker trials: one that is silent, or makes no step, is killed, and Ray Tune starts it again.
+
+Ray Tune waits for a trial for ever. A trial of several workers is watched by its own training; see `warden`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from trainshed.record.trials import name_of
+from trainshed.runtime.training.beats import Beats, Look
+from trainshed.runtime.training.warden import LOOK_S, hanging, kill
+
+
+@contextmanager
+def watching_trials(*, hang_timeout_s: float, say: Callable[[int, str], None]) -> Iterator[Any]:
+    """The actor that trials beat to, while a sweep runs; `say` hears which trial was killed and why, in words."""
+    beats = ray.remote(num_cpus=0, max_restarts=-1)(Beats).remote()
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(LOOK_S):
+            _look(beats, hang_timeout_s, say)
+
+    thread = threading.Thread(target=watch, name="trials' warden", daemon=True)
+    thread.start()
+    try:
+        yield beats
+    finally:
+        over.set()
+        thread.join()
+        ray.kill(beats)
+
+
+def _look(beats: Any, hang_timeout_s: float, say: Callable[[int, str], None]) -> None:
+    """Each trial by itself: none waits for another."""
+    try:
+        look: Look = ray.get(beats.look.remote(), timeout=LOOK_S * 10)
+    except ray.exceptions.RayError:
+        return  # the actor starts again, and trials beat on
+    for one in look.seen:
+        for found, cause in hanging([one], hang_timeout_s, name=name_of):
+            done = kill(found)
+            beats.gone.remote(found.member.worker, found.member.pid)
+            if not done.endswith("gone already"):  # Ray Tune ended it, or pauses it
+                say(found.member.worker, f"{cause}: {done}")
