@@ -151,9 +151,7 @@ def table() -> None:
 
 def print_row(one: dict) -> None:
     met = "met" if one["met"] else "missed"
-    print(
-        f"{one['id']:12} {one['figure']:>9} {one['low']:>9} {one['high']:>9}  {one['goal']:34} {met:7} {one['what']}"
-    )
+    print(f"{one['id']:12} {one['figure']:>9} {one['low']:>9} {one['high']:>9}  {one['goal']:34} {met:7} {one['what']}")
 
 
 if __name__ == "__main__":
