@@ -10,7 +10,7 @@ from ray.tune import Stopper
 
 from trainshed.record.run import Record
 from trainshed.spec.stopping import Budget
-from trainshed.spec.workers import Workers
+from trainshed.spec.tune import TuneJob
 
 HOUR_S = 3600.0
 LOOK_S = 1.0
@@ -22,8 +22,9 @@ Why = Literal["budget", "stopped", "errors"]
 class Spent:
     """What a sweep has used up so far, earlier drivers included."""
 
-    def __init__(self, workers: Workers, record: Record) -> None:
-        self._devices = workers.max_count * (workers.gpus or workers.cpus)
+    def __init__(self, job: TuneJob, record: Record) -> None:
+        workers = job.train.workers
+        self._devices = workers.max_count * (job.gpus_of_a_worker or workers.cpus)
         self._began = time.monotonic()
         self._record = record
         before = record.storage.read_json(record.at(FILE)) or {"wall_s": 0.0, "device_s": 0.0}

@@ -15,6 +15,7 @@ from trainshed.spec.optimizers import misfit
 from trainshed.spec.plan.layouts import Layout, every_layout, layouts_to_choose_from
 from trainshed.spec.plan.limits import Limit, limits_of
 from trainshed.spec.plan.model import ModelCost, cost_of
+from trainshed.spec.plan.sharing import SweepNeed
 from trainshed.spec.plan.states import Need, batches_to_choose_from, checkpoints_activations, need, needed
 from trainshed.spec.train import Training
 
@@ -41,6 +42,8 @@ class Plan:
     limit: Limit | None
     """What one worker may use; None where nobody says it."""
     why: str
+    sweep: SweepNeed | None = None
+    """Of a sweep's trials, where they can be counted."""
 
     @property
     def flops(self) -> float | None:
