@@ -169,7 +169,7 @@ def test_an_auto_batch_is_what_the_hungriest_trial_can_have():
     small = planned(space=space, **values)[0].train.workers.per_device_batch_size
     large = planned(**values)[0].train.workers.per_device_batch_size
     assert large < small
-    with pytest.raises(PlanError, match="model.width 8192 .* would fit"):
+    with pytest.raises(PlanError, match=r"model\.width 8192 .* would fit"):
         planned(space={**SPACE, "model.width": {"choice": [256, 8192]}}, **values)
 
 

@@ -58,6 +58,9 @@ def _print_plan(each: Plan) -> None:
         typer.echo(f"not planned: {each.why}")
     if each.sweep is not None:
         typer.echo(_sharing(each.sweep))
+    if each.price is not None:
+        amount = f"{each.price.amount:.4g} {each.price.currency or ''}".rstrip()
+        typer.echo(f"a device-hour costs {amount} ({each.price.source})")
     typer.echo("")
 
 

@@ -22,8 +22,10 @@ from trainshed.spec.train import TrainFromBest, Training, TrainJob
 from trainshed.spec.tune import TuneJob
 
 
-def check(loaded: Sequence[LoadedJob], storage: Storage) -> None:
+def check(loaded: Sequence[LoadedJob], storage: Storage, *, priced: bool = False) -> None:
     """Everything that can be found out without a cluster: references into storage, files of sources.
+
+    `priced`: a cluster profile gives prices that a job leaves out.
 
     Raises:
         SpecError: every fault found.
@@ -39,6 +41,9 @@ def check(loaded: Sequence[LoadedJob], storage: Storage) -> None:
             faults.append(one.fault(reference.key, str(error)))
     for one in loaded:
         faults += upload_faults(one)
+        if isinstance(one.job, TuneJob) and one.job.budget.money is not None and not (priced or one.job.budget.price):
+            message = "needs what one device costs for one hour: say budget.price, or give --profile"
+            faults.append(one.fault("budget.money", message))
     if faults:
         raise SpecError(faults)
     for one in loaded:

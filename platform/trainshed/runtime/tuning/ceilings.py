@@ -103,6 +103,7 @@ def over_budget(budget: Budget, wall_s: float, device_s: float) -> str | None:
         return f"budget.hours: {budget.hours:g} hours are over"
     if budget.device_hours is not None and device_hours >= budget.device_hours:
         return f"budget.device_hours: {budget.device_hours:g} device-hours are used up"
-    if budget.money is not None and device_hours * (budget.price or 0.0) >= budget.money:
-        return f"budget.money: {budget.money:g} is spent, at {budget.price:g} for a device-hour"
+    cost, currency = budget.cost(device_hours), f" {budget.currency}" if budget.currency else ""
+    if budget.money is not None and cost is not None and cost >= budget.money:
+        return f"budget.money: {budget.money:g}{currency} is spent, at {budget.price:g} for a device-hour"
     return None

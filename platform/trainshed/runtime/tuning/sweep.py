@@ -85,7 +85,7 @@ def sweep(
         "trials": trials,
         "metric": job.metric,
         "goal": job.mode,
-        "spent": used,
+        "spent": {**used, "cost": job.budget.cost(used["device_hours"]), "currency": job.budget.currency},
         "registered": registered,
         "limit": limit,
     }

@@ -11,6 +11,7 @@ from trainshed.spec.models import DataSizes
 from trainshed.spec.plan.choose import Plan, plan, resolved
 from trainshed.spec.plan.hungriest import Hungriest, hungriest
 from trainshed.spec.plan.limits import limits_of
+from trainshed.spec.plan.price import HourPrice
 from trainshed.spec.plan.refusal import refuse_what_cannot_fit
 from trainshed.spec.plan.sharing import SweepNeed
 from trainshed.spec.plan.states import needed
@@ -34,7 +35,8 @@ def plan_sweep(job: TuneJob, sizes: DataSizes, *, machine_bytes: int | None = No
         _refuse_blind(job, None)
         own = plan(job.name, job.train, sizes, machine_bytes=machine_bytes)
         refuse_what_cannot_fit(own, job.train)
-        return job.model_copy(update={"train": resolved(job.train, own.chosen)} | _one_each(job)), own
+        settled = job.model_copy(update={"train": resolved(job.train, own.chosen)} | _one_each(job))
+        return settled, replace(own, price=_own_price(job))
     of_point = plan(_named(job, point), point.training, sizes, machine_bytes=machine_bytes)
     refuse_what_cannot_fit(of_point, point.training)
     assert of_point.chosen is not None
@@ -47,14 +49,17 @@ def plan_sweep(job: TuneJob, sizes: DataSizes, *, machine_bytes: int | None = No
         limit=of_point.limit,
         trials_per_device=trials,
     )
-    return job.model_copy(update={"train": training, "trials_per_device": trials}), replace(own, sweep=need)
+    settled = job.model_copy(update={"train": training, "trials_per_device": trials})
+    return settled, replace(own, sweep=need, price=_own_price(job))
 
 
 def _as_chosen(job: TuneJob, point: Hungriest, of_point: Plan, sizes: DataSizes, machine_bytes: int | None) -> Training:
     """The sweep's training with what the hungriest trial can have in place of every `auto`."""
     if point.training.engine.kind == job.train.engine.kind:
         return resolved(job.train, of_point.chosen)
-    return resolved(job.train, plan(job.name, job.train, sizes, machine_bytes=machine_bytes).chosen)
+    own = plan(job.name, job.train, sizes, machine_bytes=machine_bytes)
+    refuse_what_cannot_fit(own, job.train)
+    return resolved(job.train, own.chosen)
 
 
 def _trials_per_device(job: TuneJob, point: Hungriest, of_point: Plan) -> int:
@@ -93,6 +98,12 @@ def _refuse_blind(job: TuneJob, point: Hungriest | None) -> None:
         )
     if not limits_of(point.training.workers, None):
         raise PlanError(f"{said} needs to know the memory of a worker; give workers.gpu_type or workers.memory_gb")
+
+
+def _own_price(job: TuneJob) -> HourPrice | None:
+    if job.budget.price is None:
+        return None
+    return HourPrice(job.budget.price, job.budget.currency, job.budget.price_from or "budget.price")
 
 
 def _one_each(job: TuneJob) -> dict[str, int]:
