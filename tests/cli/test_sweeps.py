@@ -8,6 +8,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from job_texts import TRAIN, TUNE, changed
+from trainshed.cli.follow import JsonView
 from trainshed.cli.main import app
 from trainshed.cli.sweeps import Trials, picture
 from trainshed.errors import UsageError
@@ -24,6 +25,7 @@ def record(tmp_path, monkeypatch):
     """A sweep with a trial that ended, one that failed and one that runs."""
     monkeypatch.setenv("PLATFORM_STORAGE", str(tmp_path))
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
+    monkeypatch.setenv("PLATFORM_ADDRESS", "http://127.0.0.1:9")  # one that does not answer just now is not gone
     record = Record(Storage.open(tmp_path), "sweep-261125-000000-abcd")
     record.begin(RISING, submission_id="ts-1", created_at="2026-11-25T00:00:00.000+00:00", number=0)
     record.storage.write(record.at("events.jsonl"), b"{}")
@@ -91,6 +93,51 @@ def test_trials_that_the_end_of_a_sweep_cut_off_do_not_run_any_more(record):
     record.finish("stopped")
     assert "stopped, 2 of 3 trials done" in shown("show", "sweep").splitlines()[0]
     assert [row["state"] for row in json.loads(shown("show", "sweep", "--json"))] == ["cut off", "ended", "failed"]
+
+
+def test_a_sweep_whose_cluster_is_gone_is_lost_in_every_list(record, monkeypatch):
+    assert [row["state"] for row in json.loads(shown("list", "--json"))] == ["running"]
+    monkeypatch.delenv("PLATFORM_ADDRESS")
+    assert [row["state"] for row in json.loads(shown("list", "--json"))] == ["lost"]
+    runs = CliRunner().invoke(app, ["runs", "--json"], catch_exceptions=False)
+    assert [row["state"] for row in json.loads(runs.stdout)] == ["lost"]
+    assert "lost, 2 of 3 trials done" in shown("show", "sweep").splitlines()[0]
+    assert json.loads(shown("show", "sweep", "--json"))[0]["state"] == "cut off"
+
+
+def refuse(name):
+    raise AssertionError(f"{name} is no JSON")
+
+
+def test_programs_never_read_a_number_that_is_none(record):
+    newer = b'{"step": 15, "validation_loss": Infinity, "validation_accuracy": NaN}\n'
+    record.storage.write(record.at("trials/trial-00002/metrics.jsonl"), newer)
+    record.storage.write(record.at("metrics.jsonl"), newer)
+    record.storage.write(record.at("events.jsonl"), b'{"event": "trial", "values": [-Infinity, 1.5]}\nhalf a li\n')
+    rows = json.loads(shown("show", "sweep", "--json"), parse_constant=refuse)
+    assert [row["value"] for row in rows] == [0.4, None, None]
+    run = CliRunner().invoke(app, ["show", "sweep", "--json"], catch_exceptions=False)
+    assert json.loads(run.stdout, parse_constant=refuse)["metrics"][0]["validation_loss"] is None
+    lines = CliRunner().invoke(app, ["logs", "sweep", "--json"], catch_exceptions=False).stdout.splitlines()
+    assert json.loads(lines[0], parse_constant=refuse)["values"] == [None, 1.5]
+    assert lines[1] == "half a li"
+
+
+def test_events_are_followed_as_json_that_every_program_reads(capsys):
+    JsonView().show({"event": "trial", "validation_loss": float("nan"), "step": 3})
+    assert json.loads(capsys.readouterr().out, parse_constant=refuse) == {
+        "event": "trial",
+        "validation_loss": None,
+        "step": 3,
+    }
+
+
+def test_what_a_sweep_has_cost_stands_beside_its_hours(record):
+    job = {**RISING, "budget": {"money": 5.0, "price": 3.0, "currency": "USD"}}
+    record.begin(job, submission_id="ts-1", created_at="2026-11-25T00:00:00.000+00:00", number=0)
+    record.storage.write_json(record.at("spent.json"), {"wall_s": 60.0, "device_s": 1800.0})
+    head = shown("show", "sweep").splitlines()[0]
+    assert "1 min 0 s, 0.50 device-hours, 1.50 USD (limits: money 5)" in head
 
 
 def test_trials_that_have_ended_are_not_read_again(record):

@@ -20,6 +20,7 @@ SEARCHES = {
     "tpe": {"kind": "tpe", "trials": 12, "random_trials": 4},
     "cma_es": {"kind": "cma_es", "trials": 12},
     "genetic": {"kind": "genetic", "trials": 12, "population": 4},
+    "evolution": {"kind": "evolution", "trials": 12},
 }
 
 
@@ -53,7 +54,7 @@ def test_a_search_that_goes_on_hands_out_what_it_would_have(kind):
     whole = all_trials(Numbered(asked, {}, []), 12)
     again = all_trials(Numbered(asked, dict(enumerate(whole[:7])), []), 12)
     assert again[:7] == whole[:7]
-    if kind in ("random", "tpe"):  # the others keep a population, which is made anew of what has ended
+    if kind in ("random", "tpe", "evolution"):  # the others keep a population, which is made anew of what has ended
         assert [plain(one) for one in again] == [pytest.approx(plain(one)) for one in whole]
     assert len({str(settings) for settings in whole}) == 12
     assert all_trials(Numbered(job({**SEARCHES[kind], "seed": 1}), {}, []), 12) != whole
@@ -88,7 +89,7 @@ def all_trials_of_grid(searcher):
     return found
 
 
-@pytest.mark.parametrize("kind", ["random", "tpe", "cma_es", "genetic"])
+@pytest.mark.parametrize("kind", SEARCHES)
 def test_settings_to_start_with_come_first_and_the_rest_of_them_is_drawn(kind):
     start = [{"optimizer.learning_rate": 0.02, "model.layers": 3}, {"schedule": {"kind": "constant"}}]
     first, second, third = all_trials(Numbered(job({**SEARCHES[kind], "start_with": start}), {}, []), 3)
@@ -104,8 +105,9 @@ def test_a_search_that_learns_goes_where_the_better_trials_were():
     assert mean(found[-10:]) < 0.7 * mean(found[:8])
 
 
-def test_trials_of_an_earlier_sweep_are_known_at_the_start():
-    search = {"kind": "tpe", "trials": 4, "random_trials": 4}
+@pytest.mark.parametrize("search", [{"kind": "tpe", "random_trials": 4}, {"kind": "evolution"}])
+def test_trials_of_an_earlier_sweep_are_known_at_the_start(search):
+    search = {**search, "trials": 4}
     known = [
         ({"optimizer.learning_rate": 0.01 * (1 + n / 50), "optimizer.weight_decay": 0.1, "model.layers": 2,
           "schedule": {"kind": "constant"}}, n / 50)
@@ -121,8 +123,9 @@ def test_trials_of_an_earlier_sweep_are_known_at_the_start():
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
-def test_a_metric_that_is_no_number_teaches_nothing_and_ends_nothing(value):
-    searcher = Numbered(job({"kind": "tpe", "trials": 4, "random_trials": 1}), {}, [])
+@pytest.mark.parametrize("search", [{"kind": "tpe", "random_trials": 1}, {"kind": "evolution"}])
+def test_a_metric_that_is_no_number_teaches_nothing_and_ends_nothing(search, value):
+    searcher = Numbered(job({**search, "trials": 4}), {}, [])
     for number in range(4):
         assert searcher.suggest(f"trial-{number}")["number"] == number
         searcher.on_trial_complete(f"trial-{number}", {"validation_loss": value})

@@ -87,7 +87,9 @@ def test_half_the_batch_is_twice_the_passes_and_an_odd_one_has_no_half():
         (Budget(hours=1.0), "budget.hours: 1 hours are over"),
         (Budget(device_hours=2.0), "budget.device_hours: 2 device-hours are used up"),
         (Budget(money=6.0, price=3.0), "budget.money: 6 is spent, at 3 for a device-hour"),
+        (Budget(money=6.0, price=3.0, currency="USD"), "budget.money: 6 USD is spent, at 3 for a device-hour"),
         (Budget(money=6.0, price=2.9), None),
+        (Budget(money=6.0), None),
     ],
 )
 def test_a_budget_has_a_limit_that_holds(budget, said):

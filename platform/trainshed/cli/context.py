@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # these cost tens of milliseconds; `--help` must not pay for 
     from pathlib import Path
 
     from trainshed.client.address import Address
+    from trainshed.cluster.profile import Profile
     from trainshed.record.storage import Storage
 
 AddressOption = typer.Option(
@@ -21,7 +22,29 @@ AddressOption = typer.Option(
     metavar="URL",
     help="Ray dashboard, http://HOST:8265. Default: $PLATFORM_ADDRESS, $RAY_ADDRESS, the local cluster.",
 )
+ProfileOption = typer.Option(
+    None,
+    "--profile",
+    metavar="FILE",
+    help="Cluster profile: which machines there are, and what they cost. Default: $PLATFORM_PROFILE.",
+)
 JsonOption = typer.Option(False, "--json", help="Print JSON for programs.")
+
+
+def profile(explicit: Path | None) -> Profile | None:
+    """The cluster profile that is given, or named by PLATFORM_PROFILE; None where neither is.
+
+    Raises:
+        SpecError: every fault of the file.
+    """
+    from pathlib import Path
+
+    given = explicit or os.environ.get("PLATFORM_PROFILE")
+    if not given:
+        return None
+    from trainshed.cluster.profile import load_profile
+
+    return load_profile(Path(given))
 
 
 def home() -> Path:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import typer
 
 from trainshed.cli import context
-from trainshed.cli.show import is_terminal, say
+from trainshed.cli.show import is_terminal, json_text, say
 from trainshed.client.address import Address
 from trainshed.client.follow import follow
 from trainshed.client.jobs_api import JobsClient
@@ -52,7 +52,7 @@ class JsonView:
 
     def show(self, event: dict[str, Any]) -> None:
         """Prints it."""
-        typer.echo(json.dumps(event))
+        typer.echo(json_text(event))
 
     def close(self) -> None:
         """Nothing is held."""

@@ -38,6 +38,7 @@ def submit(
     sets: list[str] = SetOption,
     follow: bool = typer.Option(True, "--follow/--detach", help="Show progress until the end, or return at once."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Check and plan; hand nothing over."),
+    profile: Path | None = context.ProfileOption,
     address: str | None = context.AddressOption,
     as_json: bool = context.JsonOption,
 ) -> None:
@@ -50,7 +51,7 @@ def submit(
     platform submit jobs/quickstart.yaml --set stdlib-gpt.steps=100 --detach
     platform submit prepare.yaml train.yaml --address http://head:8265
     """
-    loaded, storage, plans = _checked(files, sets, address)
+    loaded, storage, plans = _checked(files, sets, address, profile)
     if dry_run:
         print_plans(plans, as_json=as_json)
         return
@@ -77,13 +78,18 @@ def submit(
         )
 
 
-def check(files: list[Path] = FilesArgument, sets: list[str] = SetOption, as_json: bool = context.JsonOption) -> None:
+def check(
+    files: list[Path] = FilesArgument,
+    sets: list[str] = SetOption,
+    profile: Path | None = context.ProfileOption,
+    as_json: bool = context.JsonOption,
+) -> None:
     """Find every mistake in job files, each with file, line and key.
 
     \b
     platform check jobs/quickstart.yaml
     """
-    loaded, _, _ = _checked(files, sets, None)
+    loaded, _, _ = _checked(files, sets, None, profile)
     if as_json:
         print_json([one.job.model_dump(mode="json", by_alias=True) for one in loaded])
         return
@@ -91,7 +97,12 @@ def check(files: list[Path] = FilesArgument, sets: list[str] = SetOption, as_jso
         typer.echo(f"{one.document.file}:{one.document.line}: {one.job.kind} {one.job.name}: ok")
 
 
-def plan(files: list[Path] = FilesArgument, sets: list[str] = SetOption, as_json: bool = context.JsonOption) -> None:
+def plan(
+    files: list[Path] = FilesArgument,
+    sets: list[str] = SetOption,
+    profile: Path | None = context.ProfileOption,
+    as_json: bool = context.JsonOption,
+) -> None:
     """Say what a job will need: batch, tokens, memory of a worker under each ZeRO stage; exit 3 where it cannot fit.
 
     An `auto` is answered as `submit` will answer it: the least communication that fits, then the largest batch.
@@ -99,8 +110,9 @@ def plan(files: list[Path] = FilesArgument, sets: list[str] = SetOption, as_json
     \b
     platform plan jobs/quickstart.yaml
     platform plan train.yaml --set workers.memory_gb=80
+    platform plan train.yaml --profile cluster/gpu-cloud.yaml
     """
-    print_plans(_checked(files, sets, None)[2], as_json=as_json)
+    print_plans(_checked(files, sets, None, profile)[2], as_json=as_json)
 
 
 def schema() -> None:
@@ -114,16 +126,23 @@ def schema() -> None:
     print_json(JobDocument.model_json_schema())
 
 
-def _checked(files: list[Path], sets: list[str], address: str | None) -> tuple[list[LoadedJob], Storage, list[Plan]]:
+def _checked(
+    files: list[Path], sets: list[str], address: str | None, profile: Path | None
+) -> tuple[list[LoadedJob], Storage, list[Plan]]:
     """Everything that is found out before anything is handed over; the cheap checks come first."""
     from trainshed.spec.load import load_files
 
     loaded = load_files(files, sets)
+    machines = context.profile(profile)
     from trainshed.client import check as client  # pyarrow: a file that is wrong in itself does not pay for it
 
     storage = context.storage()
-    client.check(loaded, storage)
+    client.check(loaded, storage, priced=machines is not None)
     settled, plans = client.plans(loaded, storage, machine_bytes=_machine_bytes(address))
+    if machines is not None:
+        from trainshed.cluster.holding import on_profile
+
+        settled, plans = on_profile(settled, plans, machines)
     return settled, storage, plans
 
 

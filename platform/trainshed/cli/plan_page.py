@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from trainshed.cli.run_page import cell
 from trainshed.cli.show import number, print_json, print_table, size
 
 if TYPE_CHECKING:
-    from trainshed.spec.plan import Need, Plan
+    from trainshed.spec.plan import Need, Plan, SweepNeed
 
 COLUMNS = ["", "layout", "parameters", "gradients", "optimizer", "buffers", "activations", "a worker", "host", "disk"]
 
@@ -55,7 +56,22 @@ def _print_plan(each: Plan) -> None:
         typer.echo(f"a worker may use: {limit}")
     else:
         typer.echo(f"not planned: {each.why}")
+    if each.sweep is not None:
+        typer.echo(_sharing(each.sweep))
+    if each.price is not None:
+        amount = f"{each.price.amount:.4g} {each.price.currency or ''}".rstrip()
+        typer.echo(f"a device-hour costs {amount} ({each.price.source})")
     typer.echo("")
+
+
+def _sharing(sweep: SweepNeed) -> str:
+    settings = ", ".join(f"{path} {cell(value)}" for path, value in sweep.settings.items())
+    said = f"the hungriest trial ({settings})" if settings else "every trial"
+    said += f" needs {size(sweep.needed)}"
+    if sweep.limit is not None:
+        said += f" of {size(sweep.limit.bytes)} ({sweep.limit.source})"
+    many = sweep.trials_per_device > 1
+    return f"{said}: {f'{sweep.trials_per_device} trials share a device' if many else 'one trial a device'}"
 
 
 def _row(each: Plan, one: Need) -> list[str]:

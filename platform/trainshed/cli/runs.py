@@ -8,7 +8,8 @@ import typer
 
 from trainshed.cli import context
 from trainshed.cli.run_page import draw, facts_of, headline
-from trainshed.cli.show import ago, print_facts, print_json, print_table, say
+from trainshed.cli.show import ago, json_lines, print_facts, print_json, print_table, say
+from trainshed.cli.states import state_of
 
 if TYPE_CHECKING:
     from trainshed.record.run import Record
@@ -67,7 +68,7 @@ def show(run: str = RunArgument, as_json: bool = context.JsonOption) -> None:
     if as_json:
         print_json(
             {
-                "state": _state(record),
+                "state": state_of(record),
                 "job": record.job,
                 "result": record.result,
                 "lineage": record.lineage,
@@ -80,7 +81,7 @@ def show(run: str = RunArgument, as_json: bool = context.JsonOption) -> None:
         [
             ("run", record.run_id),
             ("kind", job["job"]["kind"]),
-            ("state", _state(record)),
+            ("state", state_of(record)),
             ("why", result.get("cause")),
             ("full log", result.get("log")),
             ("created", f"{job['created_at']} ({ago(job['created_at'])})"),
@@ -121,7 +122,8 @@ def logs(
         content = record.storage.read(record.at(name)) if record.storage.exists(record.at(name)) else b""
         whole = content.rfind(b"\n") + 1
         if whole > shown:
-            typer.echo(content[shown:whole].decode("utf-8", "replace"), nl=False)
+            new = content[shown:whole].decode("utf-8", "replace")
+            typer.echo(json_lines(new) if as_json else new, nl=False)
             shown = whole
         if not follow or ended:
             break
@@ -184,7 +186,7 @@ def resume(
 
     storage = context.storage()
     record = find_run(storage, run)
-    prepared = client.prepare(record, _state(record), sets)
+    prepared = client.prepare(record, state_of(record), sets)
     where = context.address_or_local(address)
     submitted = client.resume(prepared, where, storage)
     runs_of_it = [planned.run_id for planned in submitted.runs]
@@ -214,18 +216,8 @@ def _summary(record: Record) -> dict[str, Any]:
         "run_id": record.run_id,
         "name": job["job"]["name"],
         "kind": job["job"]["kind"],
-        "state": _state(record),
+        "state": state_of(record),
         "created_at": job["created_at"],
         "submission_id": job["submission_id"],
         "headline": headline(job["job"]["kind"], result),
     }
-
-
-def _state(record: Record) -> str:
-    """The Record's state; `lost` where the cluster that ran it is gone or says that it ended without a result."""
-    state = record.state
-    if state not in ("running", "waiting"):
-        return state
-    from trainshed.client.stop import is_alive
-
-    return state if is_alive(context.home(), record.job["submission_id"]) else "lost"

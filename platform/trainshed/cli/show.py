@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -20,7 +21,32 @@ def say(message: str) -> None:
 
 def print_json(value: Any) -> None:
     """A value for programs."""
-    typer.echo(json.dumps(value, indent=2, default=str))
+    typer.echo(json_text(value, indent=2))
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """JSON as the standard has it (RFC 8259): a number that is none, or has no end, is null."""
+    return json.dumps(_finite(value), indent=indent, default=str, allow_nan=False)
+
+
+def json_lines(text: str) -> str:
+    """Lines of JSON that Python wrote, each as `json_text` has it; one that is not JSON stays."""
+    return "".join(f"{_json_line(line)}\n" for line in text.splitlines())
+
+
+def _json_line(line: str) -> str:
+    try:
+        return json_text(json.loads(line))
+    except ValueError:
+        return line
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) -> None:

@@ -10,6 +10,7 @@ import typer
 from trainshed.cli import context
 from trainshed.cli.run_page import cell
 from trainshed.cli.show import duration, is_terminal, print_json, print_table
+from trainshed.cli.states import LOST, state_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 EVERY_S = 1.0
 RUNNING = "running"
+LIMITS = ("hours", "device_hours", "money")
 HEAD = ("", "TRIAL", "STATE", "STEP")
 
 sweeps = typer.Typer(
@@ -42,7 +44,7 @@ def list_sweeps(as_json: bool = context.JsonOption) -> None:
     from trainshed.record.run import all_runs
 
     found = [
-        {"run_id": run.run_id, "state": run.state, "best": ((run.result or {}).get("best") or {}).get("value")}
+        {"run_id": run.run_id, "state": state_of(run), "best": ((run.result or {}).get("best") or {}).get("value")}
         for run in all_runs(context.storage())
         if run.job["job"]["kind"] == "tune"
     ]
@@ -67,12 +69,13 @@ def show_sweep(
     from trainshed.record.run import ENDED, find_run
 
     record = find_run(context.storage(), run)
+    state = state_of(record)
     if record.job["job"]["kind"] != "tune":
         raise UsageError(f"{record.run_id} is a {record.job['job']['kind']} run; `platform show` draws it")
-    table = Trials(record)
+    table = Trials(record, lost=state == LOST)
     if as_json:
         print_json(table.rows())
-    elif once or not is_terminal() or record.state in ENDED:
+    elif once or not is_terminal() or state in (*ENDED, LOST):
         rows = table.rows()
         typer.echo(table.headline(rows))
         print_table(*table.cells(rows), empty="no trial has begun")
@@ -83,11 +86,11 @@ def show_sweep(
 class Trials:
     """The trials of a sweep as they stand; what has ended, and a file that has not grown, is not read again."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, *, lost: bool = False) -> None:
         from trainshed.spec.load import job_from_data  # pydantic: not for --help
         from trainshed.spec.tune import TuneJob
 
-        self._record = record
+        self._record, self._lost = record, lost
         job = job_from_data(record.job["job"])
         assert isinstance(job, TuneJob)
         self._job = job
@@ -99,7 +102,7 @@ class Trials:
         from trainshed.record.run import ENDED
         from trainshed.record.trials import CUT, begun, is_measured
 
-        otherwise = CUT if self._record.state in ENDED else RUNNING
+        otherwise = CUT if self._lost or self._record.state in ENDED else RUNNING
         known = list(self._over.values())
         begun_since = begun(self._record.storage, self._record.at(), but=self._over)
         found = [*known, *[self._row(trial, otherwise) for trial in begun_since]]
@@ -135,12 +138,15 @@ class Trials:
 
         done = sum(row["state"] not in (RUNNING, CUT) for row in rows)
         spent = self._record.storage.read_json(self._record.at("spent.json")) or {"wall_s": 0.0, "device_s": 0.0}
-        budget = self._job.budget.model_dump(exclude_none=True)
-        limits = [f"{key} {value:g}" for key, value in budget.items()]
+        budget, hours = self._job.budget, spent["device_s"] / 3600
+        limits = [f"{key} {value:g}" for key in LIMITS if (value := getattr(budget, key)) is not None]
         best = _best(rows)
         found = "" if best is None else f", best {best['value']:.4f}"
-        said = f"{self._record.run_id}: {self._record.state}, {done} of {self._job.trials} trials done{found}"
-        used = f"; {duration(spent['wall_s'])}, {spent['device_s'] / 3600:.2f} device-hours"
+        state = LOST if self._lost else self._record.state
+        said = f"{self._record.run_id}: {state}, {done} of {self._job.trials} trials done{found}"
+        used = f"; {duration(spent['wall_s'])}, {hours:.2f} device-hours"
+        if (cost := budget.cost(hours)) is not None:
+            used += f", {budget.money_text(cost)}"
         return said + used + (f" (limits: {', '.join(limits)})" if limits else "")
 
     def _row(self, trial: TrialFiles, otherwise: str) -> dict[str, Any]:

@@ -16,14 +16,16 @@ from trainshed.record.storage import Storage
 from trainshed.spec.fitting import DataForm, form_of, form_of_manifest, misfits
 from trainshed.spec.job import Job
 from trainshed.spec.load import LoadedJob, outside_references, resolve_best
-from trainshed.spec.plan import Plan, plan, refuse_what_cannot_fit, resolved
+from trainshed.spec.plan import Plan, plan, plan_sweep, refuse_what_cannot_fit, resolved
 from trainshed.spec.prepare import PrepareJob
 from trainshed.spec.train import TrainFromBest, Training, TrainJob
 from trainshed.spec.tune import TuneJob
 
 
-def check(loaded: Sequence[LoadedJob], storage: Storage) -> None:
+def check(loaded: Sequence[LoadedJob], storage: Storage, *, priced: bool = False) -> None:
     """Everything that can be found out without a cluster: references into storage, files of sources.
+
+    `priced`: a cluster profile gives prices that a job leaves out.
 
     Raises:
         SpecError: every fault found.
@@ -39,6 +41,9 @@ def check(loaded: Sequence[LoadedJob], storage: Storage) -> None:
             faults.append(one.fault(reference.key, str(error)))
     for one in loaded:
         faults += upload_faults(one)
+        if isinstance(one.job, TuneJob) and one.job.budget.money is not None and not (priced or one.job.budget.price):
+            message = "needs what one device costs for one hour: say budget.price, or give --profile"
+            faults.append(one.fault("budget.money", message))
     if faults:
         raise SpecError(faults)
     for one in loaded:
@@ -63,34 +68,40 @@ def plans(
             settled.append(one)
             continue
         sizes = _data_form(training.data, loaded, storage).sizes
-        own = plan(one.job.name, training, sizes, machine_bytes=_share(machine_bytes, one))
+        if isinstance(one.job, TuneJob):
+            sweep, own = plan_sweep(one.job, sizes, machine_bytes=_share(machine_bytes, one.job))
+            made.append(own)
+            settled.append(_kept(one, sweep))
+            continue
+        own = plan(one.job.name, training, sizes, machine_bytes=machine_bytes)
         refuse_what_cannot_fit(own, training)
         made.append(own)
         settled.append(_settled(one, resolved(training, own.chosen)))
     return settled, made
 
 
-def _share(machine_bytes: int | None, one: LoadedJob) -> int | None:
-    """This machine's memory for one training: trials of a sweep run side by side."""
-    if machine_bytes is None or not isinstance(one.job, TuneJob):
-        return machine_bytes
-    return machine_bytes // min(one.job.search.concurrent, one.job.trials)
+def _share(machine_bytes: int | None, job: TuneJob) -> int | None:
+    """This machine's memory for one trial: they run side by side."""
+    return None if machine_bytes is None else machine_bytes // job.concurrent
 
 
 def _settled(one: LoadedJob, training: Training) -> LoadedJob:
     """The document with what the plan has chosen; the same one where it says no `auto`."""
     job = one.job
     match job:
-        case TuneJob():
-            done: Job = job.model_copy(update={"train": training})
         case TrainJob():
-            done = job.model_copy(update={"engine": training.engine, "workers": training.workers})
+            done: Job = job.model_copy(update={"engine": training.engine, "workers": training.workers})
         case TrainFromBest():
             own = {key for key in ("engine", "workers") if getattr(job, key) is not None}
             done = job.model_copy(update={key: getattr(training, key) for key in own})
         case _:
             return one
-    return one if done == job else replace(one, job=done, asked=job)
+    return _kept(one, done)
+
+
+def _kept(one: LoadedJob, done: Job) -> LoadedJob:
+    """The document with another job in place of what was asked, which is kept."""
+    return one if done == one.job else replace(one, job=done, asked=one.asked or one.job)
 
 
 def _training(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> Training | None:

@@ -27,7 +27,7 @@ from trainshed.spec.yaml_tree import Document
 RESUMABLE = ("failed", "stopped", "lost", "budget_reached")
 MAY_CHANGE = {
     "train": ("workers", "engine", "steps", "checkpoint", "validation", "recovery", "max_failures", "self_test"),
-    "tune": ("budget", "failures", "search.trials", "search.concurrent"),
+    "tune": ("budget", "failures", "search.trials", "search.concurrent", "trials_per_device"),
 }
 """Beginnings of the paths that change how a run goes on, and not what it learns or has tried."""
 

@@ -58,7 +58,7 @@ def load_files(files: Sequence[FilePath], sets: Sequence[str] = ()) -> list[Load
     faults: list[Fault] = []
     for file in files:
         try:
-            documents += parse(_read(file), str(file))
+            documents += parse(read_text(file), str(file))
         except SpecError as error:
             faults += error.faults
     if faults:
@@ -131,7 +131,7 @@ def job_from_data(data: Any) -> Job:
     return cast(JobDocument, validate(TypeAdapter(JobDocument), data)).root
 
 
-def _read(file: FilePath) -> str:
+def read_text(file: FilePath) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:

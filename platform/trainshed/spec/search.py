@@ -79,4 +79,19 @@ class Genetic(Part):
     """Earlier sweeps whose trials it knows of at the start."""
 
 
-Search = Annotated[RandomSearch | GridSearch | Tpe | CmaEs | Genetic, Field(discriminator="kind")]
+class Evolution(Part):
+    """Each trial is the best one so far with some settings drawn anew (nevergrad's discrete (1+1)); the first is the
+    middle of every range."""
+
+    kind: Literal["evolution"] = "evolution"
+    trials: Count
+    concurrent: Count = 1
+    """Trials that run at the same time, where the cluster has room."""
+    seed: int = 0
+    start_with: tuple[dict[str, JsonValue], ...] = ()
+    """Settings to try first, each by dotted path; what one leaves out is drawn."""
+    learn_from: tuple[RunRef, ...] = ()
+    """Earlier sweeps whose trials it knows of at the start."""
+
+
+Search = Annotated[RandomSearch | GridSearch | Tpe | CmaEs | Genetic | Evolution, Field(discriminator="kind")]

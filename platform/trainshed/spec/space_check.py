@@ -63,13 +63,13 @@ def _condition_faults(job: TuneJob, path: str, values: Range) -> list[str]:
                 override(_parents(job, condition, value), {condition: value})
             except SpecError as error:
                 return [f"when.{condition}: {error.faults[0].message}"]
-        if not any(holds({condition: wanted}, training) for training in _reachable(job, path)):
+        if not any(holds({condition: wanted}, training) for training in reachable(job, path)):
             return [f"when.{condition}: is never {' or '.join(map(str, allowed))} in this sweep"]
     return []
 
 
 def _value_faults(job: TuneJob, path: str, values: Range) -> list[str]:
-    tried = list(_reachable(job, path))
+    tried = list(reachable(job, path))
     bases = [training for training in tried if holds(values.when, training)]
     for value in ends(values):
         faults: list[Fault] = []
@@ -85,7 +85,7 @@ def _value_faults(job: TuneJob, path: str, values: Range) -> list[str]:
     return []
 
 
-def _reachable(job: TuneJob, but: str) -> Iterator[Training]:
+def reachable(job: TuneJob, but: str) -> Iterator[Training]:
     """The training, and the training with each value of each choice in the space."""
     yield job.train
     for path, values in job.space.items():
@@ -100,7 +100,7 @@ def _reachable(job: TuneJob, but: str) -> Iterator[Training]:
 
 def _parents(job: TuneJob, condition: str, value: Any) -> Training:
     """A training that the condition's path exists in, where the space has one."""
-    for training in _reachable(job, ""):
+    for training in reachable(job, ""):
         try:
             override(training, {condition: value})
         except SpecError:

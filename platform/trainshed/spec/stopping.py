@@ -81,13 +81,25 @@ class Budget(Part):
     money: Positive | None = None
     """In the currency of `price`."""
     price: NonNegative | None = None
-    """Of one device for one hour."""
+    """Of one device for one hour; a cluster profile has it too (`--profile`), and this one wins."""
+    currency: str | None = None
+    """Of `money` and `price`, such as USD."""
+    price_from: str | None = None
+    """Where `price` is from."""
 
     @model_validator(mode="after")
     def _money_has_a_price(self) -> Budget:
-        if self.money is not None and not self.price:
-            raise ValueError("money needs price: what one device costs for one hour")
+        if self.money is not None and self.price == 0:
+            raise ValueError("money needs a price above 0: what one device costs for one hour")
         return self
+
+    def cost(self, device_hours: float) -> float | None:
+        """What so many device-hours cost; None without a price."""
+        return None if self.price is None else self.price * device_hours
+
+    def money_text(self, amount: float) -> str:
+        """`1.25 USD`."""
+        return f"{amount:.2f} {self.currency or ''}".rstrip()
 
 
 class Failures(Part):

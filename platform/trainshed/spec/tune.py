@@ -18,6 +18,9 @@ MUTABLE = ("optimizer.", "schedule.", "regularization.")
 """Heads of the paths that may change in the middle of a training."""
 FIXED = ("optimizer.kind", "schedule.kind", "regularization.ema_decay", "regularization.early_stopping")
 
+GRAINS = 10_000
+"""Ray counts resources in parts of one so small."""
+
 
 class TuneJob(Part):
     """A search over trainings for the best metric."""
@@ -33,6 +36,8 @@ class TuneJob(Part):
     """What trials are compared by: a figure that the task reports on held-out data, or train_loss."""
     goal: Literal["minimize", "maximize"] | None = None
     """Losses, errors and perplexity are minimized, everything else is maximized, where it is not given."""
+    trials_per_device: Annotated[int, Field(ge=1, le=100)] | Literal["auto"] = 1
+    """So many one-worker trials share a GPU; `auto` is as many as fit by the plan, at most search.concurrent."""
     folds: Annotated[int, Field(ge=2)] | None = None
     """So many trainings a trial, each with another part of the training data held out; the metric is their mean."""
     budget: Budget = Budget()
@@ -55,6 +60,12 @@ class TuneJob(Part):
     def concurrent(self) -> int:
         """How many run at a time at most; the members of a population wait for each other."""
         return self.trials if isinstance(self.stop_early, Pbt | Pb2) else min(self.search.concurrent, self.trials)
+
+    @property
+    def gpus_of_a_worker(self) -> float:
+        """What Ray is asked for; a part of one in whole ten-thousandths, rounded down so that all parts make one."""
+        sharing = 1 if self.trials_per_device == "auto" else self.trials_per_device
+        return self.train.workers.gpus if sharing == 1 else GRAINS // sharing / GRAINS
 
     @property
     def mode(self) -> Literal["min", "max"]:
@@ -81,6 +92,27 @@ class TuneJob(Part):
     def _trials_are_of_one_size(self) -> TuneJob:
         if isinstance(self.train.workers.count, tuple):
             raise ValueError("train.workers.count must be one number in a sweep: trials of other sizes do not compare")
+        return self
+
+    @model_validator(mode="after")
+    def _one_worker_shares_one_gpu(self) -> TuneJob:
+        workers = self.train.workers
+        if self.trials_per_device == 1:
+            return self
+        if workers.max_count > 1:
+            raise ValueError(
+                "trials_per_device: trials of several workers keep whole devices, nccl refuses two workers on one; "
+                f"leave it out, or set train.workers.count: 1, got {workers.max_count}"
+            )
+        if workers.gpus not in (0, 1):
+            raise ValueError(
+                f"trials_per_device: trials share one GPU; set train.workers.gpus: 1, got {workers.gpus:g}"
+            )
+        if not workers.gpus and self.trials_per_device != "auto":
+            raise ValueError(
+                "trials_per_device: without GPUs trials share the machine, and search.concurrent says how many; leave "
+                "it out, or set train.workers.gpus: 1"
+            )
         return self
 
     @model_validator(mode="after")

@@ -64,8 +64,11 @@ _Loader.add_implicit_resolver(
 )
 
 
-def parse(text: str, file: str) -> list[Document]:
-    """Every document of a YAML text.
+JOB_STARTS = "a job starts with `kind: prepare | tune | train | serve`"
+
+
+def parse(text: str, file: str, *, starts: str = JOB_STARTS) -> list[Document]:
+    """Every document of a YAML text; `starts` is said of one that holds none.
 
     Raises:
         SpecError: the text does not parse, or holds what a job file must not: duplicate keys, tags, an alias bomb.
@@ -90,9 +93,7 @@ def parse(text: str, file: str) -> list[Document]:
     if faults:
         raise SpecError(faults)
     if not documents:
-        raise SpecError(
-            [Fault(file, 1, "", "the file holds no document; a job starts with `kind: prepare | tune | train | serve`")]
-        )
+        raise SpecError([Fault(file, 1, "", f"the file holds no document; {starts}")])
     return documents
 
 

@@ -10,7 +10,7 @@ from ray.tune import Stopper
 
 from trainshed.record.run import Record
 from trainshed.spec.stopping import Budget
-from trainshed.spec.workers import Workers
+from trainshed.spec.tune import TuneJob
 
 HOUR_S = 3600.0
 LOOK_S = 1.0
@@ -22,8 +22,9 @@ Why = Literal["budget", "stopped", "errors"]
 class Spent:
     """What a sweep has used up so far, earlier drivers included."""
 
-    def __init__(self, workers: Workers, record: Record) -> None:
-        self._devices = workers.max_count * (workers.gpus or workers.cpus)
+    def __init__(self, job: TuneJob, record: Record) -> None:
+        workers = job.train.workers
+        self._devices = workers.max_count * (job.gpus_of_a_worker or workers.cpus)
         self._began = time.monotonic()
         self._record = record
         before = record.storage.read_json(record.at(FILE)) or {"wall_s": 0.0, "device_s": 0.0}
@@ -102,6 +103,7 @@ def over_budget(budget: Budget, wall_s: float, device_s: float) -> str | None:
         return f"budget.hours: {budget.hours:g} hours are over"
     if budget.device_hours is not None and device_hours >= budget.device_hours:
         return f"budget.device_hours: {budget.device_hours:g} device-hours are used up"
-    if budget.money is not None and device_hours * (budget.price or 0.0) >= budget.money:
-        return f"budget.money: {budget.money:g} is spent, at {budget.price:g} for a device-hour"
+    cost, currency = budget.cost(device_hours), f" {budget.currency}" if budget.currency else ""
+    if budget.money is not None and cost is not None and cost >= budget.money:
+        return f"budget.money: {budget.money:g}{currency} is spent, at {budget.price:g} for a device-hour"
     return None

@@ -2,7 +2,8 @@
 the trials before it came to; never on when it was asked for, or by which driver.
 
 Speaks Ray Tune's `Searcher`. Random search and the grid need nothing but the number; what learns from trials is Optuna,
-asked through its define-by-run interface, so that settings that hang on other settings are drawn as such.
+asked through its define-by-run interface, so that settings that hang on other settings are drawn as such, or, in
+`evolution.py`, nevergrad.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
 import optuna
 from optuna.trial import TrialState
@@ -19,12 +20,14 @@ from pydantic import JsonValue
 from ray.tune.search import Searcher
 
 from trainshed.record.trials import is_measured
-from trainshed.spec.search import CmaEs, Genetic, GridSearch, RandomSearch, Search, Tpe
+from trainshed.spec.search import CmaEs, Evolution, Genetic, GridSearch, RandomSearch, Tpe
 from trainshed.spec.space import Choice, Integer, LogUniform, Normal, Range, Uniform, draw, grid
 from trainshed.spec.space_check import pick_at_random
 from trainshed.spec.tune import TuneJob
 
 Settings = dict[str, JsonValue]
+Sampled = Tpe | CmaEs | Genetic
+"""Searches that Optuna does."""
 
 ATTEMPTS = 10
 """So often a search that learns is asked again where it says what was tried before."""
@@ -60,14 +63,28 @@ class Numbered(Searcher):  # type: ignore[misc]
         """A driver that goes on makes a searcher of its own."""
 
 
-def _chooser(job: TuneJob, earlier: list[tuple[Settings, float]]) -> _Drawn | _Grid | _Learning:
+class Chooser(Protocol):
+    """What a search is to its driver."""
+
+    def settings(self, number: int, recorded: Settings | None) -> Settings:
+        """A trial's settings; `recorded` are those that it had under an earlier driver."""
+
+    def tell(self, number: int, value: float | None) -> None:
+        """What a trial came to; None: to nothing."""
+
+
+def _chooser(job: TuneJob, earlier: list[tuple[Settings, float]]) -> Chooser:
     match job.search:
         case RandomSearch():
             return _Drawn(job)
         case GridSearch():
             return _Grid(job)
         case Tpe() | CmaEs() | Genetic():
-            return _Learning(job, earlier)
+            return _Learning(job, job.search, earlier)
+        case Evolution():
+            from trainshed.runtime.tuning.evolution import Evolving  # two seconds, which no other search pays
+
+            return Evolving(job, job.search, earlier)
         case _:
             assert_never(job.search)
 
@@ -110,13 +127,13 @@ class _Grid:
 class _Learning:
     """Optuna: what was told decides what is drawn next."""
 
-    def __init__(self, job: TuneJob, earlier: list[tuple[Settings, float]]) -> None:
+    def __init__(self, job: TuneJob, search: Sampled, earlier: list[tuple[Settings, float]]) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._job = job
+        self._job, self._search = job, search
         self._trials: dict[int, optuna.Trial] = {}
         self._tried: list[Settings] = []
         direction = optuna.study.StudyDirection.MINIMIZE if job.mode == "min" else optuna.study.StudyDirection.MAXIMIZE
-        self._study = optuna.create_study(direction=direction, sampler=_sampler(job.search, 0))
+        self._study = optuna.create_study(direction=direction, sampler=_sampler(search, 0))
         for settings, value in earlier:
             self._study.enqueue_trial(_encoded(job.space, settings))
             trial = self._study.ask()
@@ -124,7 +141,7 @@ class _Learning:
             self._study.tell(trial, value)
 
     def settings(self, number: int, recorded: Settings | None) -> Settings:
-        given = recorded if recorded is not None else _given(getattr(self._job.search, "start_with", ()), number)
+        given = recorded if recorded is not None else _given(self._search.start_with, number)
         if given:
             self._study.enqueue_trial(_encoded(self._job.space, given))
         settings = self._ask(number, attempt=0)
@@ -137,7 +154,7 @@ class _Learning:
         return settings if recorded is None else recorded
 
     def _ask(self, number: int, attempt: int) -> Settings:
-        self._study.sampler = _sampler(self._job.search, number, attempt)
+        self._study.sampler = _sampler(self._search, number, attempt)
         self._trials[number] = trial = self._study.ask()
         return draw(self._job.space, self._job.train, _picked_by(trial))[0]
 
@@ -152,9 +169,9 @@ def _given(start_with: tuple[Settings, ...], number: int) -> Settings:
     return start_with[number] if number < len(start_with) else {}
 
 
-def _sampler(search: Search, number: int, attempt: int = 0) -> optuna.samplers.BaseSampler:
+def _sampler(search: Sampled, number: int, attempt: int = 0) -> optuna.samplers.BaseSampler:
     """A sampler whose random numbers are those of this trial: it keeps none between trials."""
-    seed = random.Random(f"{getattr(search, 'seed', 0)}/{number}/{attempt}").randrange(2**31)
+    seed = random.Random(f"{search.seed}/{number}/{attempt}").randrange(2**31)
     match search:
         case Tpe(random_trials=count):
             with warnings.catch_warnings():  # Optuna calls three settings of it experimental
@@ -171,8 +188,6 @@ def _sampler(search: Search, number: int, attempt: int = 0) -> optuna.samplers.B
             )
         case Genetic(population=size):
             return optuna.samplers.NSGAIISampler(population_size=size, seed=seed)
-        case RandomSearch() | GridSearch():
-            return optuna.samplers.RandomSampler(seed=seed)
         case _:
             assert_never(search)
 

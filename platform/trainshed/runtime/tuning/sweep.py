@@ -24,6 +24,7 @@ from trainshed.runtime.tuning.alive import watching_trials
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
 from trainshed.runtime.tuning.promote import promote
 from trainshed.runtime.tuning.report import write_report
+from trainshed.runtime.tuning.room import of_a_trial, of_a_worker, room_for
 from trainshed.runtime.tuning.schedulers import scheduler_of, seeded
 from trainshed.runtime.tuning.search import Numbered, Settings
 from trainshed.runtime.tuning.story import best_of, story, training_of
@@ -32,7 +33,6 @@ from trainshed.runtime.tuning.watcher import Watcher
 from trainshed.spec.space_check import fits
 from trainshed.spec.stopping import Pb2, Pbt
 from trainshed.spec.tune import TuneJob
-from trainshed.spec.workers import Workers
 
 LOST_RETRIES = 3
 """So often a trial is started again whose process or machine was lost."""
@@ -52,7 +52,7 @@ def sweep(
     record = reporter.record
     check_samples(job.train, (data.result or {})["manifest"])
     before = list(begun(record.storage, record.at()))
-    spent = Spent(job.train.workers, record)
+    spent = Spent(job, record)
     watcher = Watcher(job, reporter, spent)
     ceilings = Ceilings(job.budget, spent, asked=lambda: record.asked_to_stop, too_many=watcher.too_many_errors)
     watcher.ceilings = ceilings
@@ -88,7 +88,7 @@ def sweep(
         "trials": trials,
         "metric": job.metric,
         "goal": job.mode,
-        "spent": used,
+        "spent": {**used, "cost": job.budget.cost(used["device_hours"]), "currency": job.budget.currency},
         "registered": registered,
         "limit": limit,
     }
@@ -107,7 +107,7 @@ def _tuner(
         space, limited = {}, ray.tune.search.ConcurrencyLimiter(searcher, max_concurrent=job.concurrent)
         choosing = {"num_samples": job.trials, "search_alg": limited}
     return ray.tune.Tuner(
-        ray.tune.with_resources(ray.tune.with_parameters(run_trial, plan=plan), _resources(job.train.workers)),
+        ray.tune.with_resources(ray.tune.with_parameters(run_trial, plan=plan), of_a_trial(job)),
         param_space=space,
         tune_config=ray.tune.TuneConfig(
             metric=job.metric,
@@ -143,7 +143,8 @@ def _plan(job: TuneJob, record: Record, data: Record, beats: Any) -> TrialPlan:
         folder=record.at(),
         export=False,
     )
-    return TrialPlan(worker, job.failures.memory_retries, job.folds, interval, beats)
+    share = min(1.0, job.gpus_of_a_worker)
+    return TrialPlan(worker, job.failures.memory_retries, job.folds, interval, beats, gpu_share=share)
 
 
 def _searcher(job: TuneJob, record: Record, earlier: Sequence[Record]) -> Numbered:
@@ -165,25 +166,15 @@ def _say_what_begins(job: TuneJob, reporter: Reporter, *, ended: int) -> None:
     reporter.log(f"sweep {job.name}: {job.trials} trials of {job.steps_of_a_trial} steps, {job.concurrent} at once")
     if ended:
         reporter.log(f"{ended} trials have ended before: they are not run again")
-    needed = {name: amount for name, amount in _of_one_trial(job.train.workers).items() if amount}
-    there = ray.cluster_resources()
-    room = min(int(there.get(name, 0.0) // amount) for name, amount in needed.items())
+    if job.trials_per_device != 1:
+        reporter.log(f"{job.trials_per_device} trials share a GPU")
+    room = room_for(job, [node["Resources"] for node in ray.nodes() if node["Alive"]])
     if room < job.concurrent:
-        each = ", ".join(f"{amount:g} {name}" for name, amount in needed.items())
+        count = job.train.workers.max_count
+        each = ", ".join(f"{count * amount:g} {name}" for name, amount in of_a_worker(job).items())
         reporter.log(
             f"the cluster has room for {room} of {job.concurrent} trials at once ({each} each): the others wait"
         )
-
-
-def _of_one_trial(workers: Workers) -> dict[str, float]:
-    return {"CPU": workers.cpus * workers.max_count, "GPU": workers.gpus * workers.max_count}
-
-
-def _resources(workers: Workers) -> dict[str, float]:
-    """One worker trains in the trial; several get their own from Ray Train, and the trial only waits for them."""
-    if workers.max_count > 1:
-        return {"CPU": 0.01}
-    return {"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})}
 
 
 def _short(value: Any) -> str:

@@ -35,6 +35,7 @@ from trainshed.runtime.tuning.failing import kind_of, with_half_the_batch
 from trainshed.runtime.tuning.folds import FoldedReport, folder_of
 from trainshed.runtime.tuning.population import Exchange
 from trainshed.spec.override import override
+from trainshed.spec.plan.limits import usable
 from trainshed.spec.train import Training
 
 Report = Callable[[dict[str, Any]], None]
@@ -53,6 +54,8 @@ class TrialPlan:
     """Of a population, whose members go on from one another's checkpoints: steps between two looks at it."""
     beats: Any
     """The actor that a one-worker trial tells that it lives; see `alive`."""
+    gpu_share: float
+    """Of one GPU, the part that is a trial's own; 0 where it has none, 1 where it has a whole one or more."""
 
 
 def run_trial(config: dict[str, Any], *, plan: TrialPlan) -> None:
@@ -65,6 +68,7 @@ def run_trial(config: dict[str, Any], *, plan: TrialPlan) -> None:
         for row in trial.held_out():
             _report(row)
         return
+    keep_to_its_share(plan.gpu_share)
     base = Training.model_validate_json(json.dumps(plan.worker.training), strict=True)
     settings = dict(config["settings"])
     if exchange is not None and exchange.is_over(base.steps):
@@ -140,6 +144,17 @@ def _train_once(training: Training, plan: WorkerPlan, report: Report, pulse: Pul
         dist.init_process_group("nccl" if training.workers.gpus else "gloo", store=HashStore(), rank=0, world_size=1)
     assert pulse is not None
     run_worker(own, TrialHost(report, pulse, steps=training.steps))
+
+
+def keep_to_its_share(share: float) -> None:
+    """Where trials share a GPU: torch's allocator is out of memory at this one's part, and the others keep theirs."""
+    if 0 < share < 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(fraction_of(torch.cuda.get_device_properties(0).total_memory, share))
+
+
+def fraction_of(memory_bytes: int, share: float) -> float:
+    """What torch's allocator may take of a device with so many bytes; the rest of the share is CUDA's."""
+    return usable(memory_bytes, share) / memory_bytes
 
 
 def _report(metrics: dict[str, Any]) -> None:

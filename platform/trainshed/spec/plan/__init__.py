@@ -1,12 +1,27 @@
 """What a training will need, by pure arithmetic, before anything is started: batch, tokens, bytes per worker.
 
 `model` says what a model costs, `layouts` how an engine may spread it, `states` what a worker then holds, `limits` what
-it may use, `choose` puts them together, and `refusal` says what would fit where the plan does not.
+it may use, `choose` puts them together, and `refusal` says what would fit where the plan does not. `hungriest` finds
+the trial of a sweep that needs the most, `sweep` plans for it.
 """
 
 from trainshed.spec.plan.choose import Plan, plan, resolved
 from trainshed.spec.plan.layouts import Layout
+from trainshed.spec.plan.price import HourPrice
 from trainshed.spec.plan.refusal import refuse_what_cannot_fit
+from trainshed.spec.plan.sharing import SweepNeed
 from trainshed.spec.plan.states import Need, needed
+from trainshed.spec.plan.sweep import plan_sweep
 
-__all__ = ["Layout", "Need", "Plan", "needed", "plan", "refuse_what_cannot_fit", "resolved"]
+__all__ = [
+    "HourPrice",
+    "Layout",
+    "Need",
+    "Plan",
+    "SweepNeed",
+    "needed",
+    "plan",
+    "plan_sweep",
+    "refuse_what_cannot_fit",
+    "resolved",
+]

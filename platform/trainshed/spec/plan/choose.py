@@ -15,8 +15,11 @@ from trainshed.spec.optimizers import misfit
 from trainshed.spec.plan.layouts import Layout, every_layout, layouts_to_choose_from
 from trainshed.spec.plan.limits import Limit, limits_of
 from trainshed.spec.plan.model import ModelCost, cost_of
+from trainshed.spec.plan.price import HourPrice
+from trainshed.spec.plan.sharing import SweepNeed
 from trainshed.spec.plan.states import Need, batches_to_choose_from, checkpoints_activations, need, needed
 from trainshed.spec.train import Training
+from trainshed.spec.workers import Workers
 
 AnyTraining = TypeVar("AnyTraining", bound=Training)
 
@@ -33,6 +36,8 @@ class Plan:
     tokens_per_step: int
     tokens: int
     workers: int
+    worker: Workers
+    """What each of them gets."""
     accumulation: int
     table: tuple[Need, ...]
     """Every layout at the chosen batch; empty where only the cluster can count the weights."""
@@ -41,6 +46,17 @@ class Plan:
     limit: Limit | None
     """What one worker may use; None where nobody says it."""
     why: str
+    sweep: SweepNeed | None = None
+    """Of a sweep's trials, where they can be counted."""
+    price: HourPrice | None = None
+    """Of one device for one hour, where somebody says it."""
+
+    @property
+    def needed(self) -> int | None:
+        """Bytes that one worker needs on its device, or of the machine where it has none."""
+        if self.chosen is None:
+            return None
+        return self.chosen.total + (0 if self.worker.gpus else self.chosen.host)
 
     @property
     def flops(self) -> float | None:
@@ -73,6 +89,7 @@ def plan(name: str, training: Training, sizes: DataSizes, *, machine_bytes: int 
         tokens_per_step=training.global_batch_size * cost.tokens,
         tokens=training.global_batch_size * cost.tokens * training.steps,
         workers=training.workers.max_count,
+        worker=training.workers,
         accumulation=training.global_batch_size // (training.workers.max_count * per_device),
         table=table,
         chosen=chosen,

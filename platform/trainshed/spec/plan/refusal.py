@@ -23,7 +23,8 @@ def refuse_what_cannot_fit(made: Plan, training: Training) -> None:
     """
     if made.limit is None or not made.table:
         return
-    smallest = made.chosen or min(made.table, key=lambda one: needed(one, training))
+    open_to_choice = [one for one in made.table if one.layout in layouts_to_choose_from(training)]
+    smallest = made.chosen or min(open_to_choice or made.table, key=lambda one: needed(one, training))
     if needed(smallest, training) <= made.limit.bytes:
         return
     hint = next(_what_would_fit(training, made.cost, made.limit), None)

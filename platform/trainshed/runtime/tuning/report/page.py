@@ -40,7 +40,8 @@ tr:nth-child(even):not(.best) { background: #f7f9fa; } td.why { text-align: left
  ({{ settings(best) }}).<br>
 {% if limit %}It ended at a limit: {{ limit }}; the best so far is kept.<br>{% endif %}
 Spent: {{ "%.2f"|format(spent.hours) }} hours, {{ "%.2f"|format(spent.device_hours) }} device-hours
-{%- if cost is not none %}, {{ "%.2f"|format(cost) }} at {{ job.budget.price }} for a device-hour{% endif %}.</p>
+{%- if cost is not none %}, {{ job.budget.money_text(cost) }} at {{ "%.4g"|format(job.budget.price) }} for a device-hour
+{%- if job.budget.price_from %} ({{ job.budget.price_from }}){% endif %}{% endif %}.</p>
 <p>{% for state, count in states %}{{ count }} {{ state }}{{ ", " if not loop.last }}{% endfor %}.
 {%- if stopped %} The trials that ended early left out {{ spared }} of {{ planned }} optimizer steps.{% endif %}</p>
 <h2>How to go on</h2>
@@ -88,7 +89,7 @@ def page(
     sign = 1.0 if job.mode == "min" else -1.0
     ranked = sorted(trials, key=lambda one: (False, sign * one["value"]) if is_measured(one["value"]) else (True, 0.0))
     failed = Counter((one["kind"], one["cause"]) for one in trials if one["cause"])
-    price, scales = job.budget.price, {path: scale_of(values) for path, values in job.space.items()}
+    scales = {path: scale_of(values) for path, values in job.space.items()}
     whole, stopped = job.steps_of_a_trial, [one for one in trials if one["state"] in (EARLY, CUT)]
     return PAGE.render(
         job=job,
@@ -102,7 +103,7 @@ def page(
         causes=failed.most_common(),
         states=Counter(one["state"] for one in trials).most_common(),
         spent=spent,
-        cost=None if price is None else spent["device_hours"] * price,
+        cost=job.budget.cost(spent["device_hours"]),
         limit=limit,
         best_file=record.storage.address(record.at("best.yaml")),
         scales=scales,
