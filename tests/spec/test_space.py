@@ -79,7 +79,7 @@ REFUSED = {
         {"stop_early": {"kind": "pbt", "interval_steps": 5}, "train__validation": {"every_steps": 5}},
         "needs a population of 4 or more, got 2",
     ),
-    "money without a price": ({"budget": {"money": 5.0}}, "money needs price"),
+    "money at no price": ({"budget": {"money": 5.0, "price": 0.0}}, "money needs a price above 0"),
     "a folded model to register": ({"folds": 2, "register": "best"}, "a trial of folds is several trainings"),
 }
 
