@@ -4,8 +4,8 @@
 
 A: `platform submit` of a sweep whose trials are whole trainings (a custom task, one step of 2 s; metrics, log and files
 of each trial are kept). B: bare Ray Tune on the same cluster with a function that sleeps and reports, with reused
-actors, and in its default, which makes an actor for each trial. From the first trial's start to the last one's end,
-A B A B; the whole commands, with what comes before and after, are printed too. Writes U1.json (A / ideal) and
+actors; once also in its default, which makes an actor for each trial. From the first trial's start to the last one's
+end, A B A B; the whole commands, with what comes before and after, are printed too. Writes U1.json (A / ideal) and
 U1-tune.json (A / B with reused actors).
 """
 
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=60)
     options = parser.parse_args()
     ideal = options.trials * SLEEP_S / AT_ONCE
-    pairs, fresh = [], []
+    pairs = []
     with OwnCluster() as cluster:
         shutil.copy(HERE / "sleeping_task.py", cluster.home)
         rows = [{"text": f"Line {number} says that {number * number} is its square. " * 9} for number in range(50)]
@@ -67,10 +67,11 @@ def main() -> None:
             a = through_platform(cluster, options.trials, seed=number)
             b = bare(cluster, options.trials, "--reuse")
             pairs.append((a, b))
-            fresh.append(bare(cluster, options.trials))
-            print(f"pair {number}: platform {show(a)} | tune {show(b)} | fresh actors {show(fresh[-1])}", flush=True)
+            print(f"pair {number}: platform {show(a)} | tune {show(b)}", flush=True)
+        fresh = bare(cluster, options.trials)
+        print(f"tune with an actor for each trial: {show(fresh)}", flush=True)
     command = f"python benchmarks/sweep_time.py --pairs {options.pairs} --trials {options.trials}"
-    default = statistics.median(a["span_s"] / c["span_s"] for (a, _), c in zip(pairs, fresh, strict=True))
+    default = statistics.median(a["span_s"] for a, _ in pairs) / fresh["span_s"]
     whole = statistics.median(a["whole_s"] / b["whole_s"] for a, b in pairs)
     sleeps = f"{options.trials} trials x {SLEEP_S:g} s, {AT_ONCE} at once"
     what = f"{sleeps}: first start to last end / {ideal:.0f} s"

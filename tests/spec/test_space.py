@@ -79,6 +79,10 @@ REFUSED = {
         {"stop_early": {"kind": "pbt", "interval_steps": 5}, "train__validation": {"every_steps": 5}},
         "needs a population of 4 or more, got 2",
     ),
+    "another number of workers": (
+        {"space": {"workers.count": {"choice": [1, 2]}}},
+        "space.workers.count: all trials of a sweep get the same workers",
+    ),
     "money at no price": ({"budget": {"money": 5.0, "price": 0.0}}, "money needs a price above 0"),
     "a folded model to register": ({"folds": 2, "register": "best"}, "a trial of folds is several trainings"),
 }

@@ -31,7 +31,7 @@ def now() -> str:
 
 def new_run_id(name: str) -> str:
     """A fresh id that sorts by time within a name: two submissions of one name never share a directory."""
-    return f"{name}-{datetime.now(UTC):%y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return f"{name}-{datetime.now(UTC):%y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 @dataclass(frozen=True)

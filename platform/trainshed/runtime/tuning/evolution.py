@@ -40,7 +40,7 @@ class Evolving:
     nevergrad's documentation names this family (PortfolioDiscreteOnePlusOne, which draws the number of changes too)
     for hyperparameters that are partly categorical. Measured here against random search on three functions of six
     settings (a rate with schedule, sizes and dropout; choices alone; a curved valley): the best after 40 trials was
-    better in 19, 17 and 19 of 20 seeds, the portfolio's in 18, 17 and 17. On functions of that kind OnePlusOne was
+    better in 19, 19 and 19 of 20 seeds, the portfolio's in 18, 17 and 17. On functions of that kind OnePlusOne was
     better in 11, 15 and 20, all of it in the valley; TwoPointsDE, advised for larger budgets, in 11, 9 and 5. NGOpt
     becomes OnePlusOne, and a model of the function that fails under numpy 2.4.
     """
