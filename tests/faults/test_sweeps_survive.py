@@ -2,9 +2,11 @@
 
 import math
 import random
+import re
 import signal
 import subprocess
 import time
+from datetime import datetime
 
 import psutil
 import pytest
@@ -42,17 +44,19 @@ def plan():
     return faults
 
 
-def trials_of(run):
-    """The processes that train at this moment."""
-    head = psutil.Process(run.platform.json("cluster", "up")["pid"])
-    found = []
-    for child in head.children(recursive=True):
-        try:
-            if "ray::ImplicitFunc.train" in " ".join(child.cmdline()):
-                found.append(child)
-        except psutil.NoSuchProcess:
+def training(run):
+    """The process of a trial that steps: one that stands still before its first step has half an hour."""
+    for trial in sorted((run.folder / "trials").iterdir(), reverse=True):
+        metrics, log = trial / "metrics.jsonl", trial / "logs" / "worker-0.log"
+        if (trial / "ended.json").exists() or not metrics.exists() or not log.exists():
             continue
-    return found
+        at, pid = re.findall(r"^(\S+ \S+) INFO .*, process (\d+)$", log.read_text(), re.MULTILINE)[-1]
+        if (
+            metrics.stat().st_size
+            and metrics.stat().st_mtime > datetime.strptime(at, "%Y-%m-%d %H:%M:%S,%f").timestamp()
+        ):
+            return psutil.Process(int(pid))
+    return None
 
 
 def rows(run):
@@ -73,7 +77,7 @@ def test_a_sweep_that_twenty_faults_hit_comes_to_the_same(platform, folder):
     for name, how in plan():
         looks = rows(run)
         wait_for(lambda looks=looks: rows(run) > looks + 2, every_s=0.1)
-        victim = run.driver() if how == "driver" else wait_for(lambda: trials_of(run))[-1]
+        victim = run.driver() if how == "driver" else wait_for(lambda: training(run), every_s=0.05)
         at, before = time.monotonic(), rows(run)
         if how == "driver":
             victim.kill()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,7 +96,9 @@ def _worker_log(storage: Storage, plan: WorkerPlan, host: Host) -> Iterator[None
     root.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
-        log.info("worker %d of %d on %s", host.world.worker, host.world.workers, host.world.device)
+        log.info(
+            "worker %d of %d on %s, process %d", host.world.worker, host.world.workers, host.world.device, os.getpid()
+        )
         yield
     except Exception:
         log.exception("worker %d failed", host.world.worker)
