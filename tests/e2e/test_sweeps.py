@@ -235,6 +235,7 @@ def test_a_trial_that_stands_still_or_has_no_memory_is_tried_again(platform, fol
     assert facts["training"]["global_batch_size"] == TRAIN["global_batch_size"]
 
 
+@pytest.mark.faults
 def test_the_median_rule_and_hyperband_end_the_worse_trials(platform, folder):
     rates = {"optimizer.learning_rate": {"choice": [0.01, 0.011, 0.012, 1e-7, 2e-7, 3e-7]}}
     search = {"kind": "grid", "concurrent": 1}
@@ -252,6 +253,7 @@ def test_the_median_rule_and_hyperband_end_the_worse_trials(platform, folder):
         assert result(platform, name)["best"]["settings"]["optimizer.learning_rate"] >= 0.01
 
 
+@pytest.mark.faults
 def test_two_sweeps_on_one_store_leave_each_other_alone_and_say_what_they_wait_for(platform, folder):
     wide = {**SWEEP, "name": "wide", "search": {"kind": "random", "trials": 6, "concurrent": 6, "seed": 3}}
     wide["stop_early"] = {"kind": "none"}

@@ -17,16 +17,16 @@ from waiting import wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
-TRIALS = 30
-STEPS = 300
+TRIALS = 24
+STEPS = 240
 SWEEP = {
     "kind": "tune",
     "train": {
         **{key: value for key, value in TRAIN.items() if key not in ("kind", "name")},
         "workers": {"count": 1, "per_device_batch_size": 4, "hang_timeout_s": 6},
         "steps": STEPS,
-        "validation": {"every_steps": 50, "max_samples": 8},
-        "checkpoint": {"every_steps": 50},
+        "validation": {"every_steps": 40, "max_samples": 8},
+        "checkpoint": {"every_steps": 40},
         "self_test": False,
     },
     "space": {"optimizer.learning_rate": {"log_uniform": [0.0005, 0.01]}},
