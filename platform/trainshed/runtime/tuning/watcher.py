@@ -78,10 +78,13 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         """Its process was lost more often than a trial may be."""
         files = self._files(trial)
         error = trial.get_error()
-        last_cause = self._hung.get(files.number) or (cause_of(error) if error is not None else None)
+        last_cause = self._hung.get(files.number) or _words_of(error)
         last = f"; the last time: {last_cause}" if last_cause is not None else ""
         cause = f"it was lost too often{last}"
-        files.end(FAILED, kind="lost", cause=cause, device_s=self._spent.ends(files.number))
+        try:
+            files.end(FAILED, kind="lost", cause=cause, device_s=self._spent.ends(files.number))
+        except OSError as write_error:  # a full disk of one trial is not the end of the others
+            self._reporter.log(f"{files.name}: {cause}; that could not be written either: {write_error}")
         self._over(files, trial.last_result or {}, told_again=False)
 
     def _over(self, files: TrialFiles, result: dict[str, Any], *, told_again: bool) -> None:
@@ -120,6 +123,14 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
 
     def _progress(self, **fields: Any) -> None:
         self._reporter.progress("tune", len(self._done), self._job.trials, **fields)
+
+
+def _words_of(error: Any) -> str | None:
+    """Ray Tune has the error itself, or where that does not travel its traceback as text."""
+    if isinstance(error, BaseException):
+        return cause_of(error)
+    lines = str(error or "").strip().splitlines()
+    return lines[-1] if lines else None
 
 
 def _number(trial: Any) -> int:
