@@ -88,7 +88,7 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         self._over(files, trial.last_result or {}, told_again=False)
 
     def _over(self, files: TrialFiles, result: dict[str, Any], *, told_again: bool) -> None:
-        ended = files.ended or {}
+        ended = files.ended or {"state": FAILED}  # its end could not be written
         self._done.add(files.number)
         if ended.get("kind") == "code":
             self._code_errors.append(str(ended["cause"]))
