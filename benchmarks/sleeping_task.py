@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 SLEEP_S = 2.0
 
@@ -35,13 +36,14 @@ class Sleeping:
         return Given(self.value)
 
     def export(self, state, folder):
-        raise NotImplementedError("trials are not exported")
+        save_file({name: weight.contiguous() for name, weight in state.items()}, folder / "model.safetensors")
 
     def examine(self, folder, samples):
         return {}
 
     def predict(self, model, rows):
-        return []
+        with torch.no_grad():
+            return [{"value": float(model(torch.ones(1, 1)))} for _ in rows]
 
 
 class Given:

@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from job_texts import TUNE, changed
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.runtime.tuning.ceilings import Spent
 from trainshed.runtime.tuning.room import of_a_trial, room_for
-from trainshed.runtime.tuning.trial import fraction_of, keep_to_its_share
+from trainshed.runtime.tuning.trial import fraction_of
 from trainshed.spec.load import job_from_data
 from trainshed.spec.plan.limits import CUDA_BYTES
 
@@ -79,11 +78,6 @@ def test_torch_may_take_a_trials_part_less_what_is_cudas():
     assert fraction_of(memory, 0.5) == pytest.approx(0.46)
     assert fraction_of(memory, 0.1) * memory == pytest.approx(memory / 10 - CUDA_BYTES)
     assert all(trials * fraction_of(memory, 1 / trials) < 0.93 for trials in range(2, 30))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines whose torch sees no GPU")
-def test_where_torch_sees_no_gpu_nothing_is_limited():
-    keep_to_its_share(0.5)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from trainshed.runtime.training.beats import Beat, Beats, Member, Order, Seen, w
 from trainshed.runtime.training.leaving import Leave
 from trainshed.runtime.training.restarts import judge
 from trainshed.runtime.training.warden import SILENT_S, hanging, kill_here
+from waiting import wait_for
 
 ZERO, ONE = Member(0, 100, "node-a"), Member(1, 101, "node-b")
 
@@ -60,7 +61,8 @@ def test_a_beat_moves_the_clocks_of_its_worker_only():
     beats = Beats()
     beats.begin([ZERO, ONE])
     assert beats.beat(beat(ZERO, step=3)) is Order.GO_ON
-    time.sleep(0.01)
+    began = time.monotonic()
+    wait_for(lambda: time.monotonic() > began, every_s=0)
     beats.beat(beat(ZERO, step=3))
     first, second = beats.look().seen
     assert first.silent_s < first.stuck_s < second.silent_s

@@ -32,12 +32,22 @@ def watching(
     beats: Any, *, hang_timeout_s: float, say: Callable[[str], None], stopping: Callable[[], bool]
 ) -> Iterator[None]:
     """While a training runs: kills what hangs, says what happened, passes on that the run should stop."""
-    over = threading.Event()
     warden = Warden(beats, hang_timeout_s=hang_timeout_s, say=say, stopping=stopping)
+    try:
+        with looking(warden.look):
+            yield
+    finally:
+        warden.look()
+
+
+@contextmanager
+def looking(look: Callable[[], None]) -> Iterator[None]:
+    """Calls `look` every `LOOK_S` seconds from a thread of its own, until the `with` ends."""
+    over = threading.Event()
 
     def watch() -> None:
         while not over.wait(LOOK_S):
-            warden.look()
+            look()
 
     thread = threading.Thread(target=watch, name="warden", daemon=True)
     thread.start()
@@ -46,7 +56,6 @@ def watching(
     finally:
         over.set()
         thread.join()
-        warden.look()
 
 
 class Warden:

@@ -5,7 +5,6 @@ Ray Tune waits for a trial for ever. A trial of several workers is watched by it
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,26 +13,17 @@ import ray
 
 from trainshed.record.trials import name_of
 from trainshed.runtime.training.beats import Beats, Look
-from trainshed.runtime.training.warden import LOOK_S, hanging, kill
+from trainshed.runtime.training.warden import LOOK_S, hanging, kill, looking
 
 
 @contextmanager
 def watching_trials(*, hang_timeout_s: float, say: Callable[[int, str], None]) -> Iterator[Any]:
     """The actor that trials beat to, while a sweep runs; `say` hears which trial was killed and why, in words."""
     beats = ray.remote(num_cpus=0, max_restarts=-1)(Beats).remote()
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(LOOK_S):
-            _look(beats, hang_timeout_s, say)
-
-    thread = threading.Thread(target=watch, name="trials' warden", daemon=True)
-    thread.start()
     try:
-        yield beats
+        with looking(lambda: _look(beats, hang_timeout_s, say)):
+            yield beats
     finally:
-        over.set()
-        thread.join()
         ray.kill(beats)
 
 
