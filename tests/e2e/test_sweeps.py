@@ -122,34 +122,38 @@ def test_a_sweep_that_is_stopped_goes_on_and_a_budget_ends_it_with_5(platform, f
     told(platform, run)
 
 
-def test_a_bad_member_of_a_population_goes_on_from_a_good_ones_weights(platform, folder):
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.faults)])
+def test_a_bad_member_of_a_population_goes_on_from_a_good_ones_weights(platform, folder, workers):
+    name = f"population-{workers}"
     population = {
         **SWEEP,
-        "name": "population",
+        "name": name,
+        "train": {**TRAIN, "workers": {"count": workers, "per_device_batch_size": 4 // workers}},
         "search": {"kind": "random", "trials": 4, "seed": 1},
         "space": {"optimizer.learning_rate": {"log_uniform": [0.00001, 0.03]}},
         "stop_early": {"kind": "pbt", "interval_steps": 20},
     }
-    again = {"kind": "train", "name": "again", "from_best": "run://population"}
+    again = {"kind": "train", "name": f"again-{workers}", "from_best": f"run://{name}"}
     platform.run("submit", write(folder, population, again))
-    trials = {trial["trial"]: trial for trial in result(platform, "population")["trials"]}
+    trials = {trial["trial"]: trial for trial in result(platform, name)["trials"]}
+    assert [trial["state"] for trial in trials.values()] == ["ended"] * 4
     changed = [trial for trial in trials.values() if trial["took_over"]]
     assert changed, "nobody was replaced"
     for trial in changed:
         taken = trial["took_over"][-1]
-        mine, theirs = rows_of(platform, trial["trial"]), rows_of(platform, taken["from"])
+        mine, theirs = rows_of(platform, name, trial["trial"]), rows_of(platform, name, taken["from"])
         assert mine[: taken["step"]] != []
         if not trials[taken["from"]]["took_over"]:  # its own story did not change afterwards
             assert mine[: taken["step"]] == theirs[: taken["step"]], "the weights are not the other's"
         assert mine[taken["step"]][1] != mine[taken["step"] - 1][1], "the learning rate did not change"
-    best = result(platform, "population")["best"]
-    rates = [rate for _, rate, _ in rows_of(platform, best["trial"])]
-    metrics = platform.json("show", "again")["metrics"]
+    best = result(platform, name)["best"]
+    rates = [rate for _, rate, _ in rows_of(platform, name, best["trial"])]
+    metrics = platform.json("show", f"again-{workers}")["metrics"]
     assert [row["learning_rate"] for row in metrics] == pytest.approx(rates), "the schedule found is not replayed"
 
 
-def rows_of(platform, trial):
-    lines = (platform.folder("population") / "trials" / trial / "metrics.jsonl").read_text().splitlines()
+def rows_of(platform, sweep, trial):
+    lines = (platform.folder(sweep) / "trials" / trial / "metrics.jsonl").read_text().splitlines()
     return [(row["step"], row["learning_rate"], row["train_loss"]) for row in map(json.loads, lines)]
 
 

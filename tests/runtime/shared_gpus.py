@@ -13,7 +13,8 @@ import ray
 import ray.tune
 
 from job_texts import TUNE, changed
-from trainshed.runtime.tuning.room import of_a_trial, room_for
+from trainshed.runtime.tuning.room import Limited, of_a_trial, room_now
+from trainshed.runtime.tuning.search import Numbered
 from trainshed.spec.load import job_from_data
 from waiting import wait_for
 
@@ -22,7 +23,7 @@ JOB = job_from_data(
         TUNE,
         train__workers={"count": 1, "gpus": 1, "cpus": 1, "per_device_batch_size": 1},
         trials_per_device=3,
-        search={"kind": "random", "trials": 6, "concurrent": 6},
+        search={"kind": "random", "trials": 8},
     )
 )
 
@@ -30,8 +31,11 @@ JOB = job_from_data(
 def main(folder: Path) -> None:
     """Runs the trials; each ends when all six run at once."""
     ray.init("local", num_cpus=8, num_gpus=2, include_dashboard=False, log_to_driver=False)
-    nodes = [node["Resources"] for node in ray.nodes()]
-    assert room_for(JOB, nodes) == JOB.concurrent == 6
+    assert room_now(JOB) == 6
+    search = Limited(Numbered(JOB, {}, []), JOB)
+    assert [search.suggest(str(number)) is not None for number in range(8)] == [True] * 6 + [False] * 2
+    search.on_trial_complete("3")
+    assert search.suggest("8") is not None, "one has ended, and the next is not handed out"
     begun = folder / "begun"
     for name in ("begun", "trials"):
         (folder / name).mkdir()

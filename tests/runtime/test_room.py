@@ -37,7 +37,9 @@ def test_a_trial_asks_for_what_its_worker_holds_and_several_workers_ask_for_them
     assert of_a_trial(job()) == {"CPU": 1, "GPU": 1}
     assert of_a_trial(job(gpus=0)) == {"CPU": 1}
     assert of_a_trial(job(4)) == {"CPU": 1, "GPU": 0.25}
-    assert of_a_trial(job(count=2)) == {"CPU": 0.01}
+    several = of_a_trial(job(count=2))
+    assert several.bundles == [{"CPU": 1, "GPU": 1}] * 2
+    assert several.head_bundle_is_empty, "the trial itself would hold a place beside its workers"
 
 
 @pytest.mark.parametrize(

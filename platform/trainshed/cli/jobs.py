@@ -12,6 +12,7 @@ from trainshed.cli.plan_page import print_plans
 from trainshed.cli.show import print_json, say
 
 if TYPE_CHECKING:
+    from trainshed.cluster.profile import Profile
     from trainshed.record.storage import Storage
     from trainshed.spec.load import LoadedJob
     from trainshed.spec.plan import Plan
@@ -130,10 +131,7 @@ def _checked(
     files: list[Path], sets: list[str], address: str | None, profile: Path | None
 ) -> tuple[list[LoadedJob], Storage, list[Plan]]:
     """Everything that is found out before anything is handed over; the cheap checks come first."""
-    from trainshed.spec.load import load_files
-
-    loaded = load_files(files, sets)
-    machines = context.profile(profile)
+    loaded, machines = _read(files, sets, profile)
     from trainshed.client import check as client  # pyarrow: a file that is wrong in itself does not pay for it
 
     storage = context.storage()
@@ -144,6 +142,26 @@ def _checked(
 
         settled, plans = on_profile(settled, plans, machines)
     return settled, storage, plans
+
+
+def _read(files: list[Path], sets: list[str], profile: Path | None) -> tuple[list[LoadedJob], Profile | None]:
+    """Job files and the profile, which are wrong together: all faults of both at once.
+
+    Raises:
+        SpecError: every fault found.
+    """
+    from trainshed.errors import SpecError
+    from trainshed.spec.load import load_files
+
+    try:
+        loaded = load_files(files, sets)
+    except SpecError as of_jobs:
+        try:
+            context.profile(profile)
+        except SpecError as of_profile:
+            raise SpecError([*of_jobs.faults, *of_profile.faults]) from None
+        raise
+    return loaded, context.profile(profile)
 
 
 def _machine_bytes(address: str | None) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from trainshed.client.ray_head import default_cpus
 from trainshed.client.uploads import upload_faults
 from trainshed.errors import Fault, SpecError, UsageError
 from trainshed.record.registry import resolve
@@ -82,7 +83,12 @@ def plans(
 
 def _share(machine_bytes: int | None, job: TuneJob) -> int | None:
     """This machine's memory for one trial: they run side by side."""
-    return None if machine_bytes is None else machine_bytes // job.concurrent
+    if machine_bytes is None:
+        return None
+    at_once = job.concurrent
+    if job.search.concurrent == "auto":
+        at_once = min(at_once, max(1, int(default_cpus() // (job.train.workers.cpus * job.train.workers.max_count))))
+    return machine_bytes // at_once
 
 
 def _settled(one: LoadedJob, training: Training) -> LoadedJob:

@@ -8,14 +8,16 @@ from pydantic import Field, JsonValue
 
 from trainshed.spec.part import Count, Part, RunRef
 
+Concurrent = Count | Literal["auto"]
+
 
 class RandomSearch(Part):
     """Every trial is drawn on its own (Bergstra and Bengio 2012)."""
 
     kind: Literal["random"] = "random"
     trials: Count
-    concurrent: Count = 1
-    """Trials that run at the same time, where the cluster has room."""
+    concurrent: Concurrent = "auto"
+    """Trials that run at the same time at most; `auto`: as many as the cluster has room for."""
     seed: int = 0
     start_with: tuple[dict[str, JsonValue], ...] = ()
     """Settings to try first, each by dotted path; what one leaves out is drawn."""
@@ -25,8 +27,8 @@ class GridSearch(Part):
     """Every combination of the values listed: ranges must be `choice`, `integer`, or `uniform` with a step."""
 
     kind: Literal["grid"] = "grid"
-    concurrent: Count = 1
-    """Trials that run at the same time, where the cluster has room."""
+    concurrent: Concurrent = "auto"
+    """Trials that run at the same time at most; `auto`: as many as the cluster has room for."""
     trials: Count | None = None
     """The first so many combinations; all of them where it is not given."""
 
@@ -36,8 +38,8 @@ class Tpe(Part):
 
     kind: Literal["tpe"] = "tpe"
     trials: Count
-    concurrent: Count = 1
-    """Trials that run at the same time, where the cluster has room."""
+    concurrent: Concurrent = "auto"
+    """Trials that run at the same time at most; `auto`: as many as the cluster has room for."""
     seed: int = 0
     random_trials: Count = 10
     """The first so many are drawn at random."""
@@ -52,8 +54,8 @@ class CmaEs(Part):
 
     kind: Literal["cma_es"] = "cma_es"
     trials: Count
-    concurrent: Count = 1
-    """Trials that run at the same time, where the cluster has room."""
+    concurrent: Concurrent = "auto"
+    """Trials that run at the same time at most; `auto`: as many as the cluster has room for."""
     seed: int = 0
     random_trials: Count = 4
     """The first so many are drawn at random."""
@@ -68,8 +70,8 @@ class Genetic(Part):
 
     kind: Literal["genetic"] = "genetic"
     trials: Count
-    concurrent: Count = 1
-    """Trials that run at the same time, where the cluster has room."""
+    concurrent: Concurrent = "auto"
+    """Trials that run at the same time at most; `auto`: as many as the cluster has room for."""
     seed: int = 0
     population: Annotated[int, Field(ge=2)] = 8
     """Trials of one generation."""
@@ -85,8 +87,8 @@ class Evolution(Part):
 
     kind: Literal["evolution"] = "evolution"
     trials: Count
-    concurrent: Count = 1
-    """Trials that run at the same time, where the cluster has room."""
+    concurrent: Concurrent = "auto"
+    """Trials that run at the same time at most; `auto`: as many as the cluster has room for."""
     seed: int = 0
     start_with: tuple[dict[str, JsonValue], ...] = ()
     """Settings to try first, each by dotted path; what one leaves out is drawn."""

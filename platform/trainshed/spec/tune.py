@@ -58,8 +58,14 @@ class TuneJob(Part):
 
     @property
     def concurrent(self) -> int:
-        """How many run at a time at most; the members of a population wait for each other."""
-        return self.trials if isinstance(self.stop_early, Pbt | Pb2) else min(self.search.concurrent, self.trials)
+        """How many run at a time at most: all of a population, whose members wait for each other, and under `auto`."""
+        asked = self.search.concurrent
+        return self.trials if self.is_population or asked == "auto" else min(asked, self.trials)
+
+    @property
+    def is_population(self) -> bool:
+        """Whether trials go on from one another's checkpoints."""
+        return isinstance(self.stop_early, Pbt | Pb2)
 
     @property
     def gpus_of_a_worker(self) -> float:

@@ -14,6 +14,7 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
+from ray.util.placement_group import PlacementGroup
 
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import FOLDER, all_checkpoints
@@ -50,8 +51,17 @@ class Fitted:
 class WatchedTrainer(TorchTrainer):  # type: ignore[misc]
     """A TorchTrainer whose failures, sizes and groups we decide on: Ray Train has no public way to hand these over."""
 
-    def __init__(self, *arguments: Any, beats: Any, spares: bool, standby: Spares, **settings: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        beats: Any,
+        spares: bool,
+        standby: Spares,
+        place: PlacementGroup | None,
+        **settings: Any,
+    ) -> None:
         super().__init__(*arguments, **settings)
+        self._place = place
         self._beats = beats
         self._standby = standby
         self._spares = spares
@@ -62,7 +72,7 @@ class WatchedTrainer(TorchTrainer):  # type: ignore[misc]
             controller["scaling_policy"] = FreeRoom(self.scaling_config, self._beats)
         theirs = [one for one in controller["callbacks"] if not isinstance(one, UNWANTED)]
         controller["callbacks"] = [GroupWatch(self._beats, spares=self._spares), HearNotice(), *theirs]
-        WatchedGroup.spares, WatchedGroup.newest = self._standby, None
+        WatchedGroup.spares, WatchedGroup.place, WatchedGroup.newest = self._standby, self._place, None
         return run_controller(**controller)
 
 
@@ -74,11 +84,12 @@ def fit(
     stopping: Callable[[], bool] = lambda: False,
     callbacks: list[Any] | None = None,
     standby: Spares | None = None,
+    place: PlacementGroup | None = None,
 ) -> Fitted:
     """Runs the workers to the end, restarting them from the last checkpoint where one dies or hangs.
 
     `say` hears of every fault; `stopping`, asked once a second, makes the workers save and end. `standby` holds
-    processes that were made ahead, and become its workers.
+    processes that were made ahead, and become its workers; `place` has a bundle for each, where somebody holds them.
 
     Raises:
         PlatformError: the training failed; the message is the first failed worker's own error, in one line.
@@ -91,6 +102,7 @@ def fit(
         beats=beats,
         spares=training.workers.spares,
         standby=standby or Spares(),
+        place=place,
         train_loop_config={"plan": dataclasses.asdict(plan), "beats": beats, "report_validation": bool(callbacks)},
         scaling_config=scaling(training.workers),
         run_config=ray.train.RunConfig(

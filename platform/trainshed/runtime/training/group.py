@@ -13,9 +13,11 @@ from typing import Any
 import ray
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2._internal.execution.worker_group.placement_group_handle import DefaultPlacementGroupHandle
 from ray.train.v2._internal.execution.worker_group.worker import RayTrainWorker, Worker
 from ray.train.v2._internal.execution.worker_group.worker_group import WorkerGroup
 from ray.train.v2._internal.util import bundle_to_remote_args
+from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainshed.runtime.training.beats import Member
@@ -25,10 +27,19 @@ ANSWER_S = 10.0
 SPARES_EVERY_S = 2.0
 
 
+class GivenPlace(DefaultPlacementGroupHandle):  # type: ignore[misc]
+    """A placement group that is somebody else's, and outlives the workers."""
+
+    def shutdown(self) -> None:
+        """Who made it removes it."""
+
+
 class WatchedGroup(WorkerGroup):  # type: ignore[misc]
     """Ray Train's group; its placement group is known outside, and a spare process becomes a worker where one waits."""
 
     spares = Spares()
+    place: PlacementGroup | None = None
+    """Where the workers go, one for each bundle; None: the group makes a placement group of its own."""
     newest: WatchedGroup | None = None
 
     def held(self) -> list[str]:
@@ -40,6 +51,8 @@ class WatchedGroup(WorkerGroup):  # type: ignore[misc]
 
     def _create_placement_group(self, scaling_config: Any, worker_group_context: Any) -> Any:
         WatchedGroup.newest = self
+        if self.place is not None:
+            return GivenPlace(self.place)
         return super()._create_placement_group(scaling_config, worker_group_context)
 
     def _create_workers(

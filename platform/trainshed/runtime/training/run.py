@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, assert_never
 
-from trainshed.errors import PlatformError
 from trainshed.record.journal import read_lines
 from trainshed.record.lineage import training_lineage
 from trainshed.record.registry import register
@@ -18,10 +17,10 @@ from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.fit import fit
 from trainshed.runtime.training.notes import FILE as NOTES
 from trainshed.runtime.training.plan import WorkerPlan
+from trainshed.runtime.training.samples import check_samples
 from trainshed.runtime.training.spares import Spares
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.spec.engines import Ddp, DeepSpeed
-from trainshed.spec.fitting import form_of_manifest, misfits
 from trainshed.spec.train import Training, TrainJob
 
 WATCH_S = 0.5
@@ -93,22 +92,6 @@ def data_lineage(data: Record) -> dict[str, Any]:
         "tokenizer_sha256": manifest.get("tokenizer_sha256"),
         "files": manifest["files"],
     }
-
-
-def check_samples(training: Training, manifest: dict[str, Any]) -> None:
-    """What can be known before workers start.
-
-    Raises:
-        PlatformError: the training does not fit the data, or there is not one global batch of it.
-    """
-    for key, message in misfits(training, form_of_manifest(manifest)):
-        raise PlatformError(f"{key}: {message}")
-    samples = manifest["splits"]["train"]["samples"]
-    if samples < training.global_batch_size:
-        raise PlatformError(
-            f"the data has {samples} samples, less than one global_batch_size of {training.global_batch_size}; "
-            "prepare more, or ask for a smaller batch"
-        )
 
 
 def _say_metrics(metrics: dict[str, Any], entropy: float | None, reporter: Reporter) -> None:

@@ -61,6 +61,14 @@ class Exchange:
         taken = {"from": source.name, "step": note["step"], "settings": settings}
         return {"took_over": [*(source.facts or {}).get("took_over", []), taken]}
 
+    def heard(self, steps: int) -> int:
+        """The step up to which Tune has heard of this member; `steps`, the last, where it wants to hear of no old one.
+
+        Workers run on while their trial is paused: what they measured then is told when it goes on.
+        """
+        given = self._given()
+        return steps if given is None else given["step"]
+
     def _given(self) -> dict[str, int] | None:
         """Which trial's checkpoint Tune has given this one, and of which step; None: it is at its beginning."""
         given = ray.tune.get_checkpoint()

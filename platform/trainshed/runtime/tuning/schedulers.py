@@ -14,7 +14,6 @@ from ray.tune.schedulers import (
     PopulationBasedTraining,
     TrialScheduler,
 )
-from ray.tune.schedulers.pb2 import PB2
 
 from trainshed.spec.space import Choice, Integer, LogUniform, Normal, Range, Uniform, ends
 from trainshed.spec.stopping import Asha, Hyperband, Median, NoStop, Pb2, Pbt
@@ -54,6 +53,8 @@ def scheduler_of(job: TuneJob) -> TrialScheduler:
                 custom_explore_fn=lambda config: _kept_within(job.space, config),
             )
         case Pb2():
+            from ray.tune.schedulers.pb2 import PB2  # scikit-learn: a second, which no other policy pays
+
             bounds = {path: [float(str(end)) for end in ends(values)] for path, values in job.space.items()}
             return PB2(
                 time_attr=TIME,

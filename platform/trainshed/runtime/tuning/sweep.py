@@ -18,17 +18,15 @@ from trainshed.record.trials import TrialFiles, begun, is_measured, name_of
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.plan import WorkerPlan
-from trainshed.runtime.training.run import check_samples
+from trainshed.runtime.training.samples import check_samples
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.runtime.tuning.alive import watching_trials
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
-from trainshed.runtime.tuning.promote import promote
-from trainshed.runtime.tuning.report import write_report
-from trainshed.runtime.tuning.room import of_a_trial, of_a_worker, room_for
+from trainshed.runtime.tuning.entry import TrialPlan, run_trial
+from trainshed.runtime.tuning.room import Limited, of_a_trial, of_a_worker, room_now
 from trainshed.runtime.tuning.schedulers import scheduler_of, seeded
 from trainshed.runtime.tuning.search import Numbered, Settings
 from trainshed.runtime.tuning.story import best_of, story, training_of
-from trainshed.runtime.tuning.trial import TrialPlan, run_trial
 from trainshed.runtime.tuning.watcher import Watcher
 from trainshed.spec.space_check import fits
 from trainshed.spec.stopping import Pb2, Pbt
@@ -76,12 +74,16 @@ def sweep(
     used = {"hours": spent.wall_s / 3600, "device_hours": spent.device_s / 3600}
     limit = ceilings.words if ceilings.why == "budget" else None
     try:
+        from trainshed.runtime.tuning.report import write_report  # matplotlib, which the first trial does not wait for
+
         write_report(record, job, trials, best, training, spent=used, limit=limit)
         reporter.log(f"report: {record.storage.address(record.at('report.html'))}")
     except Exception as error:  # hours of trials are not lost for a picture
         reporter.log(f"the report could not be written: {cause_of(error)}")
     registered = None
     if job.register_as is not None and ceilings.why is None:
+        from trainshed.runtime.tuning.promote import promote  # torch, which most sweeps' drivers do without
+
         registered = promote(job, reporter, plan.worker, best, data=data, code=code)
     return {
         "best": {**best, "training": training},
@@ -104,7 +106,7 @@ def _tuner(
         space = {"number": ray.tune.grid_search(list(range(job.trials))), "settings": drawn}
         choosing: dict[str, Any] = {"num_samples": 1}
     else:
-        space, limited = {}, ray.tune.search.ConcurrencyLimiter(searcher, max_concurrent=job.concurrent)
+        space, limited = {}, Limited(searcher, job)
         choosing = {"num_samples": job.trials, "search_alg": limited}
     return ray.tune.Tuner(
         ray.tune.with_resources(ray.tune.with_parameters(run_trial, plan=plan), of_a_trial(job)),
@@ -163,18 +165,17 @@ def _first_settings(facts: dict[str, Any]) -> Settings:
 
 
 def _say_what_begins(job: TuneJob, reporter: Reporter, *, ended: int) -> None:
-    reporter.log(f"sweep {job.name}: {job.trials} trials of {job.steps_of_a_trial} steps, {job.concurrent} at once")
+    room = room_now(job)
+    at_once = max(1, min(room, job.trials)) if job.search.concurrent == "auto" else job.concurrent
+    reporter.log(f"sweep {job.name}: {job.trials} trials of {job.steps_of_a_trial} steps, {at_once} at once")
     if ended:
         reporter.log(f"{ended} trials have ended before: they are not run again")
     if job.trials_per_device != 1:
         reporter.log(f"{job.trials_per_device} trials share a GPU")
-    room = room_for(job, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-    if room < job.concurrent:
+    if room < at_once:
         count = job.train.workers.max_count
         each = ", ".join(f"{count * amount:g} {name}" for name, amount in of_a_worker(job).items())
-        reporter.log(
-            f"the cluster has room for {room} of {job.concurrent} trials at once ({each} each): the others wait"
-        )
+        reporter.log(f"the cluster has room for {room} of {at_once} trials at once ({each} each): the others wait")
 
 
 def _short(value: Any) -> str:

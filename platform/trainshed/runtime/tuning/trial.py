@@ -31,6 +31,7 @@ from trainshed.runtime.training.host import Notice, World
 from trainshed.runtime.training.loop import log
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.worker import run_worker
+from trainshed.runtime.tuning.entry import TrialPlan
 from trainshed.runtime.tuning.failing import kind_of, with_half_the_batch
 from trainshed.runtime.tuning.folds import FoldedReport, folder_of
 from trainshed.runtime.tuning.population import Exchange
@@ -42,24 +43,19 @@ Report = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class TrialPlan:
-    """What every trial of a sweep is told."""
+class Link:
+    """How a trial talks to its sweep."""
 
-    worker: WorkerPlan
-    """Of the sweep's own training; a trial has its own folder in the sweep's."""
-    memory_retries: int
-    folds: int | None
-    """Trainings of a trial, in cross-validation."""
-    interval: int | None
-    """Of a population, whose members go on from one another's checkpoints: steps between two looks at it."""
-    beats: Any
-    """The actor that a one-worker trial tells that it lives; see `alive`."""
-    gpu_share: float
-    """Of one GPU, the part that is a trial's own; 0 where it has none, 1 where it has a whole one or more."""
+    report: Report
+    """Tune hears of held-out figures, and may end or pause the trial there."""
+    heard: int
+    """Tune has heard of the steps up to this one."""
+    pulse: Pulse | None
+    """Of a trial in its own process; several workers have pulses of their own."""
 
 
-def run_trial(config: dict[str, Any], *, plan: TrialPlan) -> None:
-    """Tune's entry point: `config` holds the trial's `settings` by dotted path."""
+def train_trial(config: dict[str, Any], plan: TrialPlan) -> None:
+    """A trial from where it is to its end, early or not; see `entry.run_trial`."""
     number = int(ray.tune.get_context().get_trial_name().rsplit("-", 1)[-1])
     trial = TrialFiles(Storage.open(plan.worker.storage), plan.worker.folder, number)
     exchange = Exchange(trial, plan.interval) if plan.interval is not None else None
@@ -74,10 +70,11 @@ def run_trial(config: dict[str, Any], *, plan: TrialPlan) -> None:
     if exchange is not None and exchange.is_over(base.steps):
         return
     story = exchange.take_over(settings) if exchange is not None else {}
+    heard = exchange.heard(base.steps) if exchange is not None else 0
     training = override(base, settings, file="space")
     pulse = Pulse(plan.beats, number) if training.workers.max_count == 1 else None
     try:
-        _to_its_end(training, trial, plan, settings=settings, story=story, report=report, pulse=pulse)
+        _to_its_end(training, trial, plan, Link(report, heard, pulse), settings=settings, story=story)
     finally:
         if pulse is not None:
             pulse.end()
@@ -87,11 +84,10 @@ def _to_its_end(
     training: Training,
     trial: TrialFiles,
     plan: TrialPlan,
+    link: Link,
     *,
     settings: dict[str, Any],
     story: dict[str, Any],
-    report: Report,
-    pulse: Pulse | None,
 ) -> None:
     """Trains; what fails is answered as its kind asks.
 
@@ -101,7 +97,7 @@ def _to_its_end(
     for _ in range(plan.memory_retries + 1):
         trial.begin(settings, training, **story)
         try:
-            _train(training, trial, plan, report, pulse)
+            _train(training, trial, plan, link)
         except Exception as error:
             kind, half = kind_of(error), with_half_the_batch(training)
             if kind == "lost":
@@ -115,35 +111,43 @@ def _to_its_end(
     trial.end(FAILED, kind="memory", cause=f"out of memory, also with {training.workers.per_device} sample(s) a pass")
 
 
-def _train(training: Training, trial: TrialFiles, plan: TrialPlan, report: Report, pulse: Pulse | None) -> None:
+def _train(training: Training, trial: TrialFiles, plan: TrialPlan, link: Link) -> None:
     if plan.folds is None:
         own = dataclasses.replace(plan.worker, folder=trial.folder)
-        _train_once(training, own, report, pulse, tell_again=plan.interval is None)
+        _train_once(training, own, link)
         return
-    folded = FoldedReport(trial, training.steps, report)
+    folded = FoldedReport(trial, training.steps, link.report)
+    of_a_fold = dataclasses.replace(link, report=folded.report)
     for fold in range(plan.folds):
         own = dataclasses.replace(plan.worker, folder=folder_of(trial, fold), fold=(fold, plan.folds))
-        _train_once(training, own, folded.report, pulse, tell_again=True)
+        _train_once(training, own, of_a_fold)
         folded.fold_ended()
         trial.storage.delete(f"{own.folder}/{CHECKPOINTS}")
 
 
-def _train_once(training: Training, plan: WorkerPlan, report: Report, pulse: Pulse | None, *, tell_again: bool) -> None:
-    """One training. `tell_again`: what it had measured before it was cut off goes first; a member's is known."""
+def _train_once(training: Training, plan: WorkerPlan, link: Link) -> None:
+    """One training. What it had measured before it was cut off goes first, where Tune has not heard of it."""
     own = dataclasses.replace(plan, training=training.model_dump(mode="json"))
     held_out = [row for row in read_lines(Storage.open(own.storage), f"{own.folder}/metrics.jsonl") if METRIC in row]
-    for row in held_out if tell_again else []:  # Tune may have heard it, and does not mind
-        report(row)
+    for row in held_out:
+        if row["step"] > link.heard:
+            link.report(row)
     if held_out and held_out[-1]["step"] >= training.steps:
         return
     if training.workers.max_count > 1:
-        fit(own, training, say=log.warning, callbacks=[PassOn(report)])
+        fit(
+            own,
+            training,
+            say=log.warning,
+            callbacks=[PassOn(link.report)],
+            place=ray.util.get_current_placement_group(),
+        )
         return
     if not dist.is_initialized():
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed asks for it
         dist.init_process_group("nccl" if training.workers.gpus else "gloo", store=HashStore(), rank=0, world_size=1)
-    assert pulse is not None
-    run_worker(own, TrialHost(report, pulse, steps=training.steps))
+    assert link.pulse is not None
+    run_worker(own, TrialHost(link.report, link.pulse, steps=training.steps))
 
 
 def keep_to_its_share(share: float) -> None:
