@@ -239,6 +239,46 @@ def test_a_trial_that_stands_still_or_has_no_memory_is_tried_again(platform, fol
     assert facts["training"]["global_batch_size"] == TRAIN["global_batch_size"]
 
 
+LEAVING = '''
+import os
+import signal
+from pathlib import Path
+
+import torch.distributed as dist
+
+from trainshed.runtime.tasks.causal_lm import CausalLmTask
+
+
+class Leaving(CausalLmTask):
+    """At a rate of 0.02 the second worker is killed in its 30th pass, once."""
+
+    def __init__(self, training, facts):
+        super().__init__(training, facts)
+        self.rate, self.passes, self.settings = training.optimizer.learning_rate, 0, training.task.settings
+
+    def loss(self, forward, batch, *, label_smoothing):
+        self.passes += 1
+        left = Path(self.settings["left"])
+        if self.rate == 0.02 and self.passes == 30 and dist.get_rank() == 1 and not left.exists():
+            left.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().loss(forward, batch, label_smoothing=label_smoothing)
+'''
+
+
+@pytest.mark.faults
+def test_a_trial_of_two_workers_goes_on_where_one_is_killed(platform, folder):
+    (folder / "leaving.py").write_text(LEAVING)
+    left = folder / "left"
+    train = {**TRAIN, "task": {"kind": "custom", "path": "leaving:Leaving", "settings": {"left": str(left)}}}
+    train["workers"] = {"count": 2, "per_device_batch_size": 2}
+    rates = {"optimizer.learning_rate": {"choice": [0.003, 0.02]}}
+    sweep = {**SWEEP, "name": "leaving", "train": train, "space": rates, "search": {"kind": "grid"}}
+    platform.run("submit", write(folder, {**sweep, "stop_early": {"kind": "none"}}))
+    assert [state for _, _, _, state in told(platform, "leaving")] == ["ended"] * 2
+    assert left.exists(), "nobody was killed"
+
+
 @pytest.mark.faults
 def test_the_median_rule_and_hyperband_end_the_worse_trials(platform, folder):
     rates = {"optimizer.learning_rate": {"choice": [0.01, 0.011, 0.012, 1e-7, 2e-7, 3e-7]}}
