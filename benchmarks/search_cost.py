@@ -9,8 +9,8 @@ and the cosine schedule. ASHA is the one that early_stopping.py finds to keep th
 Cost is counted in optimizer steps, not in seconds: a look at the held-out loss every 10 steps is one event of a trial.
 The ratio of a seed is the steps until a sweep had as low a loss as random search ever had, over all steps of random
 search; a sweep that ended without it counts as never. The figure is the median over the seeds; with it stands in how
-many seeds a sweep's best at the cost of random search is the lower one. U3 (and U3-SST2 for the other case) is TPE
-with ASHA, as jobs/shakespeare-sweep.yaml has it; the others have files of their own.
+many seeds a sweep's best at the cost of random search is the lower one. U3 (and U3-SST2 for the other case) is Optuna's
+Gaussian process with ASHA, as jobs/shakespeare-sweep.yaml has it; the others have files of their own.
 """
 
 import argparse
@@ -41,7 +41,7 @@ ASHA = {"kind": "asha", "grace_steps": STEPS // 4, "reduction": 2}
 PBT = {"kind": "pbt", "interval_steps": STEPS // 6}
 OWN_DRAWS = 1000
 """Added to the seed of the others: none is given the points that random search had."""
-OTHERS = ("asha", "tpe", "tpe-asha", "pbt")
+OTHERS = ("asha", "tpe-asha", "gp-asha", "pbt")
 
 
 def sweeps(case: Case, trials: int, seed: int) -> dict[str, dict]:
@@ -49,8 +49,8 @@ def sweeps(case: Case, trials: int, seed: int) -> dict[str, dict]:
     chosen = {
         "random": ("random", trials, {"kind": "none"}),
         "asha": ("random", 2 * trials, ASHA),
-        "tpe": ("tpe", trials, {"kind": "none"}),
         "tpe-asha": ("tpe", 2 * trials, ASHA),
+        "gp-asha": ("gp", 2 * trials, ASHA),
         "pbt": ("random", trials // 2, PBT),
     }
     return {
@@ -116,7 +116,7 @@ def keep(case: Case, ratios: dict[str, list[float]], lower: dict[str, int], comm
         ends = sum(value <= 1.1 for value in values)
         met = len(values) >= 10 and statistics.median(values) <= 0.5 and ends >= 0.8 * len(values)
         name = (
-            "U3" + ("" if case.name == "shakespeare" else "-SST2") + ("" if strategy == "tpe-asha" else f"-{strategy}")
+            "U3" + ("" if case.name == "shakespeare" else "-SST2") + ("" if strategy == "gp-asha" else f"-{strategy}")
         )
         within = f"<= 1.1 in {ends} of {len(values)} seeds; at the same cost lower in {lower[strategy]}"
         what = f"{case.name}: steps of {strategy} until it has random search's best / all of random's; {within}"

@@ -122,18 +122,21 @@ def test_a_sweep_that_is_stopped_goes_on_and_a_budget_ends_it_with_5(platform, f
     told(platform, run)
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.faults)])
-def test_a_bad_member_of_a_population_goes_on_from_a_good_ones_weights(platform, folder, workers):
-    name = f"population-{workers}"
+@pytest.mark.parametrize(
+    ("kind", "workers"),
+    [("pbt", 1), pytest.param("pbt", 2, marks=pytest.mark.faults), pytest.param("pb2", 1, marks=pytest.mark.faults)],
+)
+def test_a_bad_member_of_a_population_goes_on_from_a_good_ones_weights(platform, folder, kind, workers):
+    name = f"{kind}-{workers}"
     population = {
         **SWEEP,
         "name": name,
         "train": {**TRAIN, "workers": {"count": workers, "per_device_batch_size": 4 // workers}},
         "search": {"kind": "random", "trials": 4, "seed": 1},
         "space": {"optimizer.learning_rate": {"log_uniform": [0.00001, 0.03]}},
-        "stop_early": {"kind": "pbt", "interval_steps": 20},
+        "stop_early": {"kind": kind, "interval_steps": 20},
     }
-    again = {"kind": "train", "name": f"again-{workers}", "from_best": f"run://{name}"}
+    again = {"kind": "train", "name": f"again-{name}", "from_best": f"run://{name}"}
     platform.run("submit", write(folder, population, again))
     trials = {trial["trial"]: trial for trial in result(platform, name)["trials"]}
     assert [trial["state"] for trial in trials.values()] == ["ended"] * 4
@@ -148,7 +151,7 @@ def test_a_bad_member_of_a_population_goes_on_from_a_good_ones_weights(platform,
         assert mine[taken["step"]][1] != mine[taken["step"] - 1][1], "the learning rate did not change"
     best = result(platform, name)["best"]
     rates = [rate for _, rate, _ in rows_of(platform, name, best["trial"])]
-    metrics = platform.json("show", f"again-{workers}")["metrics"]
+    metrics = platform.json("show", f"again-{name}")["metrics"]
     assert [row["learning_rate"] for row in metrics] == pytest.approx(rates), "the schedule found is not replayed"
 
 

@@ -1,5 +1,6 @@
 """Twenty faults into one sweep: its trials come to what they come to in one that none hit. Keeps P1-sweep and U9."""
 
+import contextlib
 import math
 import random
 import re
@@ -55,7 +56,8 @@ def training(run):
             metrics.stat().st_size
             and metrics.stat().st_mtime > datetime.strptime(at, "%Y-%m-%d %H:%M:%S,%f").timestamp()
         ):
-            return psutil.Process(int(pid))
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended as one looked
+                return psutil.Process(int(pid))
     return None
 
 

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from job_texts import TUNE, changed
+from trainshed.runtime.tuning.curves import Curves
 from trainshed.runtime.tuning.search import Numbered
 from trainshed.spec.load import job_from_data
 
@@ -15,9 +16,11 @@ SPACE = {
     "schedule": {"choice": [{"kind": "cosine", "warmup_steps": 2}, {"kind": "constant"}]},
     "schedule.floor": {"uniform": [0.0, 0.5], "when": {"schedule.kind": ["cosine"]}},
 }
+STEPS = 5
 SEARCHES = {
     "random": {"kind": "random", "trials": 12},
     "tpe": {"kind": "tpe", "trials": 12, "random_trials": 4},
+    "gp": {"kind": "gp", "trials": 12, "random_trials": 4},
     "cma_es": {"kind": "cma_es", "trials": 12},
     "genetic": {"kind": "genetic", "trials": 12, "population": 4},
     "evolution": {"kind": "evolution", "trials": 12},
@@ -54,7 +57,12 @@ def test_a_search_that_goes_on_hands_out_what_it_would_have(kind):
     whole = all_trials(Numbered(asked, {}, []), 12)
     again = all_trials(Numbered(asked, dict(enumerate(whole[:7])), []), 12)
     assert again[:7] == whole[:7]
-    if kind in ("random", "tpe", "evolution"):  # the others keep a population, which is made anew of what has ended
+    if kind in (
+        "random",
+        "tpe",
+        "gp",
+        "evolution",
+    ):  # the others keep a population, which is made anew of what has ended
         assert [plain(one) for one in again] == [pytest.approx(plain(one)) for one in whole]
     assert len({str(settings) for settings in whole}) == 12
     assert all_trials(Numbered(job({**SEARCHES[kind], "seed": 1}), {}, []), 12) != whole
@@ -99,13 +107,16 @@ def test_settings_to_start_with_come_first_and_the_rest_of_them_is_drawn(kind):
     assert "optimizer.weight_decay" in first.keys() & third.keys()
 
 
-def test_a_search_that_learns_goes_where_the_better_trials_were():
-    found = all_trials(Numbered(job({"kind": "tpe", "trials": 40, "random_trials": 8}), {}, []), 40)
+@pytest.mark.parametrize("kind", ["tpe", "gp"])
+def test_a_search_that_learns_goes_where_the_better_trials_were(kind):
+    found = all_trials(Numbered(job({"kind": kind, "trials": 40, "random_trials": 8}), {}, []), 40)
     mean = lambda trials: sum(map(value_of, trials)) / len(trials)  # noqa: E731
     assert mean(found[-10:]) < 0.7 * mean(found[:8])
 
 
-@pytest.mark.parametrize("search", [{"kind": "tpe", "random_trials": 4}, {"kind": "evolution"}])
+@pytest.mark.parametrize(
+    "search", [{"kind": "tpe", "random_trials": 4}, {"kind": "gp", "random_trials": 4}, {"kind": "evolution"}]
+)
 def test_trials_of_an_earlier_sweep_are_known_at_the_start(search):
     search = {**search, "trials": 4}
     known = [
@@ -119,14 +130,52 @@ def test_trials_of_an_earlier_sweep_are_known_at_the_start(search):
     ]  # fmt: skip
     cold = all_trials(Numbered(job(search), {}, []), 4)
     warm = all_trials(Numbered(job(search), {}, known), 4)
-    assert sum(map(value_of, warm)) < 0.7 * sum(map(value_of, cold))
+    if search["kind"] == "gp":  # which looks first where nobody has been, among the better of two schedules
+        assert {one["schedule"]["kind"] for one in warm} == {"constant"} < {one["schedule"]["kind"] for one in cold}
+    else:
+        assert sum(map(value_of, warm)) < 0.7 * sum(map(value_of, cold))
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
-@pytest.mark.parametrize("search", [{"kind": "tpe", "random_trials": 1}, {"kind": "evolution"}])
+@pytest.mark.parametrize(
+    "search", [{"kind": "tpe", "random_trials": 1}, {"kind": "gp", "random_trials": 1}, {"kind": "evolution"}]
+)
 def test_a_metric_that_is_no_number_teaches_nothing_and_ends_nothing(search, value):
     searcher = Numbered(job({**search, "trials": 4}), {}, [])
     for number in range(4):
         assert searcher.suggest(f"trial-{number}")["number"] == number
         searcher.on_trial_complete(f"trial-{number}", {"validation_loss": value})
     assert searcher.suggest("one-more") == searcher.FINISHED
+
+
+def test_a_trial_that_ended_early_is_told_as_what_it_would_have_come_to():
+    curves = Curves(last=30)
+    assert curves.end(0) is None
+    curves.add(0, 10, 5.0)
+    assert curves.end(0) == 5.0, "nobody has gone further"
+    for number, (first, second, last) in enumerate([(4.0, 3.0, 2.0), (4.5, 3.6, 2.9), (4.2, 3.9, 3.0)], 1):
+        curves.add(number, 10, first)
+        curves.add(number, 20, second)
+        curves.add(number, 30, last)
+    assert curves.end(0) == pytest.approx(5.0 - 1.6)
+    curves.add(0, 20, 4.0)
+    assert curves.end(0) == pytest.approx(4.0 - 0.9)
+    assert curves.end(2) == 2.9
+
+
+def test_a_search_learns_from_what_early_stopping_cut_short():
+    """Where it told the last figure, what was cut short would look worse than any whole trial."""
+
+    def told(step):
+        searcher = Numbered(job({"kind": "tpe", "trials": 30, "random_trials": 5}, train__steps=STEPS), {}, [])
+        heard = []
+        searcher._chooser.tell = lambda number, value: heard.append(value)
+        for number in range(4):
+            last = STEPS if number < 3 else step
+            searcher.suggest(str(number))
+            for at in range(1, last + 1):
+                searcher.on_trial_result(str(number), {"step": at, "validation_loss": 9.0 - at})
+            searcher.on_trial_complete(str(number), {"step": last, "validation_loss": 9.0 - last})
+        return heard
+
+    assert told(2) == told(STEPS)

@@ -49,6 +49,23 @@ class Tpe(Part):
     """Earlier sweeps whose trials it knows of at the start."""
 
 
+class GaussianProcess(Part):
+    """Bayesian optimisation: draws where a Gaussian process over the trials so far expects the most (Optuna's). The one
+    that needs the fewest trials; settings that only some trials have are drawn at random beside it."""
+
+    kind: Literal["gp"] = "gp"
+    trials: Count
+    concurrent: Concurrent = "auto"
+    """Trials that run at the same time at most; `auto`: as many as the cluster has room for."""
+    seed: int = 0
+    random_trials: Count = 8
+    """The first so many are drawn at random."""
+    start_with: tuple[dict[str, JsonValue], ...] = ()
+    """Settings to try first, each by dotted path; what one leaves out is drawn."""
+    learn_from: tuple[RunRef, ...] = ()
+    """Earlier sweeps whose trials it knows of at the start."""
+
+
 class CmaEs(Part):
     """Covariance matrix adaptation, for spaces of numbers (Optuna's CMA-ES); choices are drawn at random beside it."""
 
@@ -96,4 +113,6 @@ class Evolution(Part):
     """Earlier sweeps whose trials it knows of at the start."""
 
 
-Search = Annotated[RandomSearch | GridSearch | Tpe | CmaEs | Genetic | Evolution, Field(discriminator="kind")]
+Search = Annotated[
+    RandomSearch | GridSearch | Tpe | GaussianProcess | CmaEs | Genetic | Evolution, Field(discriminator="kind")
+]

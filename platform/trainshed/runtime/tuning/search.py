@@ -20,13 +20,14 @@ from pydantic import JsonValue
 from ray.tune.search import Searcher
 
 from trainshed.record.trials import is_measured
-from trainshed.spec.search import CmaEs, Evolution, Genetic, GridSearch, RandomSearch, Tpe
+from trainshed.runtime.tuning.curves import Curves
+from trainshed.spec.search import CmaEs, Evolution, GaussianProcess, Genetic, GridSearch, RandomSearch, Tpe
 from trainshed.spec.space import Choice, Integer, LogUniform, Normal, Range, Uniform, draw, grid
 from trainshed.spec.space_check import pick_at_random
 from trainshed.spec.tune import TuneJob
 
 Settings = dict[str, JsonValue]
-Sampled = Tpe | CmaEs | Genetic
+Sampled = Tpe | GaussianProcess | CmaEs | Genetic
 """Searches that Optuna does."""
 
 ATTEMPTS = 10
@@ -41,6 +42,7 @@ class Numbered(Searcher):  # type: ignore[misc]
         self._job = job
         self._recorded = recorded
         self._numbers: dict[str, int] = {}
+        self._curves = Curves(job.steps_of_a_trial)
         self._chooser = _chooser(job, earlier)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
@@ -51,10 +53,20 @@ class Numbered(Searcher):  # type: ignore[misc]
         self._numbers[trial_id] = number
         return {"number": number, "settings": self._chooser.settings(number, self._recorded.get(number))}
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """One look at a trial."""
+        value: Any = result.get(self._job.metric)
+        if is_measured(value):
+            self._curves.add(self._numbers[trial_id], int(result.get("step", 0)), float(value))
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """What a trial came to, if it came to anything."""
-        value = None if error or result is None else result.get(self._job.metric)
-        self._chooser.tell(self._numbers[trial_id], value)
+        """What a trial came to, if it came to anything; one that ended early, what it would have come to."""
+        number = self._numbers[trial_id]
+        if error or result is None or not is_measured(result.get(self._job.metric)):
+            self._chooser.tell(number, None)
+            return
+        self.on_trial_result(trial_id, result)
+        self._chooser.tell(number, self._curves.end(number))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the Record has it all."""
@@ -79,7 +91,7 @@ def _chooser(job: TuneJob, earlier: list[tuple[Settings, float]]) -> Chooser:
             return _Drawn(job)
         case GridSearch():
             return _Grid(job)
-        case Tpe() | CmaEs() | Genetic():
+        case Tpe() | GaussianProcess() | CmaEs() | Genetic():
             return _Learning(job, job.search, earlier)
         case Evolution():
             from trainshed.runtime.tuning.evolution import Evolving  # two seconds, which no other search pays
@@ -179,6 +191,10 @@ def _sampler(search: Sampled, number: int, attempt: int = 0) -> optuna.samplers.
                 return optuna.samplers.TPESampler(
                     n_startup_trials=count, multivariate=True, group=True, constant_liar=True, seed=seed
                 )
+        case GaussianProcess(random_trials=count):
+            with warnings.catch_warnings():  # Optuna calls it experimental
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.samplers.GPSampler(n_startup_trials=count, seed=seed, warn_independent_sampling=False)
         case CmaEs(random_trials=count):
             return optuna.samplers.CmaEsSampler(
                 n_startup_trials=count,
