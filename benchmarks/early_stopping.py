@@ -18,29 +18,23 @@ import statistics
 import numpy as np
 from own_cluster import OwnCluster
 from results import FOLDER, commit, machine, write_result
-from sweep_cases import STEPS, Case, cases, data_option
+from sweep_cases import ASHA, SCHEDULES, STEPS, WITH_WARMUP, Case, cases, data_option
 
 AT_ONCE = 2
-GRACE, EARLY = STEPS // 4, STEPS // 6
-"""The first rung. The early one, with a reduction of 3, is what search_cost.py takes: cheaper, and it loses more."""
+EARLY = STEPS // 6
+"""An earlier first rung than ASHA's here: cheaper, and it loses more."""
 SPACE = {
     "optimizer.learning_rate": {"choice": [1e-3, 3e-3, 1e-2, 3e-2]},
-    "schedule": {
-        "choice": [
-            {"kind": "cosine", "floor": 0.05},
-            {"kind": "wsd", "decay": 0.3},
-            {"kind": "step", "every_steps": STEPS // 3, "gamma": 0.5},
-        ]
-    },
-    "schedule.warmup_steps": {"choice": [0, STEPS // 6], "when": {"schedule.kind": ["cosine", "wsd"]}},
+    "schedule": SCHEDULES,
+    "schedule.warmup_steps": {"choice": [0, STEPS // 6], "when": WITH_WARMUP},
     "optimizer.weight_decay": {"choice": [0.0, 0.3]},
     "model.dropout": {"choice": [0.0, 0.2]},
 }
 POLICIES = {
-    "asha": {"kind": "asha", "grace_steps": GRACE, "reduction": 2},
+    "asha": ASHA,
     "asha-early": {"kind": "asha", "grace_steps": EARLY, "reduction": 3},
     "hyperband": {"kind": "hyperband", "grace_steps": EARLY // 2, "reduction": 3, "brackets": 2},
-    "median": {"kind": "median", "grace_steps": GRACE},
+    "median": {"kind": "median", "grace_steps": ASHA["grace_steps"]},
 }
 
 

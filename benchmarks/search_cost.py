@@ -21,23 +21,16 @@ from pathlib import Path
 
 from own_cluster import OwnCluster
 from results import write_result
-from sweep_cases import EVERY, STEPS, Case, cases, data_option
+from sweep_cases import ASHA, EVERY, SCHEDULES, STEPS, WITH_WARMUP, Case, cases, data_option
 
 SPACE = {
     "optimizer.learning_rate": {"log_uniform": [1e-4, 1e-1]},
-    "schedule": {
-        "choice": [
-            {"kind": "cosine", "floor": 0.05},
-            {"kind": "wsd", "decay": 0.3},
-            {"kind": "step", "every_steps": STEPS // 3, "gamma": 0.5},
-        ]
-    },
-    "schedule.warmup_steps": {"integer": [0, STEPS // 6], "when": {"schedule.kind": ["cosine", "wsd"]}},
+    "schedule": SCHEDULES,
+    "schedule.warmup_steps": {"integer": [0, STEPS // 6], "when": WITH_WARMUP},
     "optimizer.weight_decay": {"uniform": [0.0, 0.5]},
     "model.dropout": {"uniform": [0.0, 0.3]},
 }
 OF_A_POPULATION = ("optimizer.learning_rate", "optimizer.weight_decay")
-ASHA = {"kind": "asha", "grace_steps": STEPS // 4, "reduction": 2}
 PBT = {"kind": "pbt", "interval_steps": STEPS // 6}
 OWN_DRAWS = 1000
 """Added to the seed of the others: none is given the points that random search had."""

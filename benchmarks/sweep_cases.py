@@ -11,6 +11,16 @@ from pathlib import Path
 STEPS = 120
 EVERY = 10
 """Optimizer steps of a whole trial, and between two looks at its held-out loss."""
+SCHEDULES = {
+    "choice": [
+        {"kind": "cosine", "floor": 0.05},
+        {"kind": "wsd", "decay": 0.3},
+        {"kind": "step", "every_steps": STEPS // 3, "gamma": 0.5},
+    ]
+}
+WITH_WARMUP = {"schedule.kind": ["cosine", "wsd"]}
+ASHA = {"kind": "asha", "grace_steps": STEPS // 4, "reduction": 2}
+"""The first rung at a quarter of the steps, half of the trials go on: it keeps the winner (early_stopping.py)."""
 RUNTIME = {
     "engine": {"kind": "ddp"},
     "steps": STEPS,

@@ -16,7 +16,9 @@ def test_the_source_root_is_not_a_package():
     assert not (ROOT / "platform" / "__init__.py").exists(), "platform/__init__.py would shadow the standard library"
 
 
-@pytest.mark.parametrize("module", ["trainshed.cli.main", "trainshed.spec.load"])
+@pytest.mark.parametrize(
+    "module", ["trainshed.cli.main", "trainshed.spec.load", "trainshed.spec.room", "trainshed.runtime.tuning.entry"]
+)
 def test_start_up_imports_nothing_heavy(module):
     heavy = HEAVY if module == "trainshed.cli.main" else HEAVY[:4]
     program = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"

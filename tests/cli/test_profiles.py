@@ -77,6 +77,16 @@ def test_a_wrong_profile_is_refused_with_its_line(platform, tmp_path):
     assert platform("plan", "--profile", str(tmp_path / "none.yaml")).stderr.strip().endswith("none.yaml: no such file")
 
 
+def test_a_wrong_profile_and_a_wrong_job_are_told_together(platform, tmp_path):
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(Path(LAPTOP).read_text().replace("cpus:", "cpu:"))
+    done = platform("check", "--profile", str(wrong), job=text(PREPARE, changed(TRAIN, optimzer={})))
+    assert done.returncode == 2
+    assert "optimzer: unknown key; did you mean 'optimizer'?" in done.stderr
+    assert f"{wrong}:8: node_types.laptop.cpu: unknown key; did you mean 'cpus'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_how_many_trials_share_a_device_stands_in_the_plan_and_in_the_job(platform):
     workers = {"count": 1, "gpus": 1, "gpu_type": "L4", "per_device_batch_size": 2}
     values = {"train__workers": workers, "search": {"kind": "random", "trials": 8, "concurrent": 4}}

@@ -276,10 +276,13 @@ def test_a_trial_of_two_workers_goes_on_where_one_is_killed(platform, folder):
     train = {**TRAIN, "task": {"kind": "custom", "path": "leaving:Leaving", "settings": {"left": str(left)}}}
     train["workers"] = {"count": 2, "per_device_batch_size": 2}
     rates = {"optimizer.learning_rate": {"choice": [0.003, 0.02]}}
-    sweep = {**SWEEP, "name": "leaving", "train": train, "space": rates, "search": {"kind": "grid"}}
+    sweep = {**SWEEP, "name": "leaving", "train": train, "space": rates}
+    sweep["search"] = {"kind": "grid", "concurrent": 2}
     platform.run("submit", write(folder, {**sweep, "stop_early": {"kind": "none"}}))
     assert [state for _, _, _, state in told(platform, "leaving")] == ["ended"] * 2
     assert left.exists(), "nobody was killed"
+    spent, places = result(platform, "leaving")["spent"], platform.json("cluster", "up")["cpus"] // 2 * 2
+    assert 0 < spent["device_hours"] <= places * spent["hours"], "what only waited was counted"
 
 
 @pytest.mark.faults

@@ -13,10 +13,11 @@ from job_texts import TUNE, changed
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.runtime.tuning.ceilings import Spent
-from trainshed.runtime.tuning.room import of_a_trial, room_for
+from trainshed.runtime.tuning.room import at_once, of_a_trial
 from trainshed.runtime.tuning.trial import fraction_of
 from trainshed.spec.load import job_from_data
 from trainshed.spec.plan.limits import CUDA_BYTES
+from trainshed.spec.room import room_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +34,7 @@ def test_all_parts_of_a_gpu_make_no_more_than_one(trials):
     assert 1 - trials * 1e-4 <= part * trials <= 1
 
 
-def test_a_trial_asks_for_what_its_worker_holds_and_several_workers_ask_for_themselves():
+def test_a_trial_asks_for_what_its_worker_holds_or_for_the_places_of_several():
     assert of_a_trial(job()) == {"CPU": 1, "GPU": 1}
     assert of_a_trial(job(gpus=0)) == {"CPU": 1}
     assert of_a_trial(job(4)) == {"CPU": 1, "GPU": 0.25}
@@ -59,6 +60,13 @@ def test_a_trial_asks_for_what_its_worker_holds_and_several_workers_ask_for_them
 )
 def test_there_is_room_for_so_many_trials_at_once(asked, nodes, room):
     assert room_for(asked, nodes) == room
+
+
+def test_as_many_run_at_once_as_asked_or_as_there_is_room_for():
+    asked, two = job(gpus=0), job_from_data(changed(TUNE, search__trials=9, search__concurrent=2))
+    assert asked.search.concurrent == "auto"
+    assert [at_once(asked, room) for room in (0, 1, 5)] == [1, 1, 2], "TUNE has two trials"
+    assert [at_once(two, room) for room in (0, 1, 5)] == [2, 2, 2]
 
 
 def test_device_hours_are_those_of_the_part_that_a_trial_holds(tmp_path):

@@ -19,6 +19,7 @@ from trainshed.spec.job import Job
 from trainshed.spec.load import LoadedJob, outside_references, resolve_best
 from trainshed.spec.plan import Plan, plan, plan_sweep, refuse_what_cannot_fit, resolved
 from trainshed.spec.prepare import PrepareJob
+from trainshed.spec.room import room_for
 from trainshed.spec.train import TrainFromBest, Training, TrainJob
 from trainshed.spec.tune import TuneJob
 
@@ -85,10 +86,8 @@ def _share(machine_bytes: int | None, job: TuneJob) -> int | None:
     """This machine's memory for one trial: they run side by side."""
     if machine_bytes is None:
         return None
-    at_once = job.concurrent
-    if job.search.concurrent == "auto":
-        at_once = min(at_once, max(1, int(default_cpus() // (job.train.workers.cpus * job.train.workers.max_count))))
-    return machine_bytes // at_once
+    room = max(1, room_for(job, [{"CPU": default_cpus()}]))
+    return machine_bytes // (min(room, job.concurrent) if job.search.concurrent == "auto" else job.concurrent)
 
 
 def _settled(one: LoadedJob, training: Training) -> LoadedJob:

@@ -11,16 +11,28 @@ from trainshed.spec.part import Count, Part, RunRef
 Concurrent = Count | Literal["auto"]
 
 
-class RandomSearch(Part):
-    """Every trial is drawn on its own (Bergstra and Bengio 2012)."""
+class _Drawn(Part):
+    """What every search says whose trials are drawn one after another."""
 
-    kind: Literal["random"] = "random"
     trials: Count
     concurrent: Concurrent = "auto"
     """Trials that run at the same time at most; `auto`: as many as the cluster has room for."""
     seed: int = 0
     start_with: tuple[dict[str, JsonValue], ...] = ()
     """Settings to try first, each by dotted path; what one leaves out is drawn."""
+
+
+class _Learner(_Drawn):
+    """What every search says that learns from its trials."""
+
+    learn_from: tuple[RunRef, ...] = ()
+    """Earlier sweeps whose trials it knows of at the start."""
+
+
+class RandomSearch(_Drawn):
+    """Every trial is drawn on its own (Bergstra and Bengio 2012)."""
+
+    kind: Literal["random"] = "random"
 
 
 class GridSearch(Part):
@@ -33,84 +45,46 @@ class GridSearch(Part):
     """The first so many combinations; all of them where it is not given."""
 
 
-class Tpe(Part):
+class Tpe(_Learner):
     """Tree-structured Parzen estimator: draws where the better trials so far were (Optuna's, multivariate)."""
 
     kind: Literal["tpe"] = "tpe"
-    trials: Count
-    concurrent: Concurrent = "auto"
-    """Trials that run at the same time at most; `auto`: as many as the cluster has room for."""
-    seed: int = 0
     random_trials: Count = 10
     """The first so many are drawn at random."""
-    start_with: tuple[dict[str, JsonValue], ...] = ()
-    """Settings to try first, each by dotted path; what one leaves out is drawn."""
-    learn_from: tuple[RunRef, ...] = ()
-    """Earlier sweeps whose trials it knows of at the start."""
 
 
-class GaussianProcess(Part):
-    """Bayesian optimisation: draws where a Gaussian process over the trials so far expects the most (Optuna's). The one
-    that needs the fewest trials; settings that only some trials have are drawn at random beside it."""
+class GaussianProcess(_Learner):
+    """Bayesian optimisation: draws where a Gaussian process over the trials so far expects the most (Optuna's).
+
+    Settings that only some trials have are drawn at random beside it.
+    """
 
     kind: Literal["gp"] = "gp"
-    trials: Count
-    concurrent: Concurrent = "auto"
-    """Trials that run at the same time at most; `auto`: as many as the cluster has room for."""
-    seed: int = 0
     random_trials: Count = 8
     """The first so many are drawn at random."""
-    start_with: tuple[dict[str, JsonValue], ...] = ()
-    """Settings to try first, each by dotted path; what one leaves out is drawn."""
-    learn_from: tuple[RunRef, ...] = ()
-    """Earlier sweeps whose trials it knows of at the start."""
 
 
-class CmaEs(Part):
+class CmaEs(_Learner):
     """Covariance matrix adaptation, for spaces of numbers (Optuna's CMA-ES); choices are drawn at random beside it."""
 
     kind: Literal["cma_es"] = "cma_es"
-    trials: Count
-    concurrent: Concurrent = "auto"
-    """Trials that run at the same time at most; `auto`: as many as the cluster has room for."""
-    seed: int = 0
     random_trials: Count = 4
     """The first so many are drawn at random."""
-    start_with: tuple[dict[str, JsonValue], ...] = ()
-    """Settings to try first, each by dotted path; what one leaves out is drawn."""
-    learn_from: tuple[RunRef, ...] = ()
-    """Earlier sweeps whose trials it knows of at the start."""
 
 
-class Genetic(Part):
+class Genetic(_Learner):
     """A population whose better trials are crossed and changed (Optuna's NSGA-II with one objective)."""
 
     kind: Literal["genetic"] = "genetic"
-    trials: Count
-    concurrent: Concurrent = "auto"
-    """Trials that run at the same time at most; `auto`: as many as the cluster has room for."""
-    seed: int = 0
     population: Annotated[int, Field(ge=2)] = 8
     """Trials of one generation."""
-    start_with: tuple[dict[str, JsonValue], ...] = ()
-    """Settings to try first, each by dotted path; what one leaves out is drawn."""
-    learn_from: tuple[RunRef, ...] = ()
-    """Earlier sweeps whose trials it knows of at the start."""
 
 
-class Evolution(Part):
+class Evolution(_Learner):
     """Each trial is the best one so far with some settings drawn anew (nevergrad's discrete (1+1)); the first is the
     middle of every range."""
 
     kind: Literal["evolution"] = "evolution"
-    trials: Count
-    concurrent: Concurrent = "auto"
-    """Trials that run at the same time at most; `auto`: as many as the cluster has room for."""
-    seed: int = 0
-    start_with: tuple[dict[str, JsonValue], ...] = ()
-    """Settings to try first, each by dotted path; what one leaves out is drawn."""
-    learn_from: tuple[RunRef, ...] = ()
-    """Earlier sweeps whose trials it knows of at the start."""
 
 
 Search = Annotated[

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Exchange:
 
     def is_over(self, steps: int) -> bool:
         """Whether Tune wants this member to go on from another's last step: there is nothing left to be learnt."""
-        given = self._given()
+        given = self._given
         return given is not None and given["number"] != self._trial.number and given["step"] >= steps
 
     def take_over(self, settings: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +54,7 @@ class Exchange:
         Raises:
             PlatformError: the other's checkpoint is gone.
         """
-        note = self._given()
+        note = self._given
         if note is None or note["number"] == self._trial.number:
             return {}
         source = TrialFiles(self._trial.storage, self._trial.sweep, int(note["number"]))
@@ -66,9 +67,10 @@ class Exchange:
 
         Workers run on while their trial is paused: what they measured then is told when it goes on.
         """
-        given = self._given()
+        given = self._given
         return steps if given is None else given["step"]
 
+    @cached_property
     def _given(self) -> dict[str, int] | None:
         """Which trial's checkpoint Tune has given this one, and of which step; None: it is at its beginning."""
         given = ray.tune.get_checkpoint()

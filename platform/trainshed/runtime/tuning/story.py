@@ -9,7 +9,6 @@ from typing import Any
 from trainshed.errors import PlatformError
 from trainshed.record.trials import CUT, FAILED, TrialFiles, is_measured
 from trainshed.spec.points import points_of
-from trainshed.spec.stopping import Pb2, Pbt
 from trainshed.spec.train import Training
 from trainshed.spec.tune import TuneJob
 
@@ -39,7 +38,7 @@ def training_of(job: TuneJob, trial: TrialFiles) -> dict[str, Any]:
     """The trial's whole training as JSON. A population's best has the schedule that its changes came to."""
     facts = trial.facts or {}
     training = Training.model_validate_json(json.dumps(facts["training"]), strict=True)
-    if isinstance(job.stop_early, Pbt | Pb2) and (rates := [float(row["learning_rate"]) for row in trial.rows()]):
+    if job.is_population and (rates := [float(row["learning_rate"]) for row in trial.rows()]):
         peak, schedule = points_of(rates)
         optimizer = training.optimizer.model_copy(update={"learning_rate": peak})
         training = training.model_copy(

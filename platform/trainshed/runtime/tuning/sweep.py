@@ -23,11 +23,12 @@ from trainshed.runtime.training.stopped import Stopped
 from trainshed.runtime.tuning.alive import watching_trials
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
 from trainshed.runtime.tuning.entry import TrialPlan, run_trial
-from trainshed.runtime.tuning.room import Limited, of_a_trial, of_a_worker, room_now
+from trainshed.runtime.tuning.room import Limited, at_once, of_a_trial, room_now
 from trainshed.runtime.tuning.schedulers import scheduler_of, seeded
 from trainshed.runtime.tuning.search import Numbered, Settings
 from trainshed.runtime.tuning.story import best_of, story, training_of
 from trainshed.runtime.tuning.watcher import Watcher
+from trainshed.spec.room import of_a_worker
 from trainshed.spec.space_check import fits
 from trainshed.spec.stopping import Pb2, Pbt
 from trainshed.spec.tune import TuneJob
@@ -166,16 +167,16 @@ def _first_settings(facts: dict[str, Any]) -> Settings:
 
 def _say_what_begins(job: TuneJob, reporter: Reporter, *, ended: int) -> None:
     room = room_now(job)
-    at_once = max(1, min(room, job.trials)) if job.search.concurrent == "auto" else job.concurrent
-    reporter.log(f"sweep {job.name}: {job.trials} trials of {job.steps_of_a_trial} steps, {at_once} at once")
+    asked = at_once(job, room)
+    reporter.log(f"sweep {job.name}: {job.trials} trials of {job.steps_of_a_trial} steps, {asked} at once")
     if ended:
         reporter.log(f"{ended} trials have ended before: they are not run again")
     if job.trials_per_device != 1:
         reporter.log(f"{job.trials_per_device} trials share a GPU")
-    if room < at_once:
+    if room < asked:
         count = job.train.workers.max_count
         each = ", ".join(f"{count * amount:g} {name}" for name, amount in of_a_worker(job).items())
-        reporter.log(f"the cluster has room for {room} of {at_once} trials at once ({each} each): the others wait")
+        reporter.log(f"the cluster has room for {room} of {asked} trials at once ({each} each): the others wait")
 
 
 def _short(value: Any) -> str:

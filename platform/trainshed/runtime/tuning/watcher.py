@@ -100,7 +100,7 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
 
     def _keep_the_best(self, files: TrialFiles, result: dict[str, Any]) -> None:
         """Only the best trial's last checkpoint is of use once trials have ended; a population's are, to the end."""
-        if self._job.stop_early.kind in ("pbt", "pb2"):
+        if self._job.is_population:
             return
         value = result.get(self._job.metric)
         rank = value if is_measured(value) and (files.ended or {}).get("state") != FAILED else None
