@@ -57,7 +57,7 @@ def splits():
     return Splits(Bytes(blocks[:-HELD_OUT]), Bytes(blocks[-HELD_OUT:]))
 
 
-def loss_at(width, rate, *, mup, seed=0):
+def loss_at(width, rate, mup, seed=0):
     """The held-out loss in nats per byte after `STEPS` steps that begin at `rate` and end at 0; one thread."""
     torch.set_num_threads(1)
     training = Training(
@@ -81,7 +81,7 @@ def loss_at(width, rate, *, mup, seed=0):
 
 def losses_by_rate(width, rates, *, mup, seed=0):
     """The held-out loss by learning rate."""
-    return {rate: loss_at(width, rate, mup=mup, seed=seed) for rate in rates}
+    return {rate: loss_at(width, rate, mup, seed) for rate in rates}
 
 
 def best_rate(losses):

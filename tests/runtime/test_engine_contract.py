@@ -1,12 +1,8 @@
 """What every engine must do: the losses of plain torch, exact resume by any engine and world, an export that opens."""
 
 import json
-import os
 import secrets
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +11,8 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
+from engine_worker import work
+from forking import run_workers
 from trainshed.record.checkpoints import all_checkpoints
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
@@ -63,21 +61,8 @@ def prepare(folder, training=TRAINING):
 
 def run(folder, settings, stop_after=TRAINING.steps, workers=2):
     """The workers until `stop_after`; the rows of metrics so far."""
-    worker = Path(__file__).with_name("engine_worker.py")
-    environment = {**os.environ, "RENDEZVOUS": str(folder / f"rendezvous-{secrets.token_hex(4)}")}
-    started = [
-        subprocess.Popen(
-            [sys.executable, worker, folder, str(rank), str(workers), str(stop_after), json.dumps(settings)],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for rank in range(workers)
-    ]
-    for process in started:
-        _, stderr = process.communicate(timeout=240)
-        assert process.returncode == 0, stderr[-3000:]
+    rendezvous = folder / f"rendezvous-{secrets.token_hex(4)}"
+    run_workers(work, workers, folder, rendezvous, stop_after, settings, logs=folder)
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 

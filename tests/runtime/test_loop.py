@@ -19,6 +19,7 @@ from trainshed.runtime.training.validation import validate
 from trainshed.spec.optimizers import AdamW
 from trainshed.spec.regularization import EarlyStopping, Regularization
 from trainshed.spec.saving import Checkpoints, Recovery, Validation
+from trainshed.spec.tasks import Custom
 
 ALONE = World(0, 1, torch.device("cpu"))
 POISON = VOCAB - 1
@@ -156,6 +157,18 @@ def test_early_stopping_exports_the_best_weights_or_the_last(tmp_path, restore_b
     found = validate(training, TinyTask(), splits.validation, engine, ALONE)
     assert found["loss"] == pytest.approx(losses[step], rel=1e-6)
     assert [event for event, _ in told].count("exports_best") == restore_best
+
+
+def test_a_task_of_ones_own_must_give_the_metrics_it_is_said_to(tmp_path):
+    for metrics in (("loss",), ("loss", "bleu", "chrf")):
+        training = tiny_training(task=Custom(path="mine:Tiny", metrics=metrics), validation=Validation(every_steps=5))
+        if "bleu" not in metrics:
+            run(tmp_path / "right", training)
+            continue
+        with pytest.raises(PlatformError, match="the meter of mine:Tiny gives no bleu, chrf; it gives loss"):
+            run(tmp_path / "wrong", training)
+    rows = (tmp_path / "wrong" / "metrics.jsonl").read_text().splitlines()
+    assert len(rows) == 4, "found at the first validation"
 
 
 def test_batches_left_out_are_passed_over_in_order():

@@ -17,8 +17,10 @@ from trainshed.runtime.training.beats import Beat, Beats, Member, Order, Seen, w
 from trainshed.runtime.training.leaving import Leave
 from trainshed.runtime.training.restarts import judge
 from trainshed.runtime.training.warden import SILENT_S, hanging, kill_here
+from trainshed.spec.workers import Workers
 from waiting import wait_for
 
+PATIENT = Workers(hang_timeout_s=300, start_timeout_s=600)
 ZERO, ONE = Member(0, 100, "node-a"), Member(1, 101, "node-b")
 
 
@@ -31,24 +33,30 @@ def seen(member, *, silent=0.0, stuck=0.0, waits=False, phase="training"):
 
 
 def test_a_silent_worker_is_hung_and_the_one_that_waits_for_it_is_not():
-    found = hanging([seen(ZERO, stuck=16, waits=True), seen(ONE, silent=SILENT_S + 1, stuck=16)], 300)
+    found = hanging([seen(ZERO, stuck=16, waits=True), seen(ONE, silent=SILENT_S + 1, stuck=16)], PATIENT)
     assert [(one.member, cause) for one, cause in found] == [(ONE, "worker 1 has been silent for 16 s")]
 
 
 def test_without_a_step_for_too_long_the_worker_that_waits_for_nobody_is_hung():
     group = [seen(ZERO, stuck=301, waits=True), seen(ONE, stuck=301)]
-    assert hanging([seen(ZERO, stuck=299, waits=True), seen(ONE, stuck=299)], 300) == []
-    ((found, cause),) = hanging(group, 300)
+    assert hanging([seen(ZERO, stuck=299, waits=True), seen(ONE, stuck=299)], PATIENT) == []
+    ((found, cause),) = hanging(group, PATIENT)
     assert found.member == ONE
     assert cause == "worker 1 has made no step for 301 s, step 5, at training/loop.py:9 run"
 
 
 def test_where_all_wait_for_each_other_all_are_hung():
-    assert len(hanging([seen(ZERO, stuck=400, waits=True), seen(ONE, stuck=400, waits=True)], 300)) == 2
+    assert len(hanging([seen(ZERO, stuck=400, waits=True), seen(ONE, stuck=400, waits=True)], PATIENT)) == 2
+
+
+def test_the_first_step_may_take_longer_and_not_for_ever():
+    assert hanging([seen(ZERO, stuck=599, phase="starting")], PATIENT) == []
+    ((_, cause),) = hanging([seen(ZERO, stuck=601, phase="starting")], PATIENT)
+    assert cause.startswith("worker 0 has made no step for 601 s")
 
 
 def test_an_export_may_take_longer_than_a_step():
-    assert hanging([seen(ZERO, stuck=4000, phase="ending"), seen(ONE, stuck=4000, phase="ending")], 300) == []
+    assert hanging([seen(ZERO, stuck=4000, phase="ending"), seen(ONE, stuck=4000, phase="ending")], PATIENT) == []
 
 
 def test_a_process_that_is_no_worker_is_left_alone():
@@ -157,5 +165,5 @@ def test_a_process_that_said_goodbye_is_missed_by_nobody_and_its_follower_is():
 
 
 def test_trials_are_judged_each_by_itself_and_by_their_names():
-    (found,) = hanging([seen(ONE, stuck=301)], 300, name="trial-{:05d}".format)
+    (found,) = hanging([seen(ONE, stuck=301)], PATIENT, name="trial-{:05d}".format)
     assert found[1].startswith("trial-00001 has made no step for 301 s")

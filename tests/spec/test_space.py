@@ -62,6 +62,14 @@ REFUSED = {
         {"metric": "validation_f1"},
         "causal_lm does not report 'validation_f1'; it reports validation_loss, validation_perplexity",
     ),
+    "a metric that a task of one's own does not say it gives": (
+        {
+            "train__task": {"kind": "custom", "path": "mine:Task", "metrics": ["loss", "bleu"]},
+            "metric": "validation_f1",
+        },
+        "custom does not report 'validation_f1'; it reports validation_loss, validation_bleu, train_loss; "
+        "what else its meter gives belongs into train.task.metrics",
+    ),
     "a start outside of the space": (
         {"search__start_with": [{"optimizer.learning_rate": 1.0}]},
         "search.start_with.0: optimizer.learning_rate: 1.0 is not in its range",

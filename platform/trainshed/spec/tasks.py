@@ -63,6 +63,8 @@ class Custom(Part):
     kind: Literal["custom"] = "custom"
     path: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*:[A-Za-z_]\w*$")]
     """`my_module:MyTask`; my_module.py lies beside the job file and is uploaded with it."""
+    metrics: Annotated[tuple[Annotated[str, StringConstraints(pattern=r"^\w+$")], ...], Field(min_length=1)] = ("loss",)
+    """What its meter gives; the first validation checks it, and a sweep may take `validation_<name>` as its metric."""
     settings: dict[str, JsonValue] = Field(default={})
     """Handed to the class."""
 
@@ -89,8 +91,8 @@ OF_LABELS = ("loss", "accuracy", "macro_precision", "macro_recall", "macro_f1", 
 OF_NUMBERS = ("loss", "mse", "pearson", "spearman")
 
 
-def metrics_of(task: Task) -> tuple[str, ...] | None:
-    """What a training of the task reports at each validation, and its train_loss; None: only its own code knows."""
+def metrics_of(task: Task) -> tuple[str, ...]:
+    """What a training of the task reports at each validation, and its train_loss."""
     match task:
         case CausalLm() | MaskedLm():
             held_out: tuple[str, ...] = OF_TOKENS
@@ -103,7 +105,7 @@ def metrics_of(task: Task) -> tuple[str, ...] | None:
         case TextClassification() | ImageClassification() | LstmClassifier():
             held_out = OF_CLASSES
         case Custom():
-            return None
+            held_out = task.metrics
         case _:
             assert_never(task)
     return (*(f"validation_{name}" for name in held_out), "train_loss")

@@ -11,7 +11,7 @@ from trainshed.spec.part import Name, Part
 from trainshed.spec.search import GridSearch, RandomSearch, Search
 from trainshed.spec.space import Choice, Integer, LogUniform, Space, Uniform, grid, points
 from trainshed.spec.stopping import Budget, Failures, NoStop, Pb2, Pbt, StopEarly
-from trainshed.spec.tasks import metrics_of
+from trainshed.spec.tasks import Custom, metrics_of
 from trainshed.spec.train import Training
 
 MUTABLE = ("optimizer.", "schedule.", "regularization.")
@@ -88,9 +88,11 @@ class TuneJob(Part):
     @model_validator(mode="after")
     def _metric_is_reported(self) -> TuneJob:
         known = metrics_of(self.train.task)
-        if known is not None and self.metric not in known:
+        if self.metric not in known:
+            where = "; what else its meter gives belongs into train.task.metrics"
             raise ValueError(
                 f"metric: {self.train.task.kind} does not report {self.metric!r}; it reports {', '.join(known)}"
+                + (where if isinstance(self.train.task, Custom) else "")
             )
         return self
 

@@ -5,7 +5,6 @@ The result lies at `data/<fingerprint>/`, named by what made it, so that the sam
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from trainshed.record.storage import Storage
 from trainshed.runtime.data import examples, packing, sources, steps, tokenizer
 from trainshed.runtime.data.sources import Found
 from trainshed.runtime.report import Reporter
+from trainshed.runtime.scratch import scratch
 from trainshed.spec.prepare import Examples, Images, Pack, PrepareJob, PretrainedTokenizer, Split
 from trainshed.spec.sources import places
 
@@ -86,10 +86,10 @@ class _Pipeline:
         """The tokenizer, kept beside the data, and what the manifest says of it."""
         fields: list[str] = [name for name in ("text", "target") if name in self.job.read_fields]
         texts = samples.filter(_is_in, fn_kwargs={"split": "train"}).select_columns(fields)
-        with tempfile.TemporaryDirectory() as scratch:
-            made = tokenizer.make(self.job, _texts(texts, fields), Path(scratch))
-            self.storage.upload(Path(scratch), f"{self.folder}/tokenizer")
-            digest = sha256((Path(scratch) / "tokenizer.json").read_bytes())
+        with scratch("tokenizer") as local:
+            made = tokenizer.make(self.job, _texts(texts, fields), local)
+            self.storage.upload(local, f"{self.folder}/tokenizer")
+            digest = sha256((local / "tokenizer.json").read_bytes())
         return made, {
             "vocab_size": made.get_vocab_size(),
             "tokenizer_sha256": digest,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from ray import serve
@@ -10,6 +9,7 @@ from ray.serve.config import AutoscalingConfig
 from starlette.types import ASGIApp
 
 from trainshed.record.storage import Storage
+from trainshed.runtime.scratch import scratch_of_process
 from trainshed.runtime.serving.engines import build_engine
 from trainshed.runtime.serving.routes import build_asgi
 from trainshed.runtime.serving.settings import AppSettings
@@ -65,7 +65,7 @@ def _local_folder(model_dir: str) -> Path:
     """The model's folder on this node: the one named, or a copy of what lies in an object store."""
     if "://" not in model_dir:
         return Path(model_dir)
-    return Storage.open(model_dir).download("", Path(tempfile.mkdtemp(prefix="trainshed-model-")))
+    return Storage.open(model_dir).download("", scratch_of_process("model"))
 
 
 def _autoscaling(settings: AppSettings) -> AutoscalingConfig:

@@ -5,7 +5,6 @@ Safetensors only, and no code of theirs is ever run. One clear line where they c
 
 from __future__ import annotations
 
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 
 from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
+from trainshed.runtime.scratch import scratch_of_process
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.spec.models import Pretrained
 from trainshed.spec.places import is_address, is_directory
@@ -30,7 +30,7 @@ def located(place: str) -> str:
         PlatformError: there is no such directory.
     """
     if is_address(place):
-        return str(Storage.open(place).download("", Path(tempfile.mkdtemp(prefix="trainshed-model-"))))
+        return str(Storage.open(place).download("", scratch_of_process("model")))
     if is_directory(place) and not Path(place).is_dir():
         raise PlatformError(f"{place}: no such directory on this node; the cluster must be able to read it")
     return place

@@ -117,7 +117,7 @@ def fit(
     # Ray Train refuses to start where a checkpoint that it was told of is gone; we keep the last few and the best.
     storage.delete(f"{plan.folder}/{FOLDER}/{CHECKPOINT_MANAGER_SNAPSHOT_FILENAME}")
     try:
-        with watching(beats, hang_timeout_s=training.workers.hang_timeout_s, say=say, stopping=stopping):
+        with watching(beats, training.workers, say=say, stopping=stopping):
             result = trainer.fit()
     except Exception as error:
         raise PlatformError(cause_of(error)) from error

@@ -32,7 +32,7 @@ from trainshed.runtime.training.progress import Progress
 from trainshed.runtime.training.self_test import check_weights_agree, self_test
 from trainshed.runtime.training.stepper import StepDone, Stepper, Watches
 from trainshed.runtime.training.utilisation import Utilisation
-from trainshed.runtime.training.validation import validate
+from trainshed.runtime.training.validation import check_reported, validate
 from trainshed.spec.models import growth
 from trainshed.spec.train import Training
 
@@ -159,6 +159,8 @@ class _Loop:
         training, limit = self.training, self.training.validation.max_samples
         with self.regularizers.averaged(self.engine.refresh):
             found = validate(training, self.task, self.splits.validation, self.engine, self.host.world, limit=limit)
+        if not self.progress.held_out:
+            check_reported(training, found)
         self.progress = replace(self.progress, held_out=(*self.progress.held_out, found["loss"]))
         return {f"validation_{name}": value for name, value in found.items()}
 

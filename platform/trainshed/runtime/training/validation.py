@@ -5,11 +5,26 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from trainshed.errors import PlatformError
 from trainshed.runtime.tasks import Samples, Task
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import World
 from trainshed.runtime.training.shares import batch_of, rows_of_workers, sum_over_workers
+from trainshed.spec.tasks import Custom
 from trainshed.spec.train import Training
+
+
+def check_reported(training: Training, found: dict[str, float]) -> None:
+    """A task of one's own gives every figure that the job file says it does; a sweep has been planned by them.
+
+    Raises:
+        PlatformError: one is missing.
+    """
+    task = training.task
+    if isinstance(task, Custom) and (missing := [name for name in task.metrics if name not in found]):
+        raise PlatformError(
+            f"task.metrics: the meter of {task.path} gives no {', '.join(missing)}; it gives {', '.join(found)}"
+        )
 
 
 def validate(

@@ -18,21 +18,20 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainshed.runtime.training.beats import Look, Order, Seen
+from trainshed.spec.workers import Workers
 
 LOOK_S = 1.0
 SILENT_S = 15.0
-STARTING_S = 1800.0
-"""Until the first step is done: a model may have to be downloaded, or compiled."""
 TITLES = ("RayTrainWorker", "StandbyWorker", "ImplicitFunc")
 """What Ray calls the processes that train: a worker, a spare one, a trial of Ray Tune."""
 
 
 @contextmanager
 def watching(
-    beats: Any, *, hang_timeout_s: float, say: Callable[[str], None], stopping: Callable[[], bool]
+    beats: Any, workers: Workers, *, say: Callable[[str], None], stopping: Callable[[], bool]
 ) -> Iterator[None]:
     """While a training runs: kills what hangs, says what happened, passes on that the run should stop."""
-    warden = Warden(beats, hang_timeout_s=hang_timeout_s, say=say, stopping=stopping)
+    warden = Warden(beats, workers, say=say, stopping=stopping)
     try:
         with looking(warden.look):
             yield
@@ -62,10 +61,10 @@ class Warden:
     """One look at a time; see `watching`."""
 
     def __init__(
-        self, beats: Any, *, hang_timeout_s: float, say: Callable[[str], None], stopping: Callable[[], bool]
+        self, beats: Any, workers: Workers, *, say: Callable[[str], None], stopping: Callable[[], bool]
     ) -> None:
         self._beats = beats
-        self._hang_timeout_s = hang_timeout_s
+        self._workers = workers
         self._say = say
         self._stopping = stopping
         self._killed: set[int] = set()
@@ -83,7 +82,7 @@ class Warden:
         for note in look.notes:
             self._say(note)
         fresh = [seen for seen in look.seen if seen.member.pid not in self._killed]
-        for seen, cause in hanging(fresh, self._hang_timeout_s):
+        for seen, cause in hanging(fresh, self._workers):
             self._killed.add(seen.member.pid)
             self._say(f"{cause}: {kill(seen)}")
 
@@ -98,7 +97,7 @@ class Warden:
 
 
 def hanging(
-    seen: list[Seen], hang_timeout_s: float, *, name: Callable[[int], str] = "worker {}".format
+    seen: list[Seen], workers: Workers, *, name: Callable[[int], str] = "worker {}".format
 ) -> list[tuple[Seen, str]]:
     """Which workers to kill, each with what is wrong with it, in words; `name` says what one is called.
 
@@ -108,7 +107,7 @@ def hanging(
     silent = [one for one in seen if one.beat is not None and one.silent_s > SILENT_S]
     if silent:
         return [(one, f"{name(one.member.worker)} has been silent for {one.silent_s:.0f} s") for one in silent]
-    if not seen or min(_patience_left(one, hang_timeout_s) for one in seen) > 0:
+    if not seen or min(_patience_left(one, workers) for one in seen) > 0:
         return []
     beating = [one for one in seen if one.beat is not None]
     guilty = [one for one in beating if one.beat is not None and not one.beat.waits] or list(seen)
@@ -144,14 +143,14 @@ def kill_here(pid: int) -> str:
     return f"process {pid} was {state}; killed, it goes on from the newest checkpoint"
 
 
-def _patience_left(one: Seen, hang_timeout_s: float) -> float:
+def _patience_left(one: Seen, workers: Workers) -> float:
     """Seconds that a worker without progress may go on; a worker that ends, exports or uploads, may take its time."""
     phase = one.beat.phase if one.beat is not None else "starting"
     match phase:
         case "training":
-            return hang_timeout_s - one.stuck_s
+            return workers.hang_timeout_s - one.stuck_s
         case "starting":
-            return max(STARTING_S, hang_timeout_s) - one.stuck_s
+            return workers.start_timeout_s - one.stuck_s
         case _:
             return 1.0
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
@@ -20,6 +18,7 @@ from trainshed.record.journal import Journal, JournalHandler
 from trainshed.record.lineage import sha256
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
+from trainshed.runtime.scratch import scratch
 from trainshed.runtime.shards import open_split
 from trainshed.runtime.shards.folds import split_off
 from trainshed.runtime.training.checkpoints.keeper import Keeper
@@ -41,8 +40,8 @@ def run_worker(plan: WorkerPlan, host: Host) -> dict[str, Any]:
     """
     storage = Storage.open(plan.storage)
     training = Training.model_validate_json(json.dumps(plan.training), strict=True)
-    with _worker_log(storage, plan, host), tempfile.TemporaryDirectory(prefix="trainshed-data-") as scratch:
-        folder = storage.download(plan.data, Path(scratch))
+    with _worker_log(storage, plan, host), scratch("data") as copy:
+        folder = storage.download(plan.data, copy)
         manifest = json.loads((folder / "manifest.json").read_text())
         splits = Splits(*(open_split(folder, manifest, split) for split in manifest["splits"]))
         if plan.fold is not None:
@@ -75,8 +74,7 @@ def _export(task: tasks.Task, splits: Splits, state: dict[str, Any], storage: St
     Returns the hash of the weights, and what the task finds out from the exported model itself.
     """
     held_out, prefix = (splits.validation, "validation") if splits.test is None else (splits.test, "test")
-    with tempfile.TemporaryDirectory(prefix="trainshed-export-") as scratch:
-        local = Path(scratch)
+    with scratch("export") as local:
         task.export(state, local)
         found = {f"{prefix}_{name}": value for name, value in task.examine(local, held_out).items()}
         hashes = {path.name: sha256(path.read_bytes()) for path in sorted(local.iterdir())}

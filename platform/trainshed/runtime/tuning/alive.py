@@ -14,27 +14,28 @@ import ray
 from trainshed.record.trials import name_of
 from trainshed.runtime.training.beats import Beats, Look
 from trainshed.runtime.training.warden import LOOK_S, hanging, kill, looking
+from trainshed.spec.workers import Workers
 
 
 @contextmanager
-def watching_trials(*, hang_timeout_s: float, say: Callable[[int, str], None]) -> Iterator[Any]:
+def watching_trials(workers: Workers, *, say: Callable[[int, str], None]) -> Iterator[Any]:
     """The actor that trials beat to, while a sweep runs; `say` hears which trial was killed and why, in words."""
     beats = ray.remote(num_cpus=0, max_restarts=-1)(Beats).remote()
     try:
-        with looking(lambda: _look(beats, hang_timeout_s, say)):
+        with looking(lambda: _look(beats, workers, say)):
             yield beats
     finally:
         ray.kill(beats)
 
 
-def _look(beats: Any, hang_timeout_s: float, say: Callable[[int, str], None]) -> None:
+def _look(beats: Any, workers: Workers, say: Callable[[int, str], None]) -> None:
     """Each trial by itself: none waits for another."""
     try:
         look: Look = ray.get(beats.look.remote(), timeout=LOOK_S * 10)
     except ray.exceptions.RayError:
         return  # the actor starts again, and trials beat on
     for one in look.seen:
-        for found, cause in hanging([one], hang_timeout_s, name=name_of):
+        for found, cause in hanging([one], workers, name=name_of):
             done = kill(found)
             beats.gone.remote(found.member.worker, found.member.pid)
             if not done.endswith("gone already"):  # Ray Tune ended it, or pauses it

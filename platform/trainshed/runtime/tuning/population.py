@@ -7,7 +7,6 @@ which trial's checkpoint is meant; the checkpoint itself is copied in the storag
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import all_checkpoints, path_of
 from trainshed.record.journal import read_lines
 from trainshed.record.trials import TrialFiles
+from trainshed.runtime.scratch import scratch
 
 NOTE = "checkpoint.json"
 COMMIT_WAIT_S = 300.0
@@ -39,8 +39,8 @@ class Exchange:
             ray.tune.report(numbers)
             return
         self._wait_for(step)
-        with tempfile.TemporaryDirectory(prefix="trainshed-note-") as folder:
-            (Path(folder) / NOTE).write_text(json.dumps({"number": self._trial.number, "step": step}))
+        with scratch("note") as folder:
+            (folder / NOTE).write_text(json.dumps({"number": self._trial.number, "step": step}))
             ray.tune.report(numbers, checkpoint=ray.tune.Checkpoint.from_directory(folder))
 
     def is_over(self, steps: int) -> bool:
@@ -93,8 +93,8 @@ class Exchange:
         if all(one.step != step for one in all_checkpoints(storage, source.folder)):
             raise PlatformError(f"{source.name} has no checkpoint of step {step} any more")
         self._trial.drop_state()
-        with tempfile.TemporaryDirectory(prefix="trainshed-exchange-") as scratch:
-            local = storage.download(there, Path(scratch))
+        with scratch("exchange") as copy:
+            local = storage.download(there, copy)
             storage.upload(local, path_of(self._trial.folder, step))
         rows = [row for row in read_lines(storage, f"{source.folder}/metrics.jsonl") if row["step"] <= step]
         text = "".join(f"{json.dumps(row)}\n" for row in rows)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-import tempfile
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from trainshed.errors import PlatformError
@@ -17,6 +15,7 @@ from trainshed.record.registry import register
 from trainshed.record.run import Record
 from trainshed.record.trials import TrialFiles
 from trainshed.runtime.report import Reporter
+from trainshed.runtime.scratch import scratch
 from trainshed.runtime.training.fit import fit
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.run import LIBRARIES, data_lineage
@@ -43,8 +42,8 @@ def promote(
         )
     own = dataclasses.replace(plan, training=training.model_dump(mode="json"), folder=trial.folder, export=True)
     fitted = fit(own, training, say=reporter.log)  # it goes on after the last step: there is only the export to do
-    with tempfile.TemporaryDirectory(prefix="trainshed-promote-") as scratch:
-        local = record.storage.download(f"{trial.folder}/model", Path(scratch))
+    with scratch("promote") as copy:
+        local = record.storage.download(f"{trial.folder}/model", copy)
         record.storage.upload(local, record.at("model"))
     record.storage.delete(f"{trial.folder}/model")
     lineage = training_lineage(

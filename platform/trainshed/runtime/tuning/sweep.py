@@ -59,7 +59,7 @@ def sweep(
     seeded(job)
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial that failed has none, and the others go on
     searcher = _searcher(job, record, earlier)
-    with watching_trials(hang_timeout_s=job.train.workers.hang_timeout_s, say=watcher.hung) as beats:
+    with watching_trials(job.train.workers, say=watcher.hung) as beats:
         plan = _plan(job, record, data, beats)
         _tuner(job, reporter, plan, watcher, ceilings, searcher).fit()
     spent.keep()

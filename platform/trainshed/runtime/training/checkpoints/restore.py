@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from safetensors import safe_open
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import METRIC, Checkpoint, all_checkpoints, by_loss, fault_of
 from trainshed.record.storage import Storage
+from trainshed.runtime.scratch import scratch
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import World
 from trainshed.runtime.training.notes import Told
@@ -63,8 +63,8 @@ def restore(checkpoint: Checkpoint, engine: Engine) -> None:
     Raises:
         PlatformError: the checkpoint does not hold all of a parameter that the engine has.
     """
-    with tempfile.TemporaryDirectory(prefix="trainshed-restore-") as scratch:
-        local = checkpoint.storage.download(checkpoint.path, Path(scratch))
+    with scratch("restore") as copy:
+        local = checkpoint.storage.download(checkpoint.path, copy)
         parts = [_Part.open(local / file) for file in checkpoint.files]
         _forget_what_was_not_there(engine.pieces(), parts, engine)
         for piece in engine.pieces():
