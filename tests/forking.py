@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 FORKING = multiprocessing.get_context("forkserver")
-LATE = ["deepspeed.runtime.zero.muon.muon_optimizer", "pandas", "transformers.models.gpt2.modeling_gpt2"]
+LATE = ["trainshed.runtime.training.engines.deepspeed", "pandas", "transformers.models.gpt2.modeling_gpt2"]
 """What a training imports in its midst, by way of DeepSpeed, pyarrow and transformers."""
 FORKING.set_forkserver_preload(["engine_worker", "mup_transfer", *LATE])
 

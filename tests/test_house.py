@@ -1,5 +1,6 @@
 """Rules of the house that a machine can hold."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,29 @@ def test_start_up_imports_nothing_heavy(module):
     program = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_training_under_deepspeed_does_not_load_torchs_compiler():
+    """It is seconds of every worker's start, and 40 MB."""
+    program = """
+import os, sys, torch, torch.distributed as dist
+os.environ["LOCAL_RANK"] = "0"
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+from tiny_training import TinySamples, TinyTask, tiny_training
+from trainshed.runtime.training.host import BareHost, World
+from trainshed.runtime.training.loop import Splits, train
+from trainshed.spec.engines import DeepSpeed
+training = tiny_training(engine=DeepSpeed(zero_stage=2))
+splits, host = Splits(TinySamples(64), TinySamples(8)), BareHost(World(0, 1, torch.device("cpu")))
+_, last = train(training, TinyTask(), splits, host, metric_log=None, keeper=None)
+print(last["step"] == training.steps, "torch._inductor.compile_fx" in sys.modules)
+sys.stdout.flush()
+os._exit(0)
+"""
+    path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout.splitlines()[-1:] == ["True False"], done.stderr[-2000:]
 
 
 def test_help_names_every_verb():

@@ -31,8 +31,8 @@ TRAIN = {
     "engine": {"kind": "deepspeed", "zero_stage": 2},
     "workers": {"count": 2, "per_device_batch_size": 2},
     "global_batch_size": 8,
-    "steps": 800,
-    "validation": {"every_steps": 400, "max_samples": 8},
+    "steps": 600,
+    "validation": {"every_steps": 300, "max_samples": 8},
     "checkpoint": {"every_steps": 50},
 }
 
@@ -90,12 +90,12 @@ def test_a_killed_worker_costs_no_step_and_changes_no_loss(platform, calm):
     assert following.returncode == 0, stdout + stderr
     assert "resumed after step" in platform.run("logs", "disturbed", "--worker", "0").stdout
     assert story(platform, "disturbed") == story(platform, "calm")
-    assert [step for step, *_ in story(platform, "disturbed")] == list(range(1, 801))
+    assert [step for step, *_ in story(platform, "disturbed")] == list(range(1, 601))
     assert weights(platform, "disturbed") == weights(platform, "calm")
     # Ray Train takes a checkpoint on only after every worker of the group has reported it.
     reported = json.loads((folder / "checkpoints/checkpoint_manager_snapshot.json").read_text())
-    assert reported["latest_checkpoint_result"]["checkpoint_dir_name"].strip("/") == "step-0000800"
-    assert 2 <= len(reported["checkpoint_results"]) <= 16
+    assert reported["latest_checkpoint_result"]["checkpoint_dir_name"].strip("/") == "step-0000600"
+    assert 2 <= len(reported["checkpoint_results"]) <= 12
 
 
 @pytest.mark.faults  # make test has the one of a sweep, whose driver is started again in the same way

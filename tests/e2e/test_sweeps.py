@@ -301,6 +301,8 @@ def test_the_median_rule_and_hyperband_end_the_worse_trials(platform, folder):
         assert early
         assert all(trial["settings"]["optimizer.learning_rate"] < 1e-6 for trial in early)
         assert {trial["by"] for trial in early} == {name.removeprefix("by-")}
+        logs = [platform.folder(name) / "trials" / trial["trial"] / "logs" / "worker-0.log" for trial in trials]
+        assert [log.read_text().count("worker 0 of 1") for log in logs] == [1] * 6, "a trial was paused"
         assert result(platform, name)["best"]["settings"]["optimizer.learning_rate"] >= 0.01
 
 

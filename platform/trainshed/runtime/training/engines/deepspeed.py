@@ -23,10 +23,26 @@ if not torch.cuda.is_available():
 
 import deepspeed
 from deepspeed.ops import __compatible_ops__
+from deepspeed.runtime import compiler
 
 GRADIENTS = ("averaged_gradients", "all_grad_tensors", "grad_partitions_flat_buffer")
 """Where DeepSpeed's optimizers keep gradients between passes, each stage its own way."""
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def _import_muon_uncompiled() -> None:
+    """DeepSpeed's own Muon, which it looks for in every training and which no job of ours takes.
+
+    It compiles itself as it is imported, and that alone loads torch's compiler: seconds of every start.
+    """
+    compiled, compiler.compile = compiler.compile, lambda: compiler.dummy_decorator
+    try:
+        import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
+    finally:
+        compiler.compile = compiled
+
+
+_import_muon_uncompiled()
 
 
 class DeepSpeedEngine:
