@@ -1,6 +1,7 @@
 """U3: what ASHA, Optuna and PBT need to come to what random search comes to with its whole budget.
 
-    .venv/bin/python benchmarks/search_cost.py [--case shakespeare] [--seeds 10] [--trials 27] [--data ../shared/data]
+    .venv/bin/python benchmarks/search_cost.py [--case shakespeare] [--seeds 10] [--trials 27] [--continue]
+                                                 [--data ../shared/data]
 
 For each seed five sweeps of the same small model through `platform submit`: random search of 27 whole trials over
 learning rate x schedule x warm-up x weight decay x dropout, and the four others over the same space, with draws of
@@ -20,7 +21,7 @@ import statistics
 from pathlib import Path
 
 from own_cluster import OwnCluster
-from results import write_result
+from results import FOLDER, write_result
 from sweep_cases import ASHA, EVERY, SCHEDULES, STEPS, WITH_WARMUP, Case, cases, data_option
 
 SPACE = {
@@ -69,25 +70,37 @@ def main() -> None:
     parser.add_argument("--case", choices=["shakespeare", "sst2"], default="shakespeare")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int, default=27)
+    parser.add_argument("--continue", action="store_true", dest="goes_on", help="keep the seeds that results/ has")
     data_option(parser)
     options = parser.parse_args()
     case = cases(options.data.resolve())[options.case]
     command = f"python benchmarks/search_cost.py --case {case.name} --seeds {options.seeds} --trials {options.trials}"
-    ratios: dict[str, list[float]] = {name: [] for name in OTHERS}
-    lower = dict.fromkeys(OTHERS, 0)
+    rows = {name: kept(case, name, command) if options.goes_on else [] for name in OTHERS}
     with OwnCluster() as cluster:
         cluster.submit(case.prepare)
         for seed in range(options.seeds):
+            if all(any(row["seed"] == seed for row in rows[name]) for name in OTHERS):
+                continue
             asked = sweeps(case, options.trials, seed)
             runs = dict(zip(asked, cluster.submit_all(*asked.values()), strict=True))
             looks = {name: held_out(cluster.folder(run)) for name, run in runs.items()}
-            target, cost = min(looks["random"]), len(looks["random"])
+            print(f"seed {seed}: random {min(looks['random']):.4f} in {len(looks['random']) * EVERY} steps", flush=True)
             for name in OTHERS:
-                ratios[name].append(reached(looks[name], target) / cost)
-                lower[name] += min(looks[name][:cost]) < target
-            shown = ", ".join(f"{name} {ratios[name][-1]:.2f} ({min(looks[name]):.4f})" for name in OTHERS)
-            print(f"seed {seed}: random {target:.4f} in {cost * EVERY} steps; reached at, best: {shown}", flush=True)
-            keep(case, ratios, lower, command)
+                rows[name].append(compared(seed, looks[name], looks["random"]))
+                keep(case, name, rows[name], command)
+
+
+def compared(seed: int, looks: list[float], at_random: list[float]) -> dict:
+    """One seed of one strategy beside random search; `reached` is a share of what random search cost."""
+    target, cost = min(at_random), len(at_random)
+    share = reached(looks, target) / cost
+    return {
+        "seed": seed,
+        "reached": share if math.isfinite(share) else "never",
+        "best": min(looks),
+        "random": target,
+        "lower": min(looks[:cost]) < target,
+    }
 
 
 def held_out(folder: Path) -> list[float]:
@@ -103,17 +116,26 @@ def reached(looks: list[float], target: float) -> float:
     return next((count for count, value in enumerate(looks, 1) if value <= target), math.inf)
 
 
-def keep(case: Case, ratios: dict[str, list[float]], lower: dict[str, int], command: str) -> None:
-    for strategy in OTHERS:
-        values = ratios[strategy]
-        ends = sum(value <= 1.1 for value in values)
-        met = len(values) >= 10 and statistics.median(values) <= 0.5 and ends >= 0.8 * len(values)
-        name = (
-            "U3" + ("" if case.name == "shakespeare" else "-SST2") + ("" if strategy == "gp-asha" else f"-{strategy}")
-        )
-        within = f"<= 1.1 in {ends} of {len(values)} seeds; at the same cost lower in {lower[strategy]}"
-        what = f"{case.name}: steps of {strategy} until it has random search's best / all of random's; {within}"
-        write_result(name, what, "<= 0.5", values, command=command, pairs=[], met=met)
+def name_of(case: Case, strategy: str) -> str:
+    """What the figure is called in results/."""
+    of_case = "U3" if case.name == "shakespeare" else "U3-SST2"
+    return of_case if strategy == "gp-asha" else f"{of_case}-{strategy}"
+
+
+def kept(case: Case, strategy: str, command: str) -> list[dict]:
+    """The seeds of an earlier run of the same command."""
+    file = FOLDER / f"{name_of(case, strategy)}.json"
+    result = json.loads(file.read_text()) if file.exists() else {}
+    return result.get("rows", []) if result.get("command") == command else []
+
+
+def keep(case: Case, strategy: str, rows: list[dict], command: str) -> None:
+    values = [math.inf if row["reached"] == "never" else row["reached"] for row in rows]
+    ends = sum(value <= 1.1 for value in values)
+    met = len(values) >= 10 and statistics.median(values) <= 0.5 and ends >= 0.8 * len(values)
+    within = f"<= 1.1 in {ends} of {len(values)} seeds; at the same cost lower in {sum(row['lower'] for row in rows)}"
+    what = f"{case.name}: steps of {strategy} until it has random search's best / all of random's; {within}"
+    write_result(name_of(case, strategy), what, "<= 0.5", values, command=command, pairs=[], met=met, rows=rows)
 
 
 if __name__ == "__main__":
