@@ -7,10 +7,14 @@ end, and run one at a time.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from trainshed.runtime.training.plan import WorkerPlan
+
+PATIENCE = "TUNE_FUNCTION_THREAD_TIMEOUT_S"
+ENDING_S = 600
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,33 @@ class TrialPlan:
     """Of one GPU, the part that is a trial's own; 0 where it has none, 1 where it has a whole one or more."""
 
 
+class Patient:
+    """What Ray Tune's process of a trial does otherwise here: it waits for one trial's end before it takes the next.
+
+    Ray's own gives a trial 2 s to end once Tune has heard its last figures, which storage that is slow makes longer;
+    after that Tune drops the next one, in silence, and holds its place to the end of the sweep.
+    """
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Whether the process is free for the next trial; one that still ends the former after `ENDING_S` dies."""
+        before = os.environ.get(PATIENCE)
+        os.environ[PATIENCE] = str(ENDING_S)
+        try:
+            free: bool = super().reset_config(new_config)  # type: ignore[misc]
+        finally:
+            del os.environ[PATIENCE]
+            if before is not None:
+                os.environ[PATIENCE] = before
+        if not free:
+            os._exit(1)  # Tune hears of a process that died, and of no trial that it dropped
+        return True
+
+
 def run_trial(config: dict[str, Any], *, plan: TrialPlan) -> None:
     """`config` holds the trial's `settings` by dotted path."""
     from trainshed.runtime.tuning.trial import train_trial  # torch, transformers: the process stands before they do
 
     train_trial(config, plan)
+
+
+run_trial.__mixins__ = (Patient,)  # type: ignore[attr-defined]
