@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ class OwnCluster:
     """Holds the folder for the time of a `with`, and takes down the cluster that the first submit starts."""
 
     def __enter__(self) -> "OwnCluster":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the cluster goes with the benchmark
         self._scratch = tempfile.TemporaryDirectory(prefix="bench-")
         self.home = Path(self._scratch.name)
         own = {"PLATFORM_HOME": str(self.home), "PLATFORM_STORAGE": str(self.home), "OMP_NUM_THREADS": "1"}

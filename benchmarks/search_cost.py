@@ -21,7 +21,7 @@ import statistics
 from pathlib import Path
 
 from own_cluster import OwnCluster
-from results import FOLDER, write_result
+from results import FOLDER, digits, write_result
 from sweep_cases import ASHA, EVERY, SCHEDULES, STEPS, WITH_WARMUP, Case, cases, data_option
 
 SPACE = {
@@ -93,10 +93,9 @@ def main() -> None:
 def compared(seed: int, looks: list[float], at_random: list[float]) -> dict:
     """One seed of one strategy beside random search; `reached` is a share of what random search cost."""
     target, cost = min(at_random), len(at_random)
-    share = reached(looks, target) / cost
     return {
         "seed": seed,
-        "reached": share if math.isfinite(share) else "never",
+        "reached": digits(reached(looks, target) / cost),
         "best": min(looks),
         "random": target,
         "lower": min(looks[:cost]) < target,

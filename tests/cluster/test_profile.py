@@ -63,7 +63,7 @@ def test_there_is_a_profile_for_a_laptop_and_one_for_a_cloud_with_gpus():
         (wrong(node_types=node(price_per_hour=-1.0)), "node_types.small.price_per_hour: "),
         (wrong(currency=None), "currency is missing; node type small has a price_per_hour"),
         (wrong(prices_from=None), "prices_from is missing"),
-        (wrong(currency="dollars"), "currency: "),
+        (wrong(currency="dollars"), 'currency: got "dollars"; say the three letters of ISO 4217'),
         (wrong(kind="clutser"), "kind: this is no cluster profile"),
         (wrong(name="../up"), 'name: got "../up"'),
         ("# nothing\n", "the file holds no document; a cluster profile starts with `kind: cluster`"),

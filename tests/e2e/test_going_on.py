@@ -129,6 +129,7 @@ def test_a_run_outlives_its_follower_saves_when_stopped_and_goes_on_with_what_fo
     _, said = following.communicate(timeout=60)
     assert (following.returncode, "goes on" in said) == (130, True)
     run = folder.name
+    assert platform.json("show", run)["state"] == "running"
     stopped = platform.run("stop", run)
     result = platform.json("show", run)["result"]
     assert result["state"] == "stopped"

@@ -53,6 +53,8 @@ def test_the_first_step_may_take_longer_and_not_for_ever():
     assert hanging([seen(ZERO, stuck=599, phase="starting")], PATIENT) == []
     ((_, cause),) = hanging([seen(ZERO, stuck=601, phase="starting")], PATIENT)
     assert cause.startswith("worker 0 has made no step for 601 s")
+    slow = Workers(hang_timeout_s=900, start_timeout_s=600)
+    assert hanging([seen(ZERO, stuck=899, phase="starting")], slow) == []
 
 
 def test_an_export_may_take_longer_than_a_step():

@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from job_texts import PREPARE, TRAIN, TUNE, changed, text
+from trainshed.cluster.profile import Profile
 from trainshed.errors import SpecError
+from trainshed.spec.job import JobDocument
 from trainshed.spec.load import load_files, outside_references
+from trainshed.spec.part import SAID_OF_PATTERNS
 
 ROOT = Path(__file__).parents[2]
 
@@ -196,6 +200,11 @@ def test_a_context_shorter_than_the_blocks_is_refused(tmp_path):
             {"workers__gpu_type": "V100-32GB", "workers__gpus": 1, "precision": "bf16"},
             "bf16 is not in workers.gpu_type",
         ),
+        (
+            {"task": {"kind": "custom", "path": "mine:Task", "metrics": ["b l"]}},
+            'task.metrics.0: got "b l"; a metric\'s name is one word',
+        ),
+        ({"task": {"kind": "custom", "path": "mine.py"}}, 'task.path: got "mine.py"; say my_module:MyTask'),
         ({"workers__per_device_batch_size": "auto", "global_batch_size": 7}, "must be a multiple of workers.count x"),
     ],
 )
@@ -203,3 +212,18 @@ def test_what_does_not_go_together_is_one_line(tmp_path, changes, said):
     found = faults(tmp_path, text(changed(TRAIN, **changes)))
     assert len(found) == 1
     assert said in found[0]
+
+
+def patterns_of(schema):
+    if isinstance(schema, dict):
+        yield from ([schema["pattern"]] if isinstance(schema.get("pattern"), str) else [])
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for one in schema:
+            yield from patterns_of(one)
+
+
+def test_a_fault_knows_what_to_say_of_every_pattern():
+    found = set(patterns_of([TypeAdapter(kind).json_schema() for kind in (JobDocument, Profile)]))
+    assert len(found) > 5
+    assert found <= set(SAID_OF_PATTERNS)

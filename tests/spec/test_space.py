@@ -64,7 +64,7 @@ REFUSED = {
     ),
     "a metric that a task of one's own does not say it gives": (
         {
-            "train__task": {"kind": "custom", "path": "mine:Task", "metrics": ["loss", "bleu"]},
+            "train__task": {"kind": "custom", "path": "mine:Task", "metrics": ["bleu"]},
             "metric": "validation_f1",
         },
         "custom does not report 'validation_f1'; it reports validation_loss, validation_bleu, train_loss; "

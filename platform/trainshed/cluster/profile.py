@@ -14,7 +14,7 @@ from trainshed.errors import Fault, SpecError
 from trainshed.spec.devices import GpuType
 from trainshed.spec.faults import explain, validate
 from trainshed.spec.load import read_text
-from trainshed.spec.part import Count, Name, NonNegative, Part, Positive
+from trainshed.spec.part import Count, Name, NonNegative, Part, Positive, like
 from trainshed.spec.yaml_tree import parse
 
 
@@ -55,7 +55,7 @@ class Profile(Part):
     kind: Literal["cluster"]
     name: Name
     node_types: Annotated[dict[Name, NodeType], Field(min_length=1)]
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
+    currency: Annotated[str, like(r"^[A-Z]{3}$", "say the three letters of ISO 4217, like USD")] | None = None
     """Three letters (ISO 4217), such as USD."""
     prices_from: Annotated[str, StringConstraints(min_length=1)] | None = None
     """Which list the prices stand in, and of which day; or that they are made up."""

@@ -51,7 +51,7 @@ def _make(purpose: str) -> tuple[Path, int]:
 def _remove_left(folder: Path) -> None:
     """Removes a folder whose process is gone; one that lives, or is another user's, is left alone."""
     with contextlib.suppress(OSError):
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from trainshed.errors import Fault
-from trainshed.spec.part import NAME_PATTERN, Part
+from trainshed.spec.part import SAID_OF_PATTERNS, SECRET_PATTERN, Part
 from trainshed.spec.walk import keys_of, nearest, part_at
 from trainshed.spec.yaml_tree import Document, Path, item_at
 
@@ -131,13 +131,8 @@ def _noun(path: Path, data: Any) -> str:
 
 
 def _pattern_text(pattern: str, got: Any) -> str:
-    if pattern.startswith("^[A-Z]"):  # what stands there may be the secret itself: it is not repeated
-        return "not the name of a secret (like PLATFORM_API_KEY); write its name, never its value"
-    if pattern == NAME_PATTERN:
-        return f"got {_short(got)}; a name has lower case letters, digits and inner hyphens, 40 at most"
-    if pattern.startswith("^run://"):
-        return f"got {_short(got)}; say run://NAME, the name of a run"
-    return f"got {_short(got)}; say NAME@VERSION, NAME@latest or run://NAME"
+    say = SAID_OF_PATTERNS[pattern]  # what stands there may be the secret itself: it is not repeated
+    return say if pattern == SECRET_PATTERN else f"got {_short(got)}; {say}"
 
 
 def _short(value: Any) -> str:

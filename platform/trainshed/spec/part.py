@@ -16,15 +16,33 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
+SAID_OF_PATTERNS: dict[str, str] = {}
+"""What a fault says where text is not like its pattern."""
 
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+
+def like(pattern: str, say: str) -> StringConstraints:
+    """Text of a pattern; `say` is what to write there."""
+    SAID_OF_PATTERNS[pattern] = say
+    return StringConstraints(pattern=pattern)
+
+
+Name = Annotated[
+    str,
+    like(
+        r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
+        "a name has lower case letters, digits and inner hyphens, 40 at most",
+    ),
+]
 """Lower case letters, digits and inner hyphens, 40 at most: it becomes a folder and a route."""
 
-RunRef = Annotated[str, StringConstraints(pattern=r"^run://[a-z0-9][a-z0-9-]{0,79}$")]
+RunRef = Annotated[str, like(r"^run://[a-z0-9][a-z0-9-]{0,79}$", "say run://NAME, the name of a run")]
 """`run://NAME` (the newest run of that name that succeeded) or `run://RUN_ID`."""
 
-SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+SECRET_PATTERN = r"^[A-Z][A-Z0-9_]{0,63}$"  # noqa: S105 - what its name looks like
+SecretName = Annotated[
+    str,
+    like(SECRET_PATTERN, "not the name of a secret (like PLATFORM_API_KEY); write its name, never its value"),
+]
 """The name of a secret, never its value."""
 
 Count = Annotated[int, Field(ge=1)]

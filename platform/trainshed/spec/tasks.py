@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, assert_never
 
-from pydantic import Field, JsonValue, StringConstraints
+from pydantic import Field, JsonValue
 
-from trainshed.spec.part import Part, Positive
+from trainshed.spec.part import Part, Positive, like
 
 ClassWeights = Literal["balanced"] | Annotated[tuple[Positive, ...], Field(min_length=1)]
 """A weight for each class in the order of the data's labels, or `balanced`: rare classes weigh more."""
@@ -61,10 +61,11 @@ class Custom(Part):
     """A class of your own that follows the protocol in `trainshed.runtime.tasks`."""
 
     kind: Literal["custom"] = "custom"
-    path: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*:[A-Za-z_]\w*$")]
+    path: Annotated[str, like(r"^[A-Za-z_]\w*:[A-Za-z_]\w*$", "say my_module:MyTask")]
     """`my_module:MyTask`; my_module.py lies beside the job file and is uploaded with it."""
-    metrics: Annotated[tuple[Annotated[str, StringConstraints(pattern=r"^\w+$")], ...], Field(min_length=1)] = ("loss",)
-    """What its meter gives; the first validation checks it, and a sweep may take `validation_<name>` as its metric."""
+    metrics: tuple[Annotated[str, like(r"^\w+$", "a metric's name is one word, like bleu")], ...] = ()
+    """What its meter gives beside `loss`; a sweep may take `validation_<name>` as its metric, and the first validation
+    checks that it is there."""
     settings: dict[str, JsonValue] = Field(default={})
     """Handed to the class."""
 
@@ -105,7 +106,7 @@ def metrics_of(task: Task) -> tuple[str, ...]:
         case TextClassification() | ImageClassification() | LstmClassifier():
             held_out = OF_CLASSES
         case Custom():
-            held_out = task.metrics
+            held_out = ("loss", *task.metrics)
         case _:
             assert_never(task)
     return (*(f"validation_{name}" for name in held_out), "train_loss")

@@ -89,10 +89,10 @@ class TuneJob(Part):
     def _metric_is_reported(self) -> TuneJob:
         known = metrics_of(self.train.task)
         if self.metric not in known:
-            where = "; what else its meter gives belongs into train.task.metrics"
+            more = "; what else its meter gives belongs into train.task.metrics"
             raise ValueError(
                 f"metric: {self.train.task.kind} does not report {self.metric!r}; it reports {', '.join(known)}"
-                + (where if isinstance(self.train.task, Custom) else "")
+                + (more if isinstance(self.train.task, Custom) else "")
             )
         return self
 

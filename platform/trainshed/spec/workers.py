@@ -39,7 +39,7 @@ class Workers(Part):
     hang_timeout_s: Positive = 300
     """A training that has made no step for so long is taken as hung: its workers are killed and started again."""
     start_timeout_s: Positive = 1800
-    """The same until the first step is done: a model may have to be downloaded, or compiled."""
+    """The same until the first step is done, if it is the longer: a model may have to be downloaded, or compiled."""
 
     spares: bool = False
     """For each worker a process that stands by with everything loaded: a restart is seconds faster, for about 0.5 GB of

@@ -150,7 +150,7 @@ def _patience_left(one: Seen, workers: Workers) -> float:
         case "training":
             return workers.hang_timeout_s - one.stuck_s
         case "starting":
-            return workers.start_timeout_s - one.stuck_s
+            return max(workers.start_timeout_s, workers.hang_timeout_s) - one.stuck_s
         case _:
             return 1.0
 

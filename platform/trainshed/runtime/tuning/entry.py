@@ -14,7 +14,7 @@ from typing import Any
 from trainshed.runtime.training.plan import WorkerPlan
 
 PATIENCE = "TUNE_FUNCTION_THREAD_TIMEOUT_S"
-ENDING_S = 600
+"""Ray Tune reads it where it waits for a trial's thread to end; 2 where it is not set."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,19 @@ class Patient:
     """What Ray Tune's process of a trial does otherwise here: it waits for one trial's end before it takes the next.
 
     Ray's own gives a trial 2 s to end once Tune has heard its last figures, which storage that is slow makes longer;
-    after that Tune drops the next one, in silence, and holds its place to the end of the sweep.
+    after that Tune drops the next one, tells no callback, and holds its place to the end of the sweep.
     """
 
+    ending_s = 600
+
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Whether the process is free for the next trial; one that still ends the former after `ENDING_S` dies."""
-        before = os.environ.get(PATIENCE)
-        os.environ[PATIENCE] = str(ENDING_S)
-        try:
-            free: bool = super().reset_config(new_config)  # type: ignore[misc]
-        finally:
-            del os.environ[PATIENCE]
-            if before is not None:
-                os.environ[PATIENCE] = before
+        """Makes the process free for the next trial; it dies where the former one still stands after `ending_s`."""
+        before = os.environ.get(PATIENCE, "2")
+        os.environ[PATIENCE] = str(self.ending_s)
+        free: bool = super().reset_config(new_config)  # type: ignore[misc]
+        os.environ[PATIENCE] = before
         if not free:
-            os._exit(1)  # Tune hears of a process that died, and of no trial that it dropped
+            os._exit(1)  # Tune tells the watcher of a process that died
         return True
 
 

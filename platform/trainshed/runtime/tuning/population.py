@@ -7,6 +7,7 @@ which trial's checkpoint is meant; the checkpoint itself is copied in the storag
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from functools import cached_property
 from pathlib import Path
@@ -39,8 +40,8 @@ class Exchange:
             ray.tune.report(numbers)
             return
         self._wait_for(step)
-        with scratch("note") as folder:
-            (folder / NOTE).write_text(json.dumps({"number": self._trial.number, "step": step}))
+        with tempfile.TemporaryDirectory(prefix="trainshed-note-") as folder:
+            (Path(folder) / NOTE).write_text(json.dumps({"number": self._trial.number, "step": step}))
             ray.tune.report(numbers, checkpoint=ray.tune.Checkpoint.from_directory(folder))
 
     def is_over(self, steps: int) -> bool:

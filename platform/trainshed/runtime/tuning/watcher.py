@@ -11,6 +11,7 @@ from trainshed.record.trials import EARLY, ENDED, FAILED, TrialFiles, is_measure
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
+from trainshed.spec.override import override
 from trainshed.spec.tune import TuneJob
 
 
@@ -82,6 +83,9 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         last = f"; the last time: {last_cause}" if last_cause is not None else ""
         cause = f"it was lost too often{last}"
         try:
+            if files.facts is None:  # it was lost before it began
+                settings = dict(trial.config["settings"])
+                files.begin(settings, override(self._job.train, settings, file="space"))
             files.end(FAILED, kind="lost", cause=cause, device_s=self._spent.ends(files.number))
         except OSError as write_error:  # a full disk of one trial is not the end of the others
             self._reporter.log(f"{files.name}: {cause}; that could not be written either: {write_error}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from trainshed.spec.part import Count, Part
+from trainshed.spec.part import Count, Part, like
 from trainshed.spec.places import ModelPlace, is_directory
 
 HEADER_LENGTH_BYTES = 8
@@ -20,7 +20,7 @@ class Config(Part):
     """Any architecture of transformers, from scratch, by its own configuration."""
 
     kind: Literal["config"] = "config"
-    model_type: str = Field(pattern=r"^[a-z0-9_-]+$")
+    model_type: Annotated[str, like(r"^[a-z0-9_-]+$", "say the name transformers gives it, like mistral")]
     """The name transformers gives the architecture: mistral, distilbert, deit, ..."""
     settings: dict[str, JsonValue] = Field(default={})
     """Fields of its configuration class, by their own names; sizes of the data are filled in."""

@@ -33,7 +33,7 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def _import_muon_uncompiled() -> None:
     """DeepSpeed's own Muon, which it looks for in every training and which no job of ours takes.
 
-    It compiles itself as it is imported, and that alone loads torch's compiler: seconds of every start.
+    It compiles itself as it is imported, and that alone loads torch's compiler: over a second of every start.
     """
     compiled, compiler.compile = compiler.compile, lambda: compiler.dummy_decorator
     try:
