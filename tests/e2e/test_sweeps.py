@@ -1,6 +1,7 @@
 """Sweeps on a real cluster: what survives dead drivers, what ends them, and populations that really exchange."""
 
 import json
+import re
 
 import psutil
 import pytest
@@ -82,34 +83,50 @@ def driver_of(platform):
     return None
 
 
-def test_three_dead_drivers_lose_and_repeat_no_trial(platform, folder):
-    longer = {**SWEEP, "train": LONGER, "stop_early": {"kind": "asha", "grace_steps": 120, "reduction": 2}}
-    platform.run("submit", write(folder, longer))
-    run = platform.json("submit", write(folder, {**longer, "name": "shaken-sweep"}), "--detach")["runs"][0]
-    trials, killed = platform.home / "runs" / run / "trials", 0
-    for _ in range(3):
-        wait_for(lambda killed=killed: len(list(trials.glob("*/ended.json"))) > killed, every_s=0.05)
-        victim = wait_for(lambda: driver_of(platform))
-        victim.kill()
-        victim.wait()
-        killed = len(list(trials.glob("*/ended.json")))
-    wait_for(lambda: platform.json("show", run)["state"] == "succeeded", limit_s=240)
-    assert told(platform, run) == told(platform, "calm-sweep")
+@pytest.fixture(scope="module")
+def calm(platform, folder):
+    """A sweep that nothing happened to; what others are compared with."""
+    asha = {"kind": "asha", "grace_steps": LONGER["validation"]["every_steps"], "reduction": 2}
+    sweep = {**SWEEP, "train": LONGER, "stop_early": asha}
+    platform.run("submit", write(folder, sweep))
+    return sweep
+
+
+def begun(platform, folder, sweep):
+    """A sweep that nobody follows: its run, and the folder of its trials."""
+    run = platform.json("submit", write(folder, sweep), "--detach")["runs"][0]
+    return run, platform.home / "runs" / run / "trials"
+
+
+def ended(trials):
+    return {path.parent.name: path.read_text() for path in trials.glob("*/ended.json")}
+
+
+def kill_the_driver(platform):
+    victim = wait_for(lambda: driver_of(platform))
+    victim.kill()
+    victim.wait()
+
+
+def equals(platform, run, calm, *, deaths):
+    """No trial was lost, none ran twice, each came to what it came to in the calm sweep."""
+    assert told(platform, run) == told(platform, calm["name"])
     events = [json.loads(line) for line in (platform.home / "runs" / run / "events.jsonl").read_text().splitlines()]
     ends = [event["trial"] for event in events if event["event"] == "trial" and event["state"] != "running"]
     assert sorted(ends) == sorted(set(ends)), "a trial ended twice"
-    assert sum("the driver was killed by SIGKILL" in event.get("message", "") for event in events) == 3
+    assert sum("the driver was killed by SIGKILL" in event.get("message", "") for event in events) == deaths
 
 
-def test_a_sweep_that_is_stopped_goes_on_and_a_budget_ends_it_with_5(platform, folder):
-    paused = {**SWEEP, "name": "paused-sweep", "train": LONGER, "stop_early": {"kind": "none"}}
-    run = platform.json("submit", write(folder, paused), "--detach")["runs"][0]
-    trials = platform.home / "runs" / run / "trials"
-    wait_for(lambda: list(trials.glob("*/ended.json")), every_s=0.05)
+def test_a_sweep_whose_driver_dies_that_is_stopped_and_has_no_budget_left_comes_to_the_same(platform, folder, calm):
+    run, trials = begun(platform, folder, {**calm, "name": "paused-sweep"})
+    wait_for(lambda: ended(trials), every_s=0.05)
+    kill_the_driver(platform)
+    dead_with = len(ended(trials))
+    wait_for(lambda: len(ended(trials)) > dead_with, limit_s=240, every_s=0.05)
     platform.run("stop", run)
     assert result(platform, run)["state"] == "stopped"
-    before = {path.parent.name: path.read_text() for path in trials.glob("*/ended.json")}
-    assert 0 < len(before) < 6
+    before = ended(trials)
+    assert dead_with < len(before) < 6
     platform.run("resume", run, "--set", "budget.hours=0.0001", code=5)
     found = result(platform, run)
     assert found["state"] == "budget_reached"
@@ -117,9 +134,20 @@ def test_a_sweep_that_is_stopped_goes_on_and_a_budget_ends_it_with_5(platform, f
     assert found["best"]["value"] is not None
     platform.run("resume", run, "--set", "budget.hours=1.0")
     assert result(platform, run)["state"] == "succeeded"
-    assert [trial["state"] for trial in result(platform, run)["trials"]] == ["ended"] * 6
-    assert {name: (trials / name / "ended.json").read_text() for name in before} == before
-    told(platform, run)
+    assert {name: ended(trials)[name] for name in before} == before
+    equals(platform, run, calm, deaths=1)
+
+
+@pytest.mark.faults
+def test_three_dead_drivers_lose_and_repeat_no_trial(platform, folder, calm):
+    run, trials = begun(platform, folder, {**calm, "name": "shaken-sweep"})
+    dead_with = 0
+    for _ in range(3):
+        wait_for(lambda dead_with=dead_with: len(ended(trials)) > dead_with, limit_s=240, every_s=0.05)
+        kill_the_driver(platform)
+        dead_with = len(ended(trials))
+    wait_for(lambda: platform.json("show", run)["state"] == "succeeded", limit_s=240)
+    equals(platform, run, calm, deaths=3)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +181,8 @@ def test_a_bad_member_of_a_population_goes_on_from_a_good_ones_weights(platform,
     rates = [rate for _, rate, _ in rows_of(platform, name, best["trial"])]
     metrics = platform.json("show", f"again-{name}")["metrics"]
     assert [row["learning_rate"] for row in metrics] == pytest.approx(rates), "the schedule found is not replayed"
+    spent, places = result(platform, name)["spent"], platform.json("cluster", "up")["cpus"] // workers * workers
+    assert 0 < spent["device_hours"] <= places * spent["hours"], "what only waited was counted"
 
 
 def rows_of(platform, sweep, trial):
@@ -242,6 +272,43 @@ def test_a_trial_that_stands_still_or_has_no_memory_is_tried_again(platform, fol
     assert facts["training"]["global_batch_size"] == TRAIN["global_batch_size"]
 
 
+IDLE = '''
+import threading
+from pathlib import Path
+
+from trainshed.runtime.tasks.causal_lm import CausalLmTask
+
+
+class Idle(CausalLmTask):
+    """At a rate of 0.02 it stops for ever before its first step, once."""
+
+    def __init__(self, training, facts):
+        super().__init__(training, facts)
+        self.rate = training.optimizer.learning_rate
+
+    def loss(self, forward, batch, *, label_smoothing):
+        stood = Path(__file__).with_name("stood-at-first")
+        if self.rate == 0.02 and not stood.exists():
+            stood.touch()
+            threading.Event().wait()
+        return super().loss(forward, batch, label_smoothing=label_smoothing)
+'''
+
+
+@pytest.mark.faults
+def test_a_trial_that_never_begins_is_killed_after_its_time_to_start(platform, folder):
+    (folder / "idle.py").write_text(IDLE)
+    train = {**TRAIN, "task": {"kind": "custom", "path": "idle:Idle"}}
+    train["workers"] = {**TRAIN["workers"], "hang_timeout_s": 4, "start_timeout_s": 30}
+    rates = {"optimizer.learning_rate": {"choice": [0.003, 0.02]}}
+    sweep = {**SWEEP, "name": "idle", "train": train, "space": rates, "search": {"kind": "grid", "concurrent": 1}}
+    platform.run("submit", write(folder, {**sweep, "stop_early": {"kind": "none"}}))
+    assert [state for _, _, _, state in told(platform, "idle")] == ["ended"] * 2
+    said = (platform.folder("idle") / "logs" / "driver.log").read_text()
+    waited = re.findall(r"trial-00001 has made no step for (\d+) s, step 0", said)
+    assert [int(seconds) >= 30 for seconds in waited] == [True]
+
+
 LEAVING = '''
 import os
 import signal
@@ -253,16 +320,16 @@ from trainshed.runtime.tasks.causal_lm import CausalLmTask
 
 
 class Leaving(CausalLmTask):
-    """At a rate of 0.02 the second worker is killed in its 30th pass, once."""
+    """The second worker is killed in its 30th pass, once."""
 
     def __init__(self, training, facts):
         super().__init__(training, facts)
-        self.rate, self.passes, self.settings = training.optimizer.learning_rate, 0, training.task.settings
+        self.passes, self.settings = 0, training.task.settings
 
     def loss(self, forward, batch, *, label_smoothing):
         self.passes += 1
         left = Path(self.settings["left"])
-        if self.rate == 0.02 and self.passes == 30 and dist.get_rank() == 1 and not left.exists():
+        if self.passes == 30 and dist.get_rank() == 1 and not left.exists():
             left.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().loss(forward, batch, label_smoothing=label_smoothing)
@@ -274,16 +341,13 @@ def test_a_trial_of_two_workers_goes_on_where_one_is_killed(platform, folder):
     left = folder / "left"
     train = {**TRAIN, "task": {"kind": "custom", "path": "leaving:Leaving", "settings": {"left": str(left)}}}
     train["workers"] = {"count": 2, "per_device_batch_size": 2}
-    rates = {"optimizer.learning_rate": {"choice": [0.003, 0.02]}}
-    sweep = {**SWEEP, "name": "leaving", "train": train, "space": rates}
-    sweep["search"] = {"kind": "grid", "concurrent": 2}
+    rates = {"optimizer.learning_rate": {"choice": [0.02]}}
+    sweep = {**SWEEP, "name": "leaving", "train": train, "space": rates, "search": {"kind": "grid"}}
     platform.run("submit", write(folder, {**sweep, "stop_early": {"kind": "none"}}))
-    assert [state for _, _, _, state in told(platform, "leaving")] == ["ended"] * 2
+    assert [state for _, _, _, state in told(platform, "leaving")] == ["ended"]
     assert left.exists(), "nobody was killed"
-    logs = platform.folder("leaving") / "trials" / "trial-00001" / "logs"
+    logs = platform.folder("leaving") / "trials" / "trial-00000" / "logs"
     assert {path.name for path in logs.iterdir()} == {"worker-0.log", "worker-1.log"}
-    spent, places = result(platform, "leaving")["spent"], platform.json("cluster", "up")["cpus"] // 2 * 2
-    assert 0 < spent["device_hours"] <= places * spent["hours"], "what only waited was counted"
 
 
 @pytest.mark.faults

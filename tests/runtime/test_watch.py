@@ -169,3 +169,13 @@ def test_a_process_that_said_goodbye_is_missed_by_nobody_and_its_follower_is():
 def test_trials_are_judged_each_by_itself_and_by_their_names():
     (found,) = hanging([seen(ONE, stuck=301)], PATIENT, name="trial-{:05d}".format)
     assert found[1].startswith("trial-00001 has made no step for 301 s")
+
+
+def test_a_process_that_takes_anothers_place_has_its_own_time_to_start():
+    beats, follower = Beats(), Member(0, 7, "node-a")
+    beats.beat(beat(ZERO, step=0, phase="starting"))
+    stood = wait_for(lambda: next((one.stuck_s for one in beats.look().seen if one.stuck_s > 0.2), None))
+    beats.beat(beat(ZERO, step=0, phase="starting"))
+    assert beats.look().seen[0].stuck_s >= stood
+    beats.beat(beat(follower, step=0, phase="starting"))
+    assert beats.look().seen[0].stuck_s < stood

@@ -75,7 +75,7 @@ class Seen:
     silent_s: float
     """Since its newest beat, or since its group began."""
     stuck_s: float
-    """Since its step or phase last changed."""
+    """Since its step or phase last changed, or its process began to beat."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Beats:
                 return Order.BEGONE
             self._members[worker] = beat.member
         before = self._beats.get(worker)
-        if before is None or (before.step, before.phase) != (beat.step, beat.phase):
+        if before is None or (before.member, before.step, before.phase) != (beat.member, beat.step, beat.phase):
             self._moved[worker] = now
         self._beats[worker], self._heard[worker] = beat, now
         self._furthest = max(self._furthest, beat.step)
