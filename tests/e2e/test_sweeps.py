@@ -258,7 +258,7 @@ class Stumbling(CausalLmTask):
 def test_a_trial_that_stands_still_or_has_no_memory_is_tried_again(platform, folder):
     (folder / "stumbling.py").write_text(STUMBLING)
     train = {**TRAIN, "task": {"kind": "custom", "path": "stumbling:Stumbling"}}
-    train["workers"] = {**TRAIN["workers"], "hang_timeout_s": 4}
+    train["workers"] = {**TRAIN["workers"], "hang_timeout_s": 8}
     rates = {"optimizer.learning_rate": {"choice": [0.003, 0.02, 0.03]}}
     search = {"kind": "grid", "concurrent": 1}
     sweep = {**SWEEP, "name": "stumbling", "train": train, "space": rates, "search": search}
