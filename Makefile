@@ -33,8 +33,8 @@ check: setup  ## Format, lint, types, layers, fast tests.
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -m "not slow and not faults"
 
-test: setup  ## Everything that fits 25 minutes on 2 cores, end to end included, in two processes.
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+test: setup  ## Everything that fits 25 minutes on 2 cores, end to end included.
+	$(BIN)/pytest
 
 faults: setup  ## Break running trainings and sweeps in every way we know, and count what survives (about 45 minutes).
 	$(BIN)/pytest -m faults -s tests/faults tests/e2e
