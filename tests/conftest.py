@@ -13,17 +13,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["RAY_AUTH_MODE"] = "token"
 
 
-TOGETHER = ("tests/e2e/", "tests/serving/")
-"""Folders whose files share a cluster or models; any other file is a group of its own."""
-
-
-def pytest_collection_modifyitems(items):
-    """Where tests run in several processes (`make test`), a group of them keeps to one."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(next(filter(file.startswith, TOGETHER), file)))
-
-
 @pytest.fixture(scope="session")
 def local_ray(tmp_path_factory):
     """Ray in this process, with a token. Only one: Ray keeps the first token that a process has used."""
