@@ -170,7 +170,7 @@ def start(platform, folder):
         file = write(folder, {**TRAIN, "name": name, **changes})
         run = Run(platform, platform.json("submit", file, "--detach")["runs"][0])
         if wait:
-            wait_for(lambda: run.step > 5, every_s=0.2)
+            wait_for(lambda: run.step > 5 and "worker(s) stand after" in run.said, every_s=0.2)
         return run
 
     return start

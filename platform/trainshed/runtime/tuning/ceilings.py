@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -30,17 +31,23 @@ class Spent:
         before = record.storage.read_json(record.at(FILE)) or {"wall_s": 0.0, "device_s": 0.0}
         self._before_s, self._ended_s = float(before["wall_s"]), float(before["device_s"])
         self._running: dict[int, float] = {}
+        self._held_s: dict[int, float] = defaultdict(float)
 
     def begins(self, number: int) -> None:
         """A trial holds its devices from now on."""
         self._running.setdefault(number, time.monotonic())
 
+    def waits(self, number: int) -> None:
+        """A trial that is to go on later lets its devices go until then."""
+        if (began := self._running.pop(number, None)) is not None:
+            held = (time.monotonic() - began) * self._devices
+            self._ended_s += held
+            self._held_s[number] += held
+
     def ends(self, number: int) -> float:
         """A trial lets its devices go; the device-seconds that it has held them for."""
-        began = self._running.pop(number, None)
-        held = 0.0 if began is None else (time.monotonic() - began) * self._devices
-        self._ended_s += held
-        return held
+        self.waits(number)
+        return self._held_s.pop(number, 0.0)
 
     def keep(self) -> None:
         """Writes it down, for a driver that goes on after this one."""

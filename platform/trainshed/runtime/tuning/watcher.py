@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import ray.tune
+from ray.tune.experiment import Trial
 
 from trainshed.record.storage import Storage
 from trainshed.record.trials import EARLY, ENDED, FAILED, TrialFiles, is_measured
@@ -51,6 +52,12 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         """A trial holds its resources."""
         if self._files(trial).ended is None:
             self._spent.begins(_number(trial))
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:  # noqa: ARG002
+        """Tune has a word for a trial that it starts or ends, and none for one that it pauses or has lost."""
+        for trial in trials:
+            if trial.status != Trial.RUNNING:
+                self._spent.waits(_number(trial))
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ARG002
         """A trial took its held-out figures."""
