@@ -156,10 +156,11 @@ def test_three_dead_drivers_lose_and_repeat_no_trial(platform, folder, calm):
 )
 def test_a_bad_member_of_a_population_goes_on_from_a_good_ones_weights(platform, folder, kind, workers):
     name = f"{kind}-{workers}"
+    steps = {"pbt": 60, "pb2": 120}[kind]  # PB2 replaces nobody before it has looked at a good one twice
     population = {
         **SWEEP,
         "name": name,
-        "train": {**TRAIN, "workers": {"count": workers, "per_device_batch_size": 4 // workers}},
+        "train": {**TRAIN, "steps": steps, "workers": {"count": workers, "per_device_batch_size": 4 // workers}},
         "search": {"kind": "random", "trials": 4, "seed": 1},
         "space": {"optimizer.learning_rate": {"log_uniform": [0.00001, 0.03]}},
         "stop_early": {"kind": kind, "interval_steps": 20},

@@ -53,10 +53,10 @@ def scheduler_of(job: TuneJob) -> TrialScheduler:
                 custom_explore_fn=lambda config: _kept_within(job.space, config),
             )
         case Pb2():
-            from ray.tune.schedulers.pb2 import PB2  # scikit-learn: a second, which no other policy pays
+            from trainshed.runtime.tuning.bandit import Bandit  # scikit-learn: a second, which no other policy pays
 
             bounds = {path: [float(str(end)) for end in ends(values)] for path, values in job.space.items()}
-            return PB2(
+            return Bandit(
                 time_attr=TIME,
                 perturbation_interval=policy.interval_steps,
                 hyperparam_bounds={"settings": bounds},
