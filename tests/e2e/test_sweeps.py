@@ -108,7 +108,7 @@ def kill_the_driver(platform):
     victim.wait()
 
 
-def equals(platform, run, calm, *, deaths):
+def assert_equal(platform, run, calm, *, deaths):
     """No trial was lost, none ran twice, each came to what it came to in the calm sweep."""
     assert told(platform, run) == told(platform, calm["name"])
     events = [json.loads(line) for line in (platform.home / "runs" / run / "events.jsonl").read_text().splitlines()]
@@ -135,7 +135,7 @@ def test_a_sweep_whose_driver_dies_that_is_stopped_and_has_no_budget_left_comes_
     platform.run("resume", run, "--set", "budget.hours=1.0")
     assert result(platform, run)["state"] == "succeeded"
     assert {name: ended(trials)[name] for name in before} == before
-    equals(platform, run, calm, deaths=1)
+    assert_equal(platform, run, calm, deaths=1)
 
 
 @pytest.mark.faults
@@ -147,7 +147,7 @@ def test_three_dead_drivers_lose_and_repeat_no_trial(platform, folder, calm):
         kill_the_driver(platform)
         dead_with = len(ended(trials))
     wait_for(lambda: platform.json("show", run)["state"] == "succeeded", limit_s=240)
-    equals(platform, run, calm, deaths=3)
+    assert_equal(platform, run, calm, deaths=3)
 
 
 @pytest.mark.parametrize(

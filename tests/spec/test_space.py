@@ -87,6 +87,24 @@ REFUSED = {
         {"stop_early": {"kind": "pbt", "interval_steps": 5}, "train__validation": {"every_steps": 5}},
         "needs a population of 4 or more, got 2",
     ),
+    "a population that is never looked at": (
+        {
+            "stop_early": {"kind": "pbt", "interval_steps": 10},
+            "search__trials": 4,
+            "train__validation": {"every_steps": 5},
+            "train__steps": 10,
+        },
+        "multiple of train.validation.every_steps, 5, and under train.steps, 10, got 10",
+    ),
+    "a bandit that is looked at once": (
+        {
+            "stop_early": {"kind": "pb2", "interval_steps": 10},
+            "search__trials": 4,
+            "train__validation": {"every_steps": 5},
+            "train__steps": 20,
+        },
+        "and under half of train.steps, 10, got 10",
+    ),
     "another number of workers": (
         {"space": {"workers.count": {"choice": [1, 2]}}},
         "space.workers.count: all trials of a sweep get the same workers",
@@ -103,6 +121,22 @@ def test_what_cannot_be_searched_is_refused_with_its_line(case, tmp_path):
         load(tmp_path, PREPARE, changed(TUNE, **changes))
     assert said in str(caught.value)
     assert all(line.startswith(f"{tmp_path}/job.yaml:") for line in str(caught.value).splitlines())
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("trials", {"stop_early": {"kind": "pbt", "interval_steps": 5}, "train__validation": {"every_steps": 5}}),
+        ("grace_steps", {"stop_early": {"kind": "asha", "grace_steps": 1000}}),
+        ("register", {"folds": 2, "register": "best"}),
+    ],
+)
+def test_a_rule_over_several_keys_points_at_the_one_that_it_names(key, changes, tmp_path):
+    with pytest.raises(SpecError) as caught:
+        load(tmp_path, changed(TUNE, **changes))
+    lines = (tmp_path / "job.yaml").read_text().splitlines()
+    (fault,) = [fault for fault in caught.value.faults if key in fault.message]
+    assert key in lines[fault.line - 1]
 
 
 def test_a_setting_is_drawn_only_where_its_condition_holds(tmp_path):

@@ -51,9 +51,15 @@ def explain(error: ValidationError, document: Document, parts: list[type[Part]])
         messages = [_message(detail, path, document.data, parts) for detail in details]
         if len(details) > 1 and all(detail["type"] != "value_error" for detail in details):
             messages = [_either(details)]
-        line, key = document.line_of(path), ".".join(map(str, path))
-        faults += [Fault(document.file, line, key, message) for message in messages]
+        key = ".".join(map(str, path))
+        faults += [Fault(document.file, document.line_of(_named(path, message)), key, message) for message in messages]
     return faults
+
+
+def _named(path: Path, message: str) -> Path:
+    """The key that a rule over several keys begins with, as in `search.trials: ...`; other words are no keys there."""
+    first, *_ = message.split(maxsplit=1)
+    return (*path, *first.rstrip(":").split("."))
 
 
 def _either(details: list[dict[str, Any]]) -> str:

@@ -161,10 +161,11 @@ class TuneJob(Part):
             raise ValueError(f"search.trials: {kind} needs a population of 4 or more, got {self.search.trials}")
         if self.folds is not None:
             raise ValueError(f"folds: {kind} changes one training; leave folds out")
-        if self.stop_early.interval_steps % every or self.stop_early.interval_steps >= self.train.steps:
+        looks, part = (2, "half of train.steps") if isinstance(self.stop_early, Pb2) else (1, "train.steps")
+        if self.stop_early.interval_steps % every or looks * self.stop_early.interval_steps >= self.train.steps:
             raise ValueError(
-                f"stop_early.interval_steps must be a multiple of train.validation.every_steps, {every}, and under "
-                f"train.steps, got {self.stop_early.interval_steps}"
+                f"stop_early.interval_steps: must be a multiple of train.validation.every_steps, {every}, and under "
+                f"{part}, {self.train.steps / looks:g}, got {self.stop_early.interval_steps}"
             )
         for path, values in self.space.items():
             if not path.startswith(MUTABLE) or path in FIXED:

@@ -54,9 +54,9 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
             self._spent.begins(_number(trial))
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:  # noqa: ARG002
-        """Tune has a word for a trial that it starts or ends, and none for one that it pauses or has lost."""
+        """Tune has a word for a trial that it starts or ends, and none for one that it pauses."""
         for trial in trials:
-            if trial.status != Trial.RUNNING:
+            if trial.status not in (Trial.RUNNING, Trial.TERMINATED):
                 self._spent.waits(_number(trial))
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ARG002
