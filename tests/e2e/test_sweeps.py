@@ -355,9 +355,9 @@ def test_a_trial_of_two_workers_goes_on_where_one_is_killed(platform, folder):
 def test_the_median_rule_and_hyperband_end_the_worse_trials(platform, folder):
     rates = {"optimizer.learning_rate": {"choice": [0.01, 0.011, 0.012, 1e-7, 2e-7, 3e-7]}}
     search = {"kind": "grid", "concurrent": 1}
-    median = {**SWEEP, "name": "by-median", "space": rates, "search": search}
-    median["stop_early"] = {"kind": "median", "grace_steps": 20, "min_trials": 2}
-    hyperband = {**median, "name": "by-hyperband"}
+    median = {**SWEEP, "name": "by-median", "space": rates, "search": {**search, "concurrent": 6}}  # some wait for room
+    median["stop_early"] = {"kind": "median", "grace_steps": 20, "min_trials": 3}
+    hyperband = {**median, "name": "by-hyperband", "search": search}
     hyperband["stop_early"] = {"kind": "hyperband", "grace_steps": 20, "reduction": 2, "brackets": 2}
     platform.run("submit", write(folder, median, hyperband))
     for name in ("by-median", "by-hyperband"):
