@@ -6,8 +6,12 @@ Knows tokenizer.json as Hugging Face writes it; knows nothing of models.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
+
+MARK_NAMES = ("bos_token", "eos_token", "pad_token", "mask_token", "cls_token", "sep_token", "unk_token")
+"""Keys of tokenizer_config.json whose tokens mean something, whether tokenizer.json calls them special or not."""
 
 ROLES = {"bos_token": "bos", "eos_token": "eos", "pad_token": "pad", "mask_token": "mask", "cls_token": "cls"}
 
@@ -47,6 +54,70 @@ class SpecialIds:
             found["eos"] = tokenizer.token_to_id(str(content)) if content else None
         added = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
         return SpecialIds(**found, all=frozenset(added))
+
+
+class Marks:
+    """The special tokens of a tokenizer, and its twin in which no text spells them.
+
+    `encode_special_tokens` of tokenizers is not enough: a mark that stands in the vocabulary of a Unigram, WordPiece or
+    WordLevel model is found by the model itself. In the twin every mark is spelled by random letters instead, so text
+    is text, and every id stays what it was.
+    """
+
+    def __init__(self, serialized: str, *, named: Iterable[str] = ()) -> None:
+        """Of a tokenizer.json; `named` are added tokens that are marks though it does not call them special."""
+        self._serialized = serialized
+        wanted = set(named)
+        added = [token for token in json.loads(serialized)["added_tokens"] if token["content"]]
+        spelled = [token["content"] for token in added if token["special"] or token["content"] in wanted]
+        self.spelled = tuple(sorted(spelled, key=len, reverse=True))
+        self._numbers = {mark: number for number, mark in enumerate(self.spelled)}
+        self._secrets = {mark: f"mark{secrets.token_hex(16)}" for mark in self.spelled}
+        self._cover = f"\ue000{secrets.randbits(100)}x"
+        self._any = re.compile("|".join(map(re.escape, self.spelled))) if spelled else re.compile("(?!)")
+
+    @staticmethod
+    def read(folder: Path) -> Marks:
+        """Of the tokenizer in a folder."""
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        said = [config.get(name) for name in MARK_NAMES] + list(config.get("additional_special_tokens") or ())
+        named = [str(one.get("content")) if isinstance(one, dict) else str(one) for one in said if one]
+        return Marks((folder / "tokenizer.json").read_text(), named=named)
+
+    def found(self, text: str) -> Counter[str]:
+        """How often a text spells each mark."""
+        return Counter(self._any.findall(text))
+
+    @cached_property
+    def text_only(self) -> str:
+        """The twin's tokenizer.json: what it encodes holds no mark but those that its own post-processor adds."""
+        twin = json.loads(self._serialized)
+        for token in twin["added_tokens"]:
+            if token["content"] in self._secrets:
+                token |= {"content": self._secrets[token["content"]], "single_word": False}
+        model = twin["model"]
+        if model.get("unk_token") in self._secrets:
+            model["unk_token"] = self._secrets[model["unk_token"]]
+        if isinstance(model["vocab"], dict):
+            model["vocab"] = {self._secrets.get(piece, piece): number for piece, number in model["vocab"].items()}
+        else:
+            model["vocab"] = [[self._secrets.get(piece, piece), score] for piece, score in model["vocab"]]
+        if "merges" in model:
+            model["merges"] = [merge for merge in model["merges"] if not self._makes_a_mark(merge)]
+        return json.dumps(twin, ensure_ascii=False)
+
+    def veil(self, text: str) -> str:
+        """The text with every mark in it under a cover, so that a chat template carries it as text; see `spell`."""
+        return self._any.sub(lambda mark: f"{self._cover}{self._numbers[mark[0]]}\ue001", text)
+
+    def spell(self, rendered: str) -> str:
+        """For the twin: a rendered template with its own marks as marks, and those in veiled texts as text again."""
+        marked = self._any.sub(lambda mark: self._secrets[mark[0]], rendered)
+        return re.sub(self._cover + r"(\d+)\ue001", lambda number: self.spelled[int(number[1])], marked)
+
+    def _makes_a_mark(self, merge: str | list[str]) -> bool:
+        parts = merge.split(" ") if isinstance(merge, str) else merge
+        return "".join(parts) in self._secrets or any(part in self._secrets for part in parts)
 
 
 class TextEncoder:
