@@ -7,6 +7,22 @@ to do; the cli prints that line and nothing more.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FailureKind(StrEnum):
+    """What ended a training or a trial; what follows (again, less memory, worse than all others) hangs on it alone."""
+
+    MEMORY = "memory"
+    """It was out of memory."""
+    DIVERGED = "diverged"
+    """Its loss or its gradient was no number any more."""
+    LOST = "lost"
+    """A process, a machine or the connection to one is gone: no fault of the settings."""
+    CODE = "code"
+    """An error of the code or the job."""
+    UNKNOWN = "unknown"
+    """The record does not say, or not in words of this version."""
 
 
 class PlatformError(Exception):
@@ -63,6 +79,10 @@ class BudgetReached(PlatformError):
 
 class ClusterError(PlatformError):
     """The control plane cannot be reached, refused us, or did not start."""
+
+
+class DivergedError(PlatformError):
+    """The loss or the gradient of a step is no number, and going back has not helped: the settings are at fault."""
 
 
 class JobFailedError(PlatformError):

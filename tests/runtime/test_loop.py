@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tiny_training import VOCAB, TinySamples, TinyTask, tiny_training
-from trainshed.errors import PlatformError
+from trainshed.errors import DivergedError, PlatformError
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.host import BareHost, World
@@ -103,15 +103,43 @@ def test_a_poisoned_batch_is_left_out_and_the_run_finishes(tmp_path, harm):
 def test_with_the_feature_off_a_poisoned_batch_ends_the_run(tmp_path):
     training = tiny_training(recovery=Recovery(attempts=0))
     samples, _ = poisoned(training, at_step=12)
-    with pytest.raises(PlatformError, match=r"step 13: the loss is nan after 0 rollback"):
+    with pytest.raises(DivergedError, match=r"step 13: the loss is nan after 0 rollback"):
         run(tmp_path, training, task=TinyTask(poison=POISON), samples=samples)
 
 
 def test_a_poison_in_every_batch_ends_after_the_attempts(tmp_path):
     training = tiny_training(recovery=Recovery(attempts=2))
     samples = TinySamples(64, poisoned=range(64), poison=POISON)
-    with pytest.raises(PlatformError, match=r"after 2 rollback\(s\)"):
+    with pytest.raises(DivergedError, match=r"after 2 rollback\(s\)"):
         run(tmp_path, training, task=TinyTask(poison=POISON), samples=samples)
+
+
+class Steep(TinyTask):
+    """From some step on the gradient overflows at a loss that is one: its factor is larger than the loss's."""
+
+    def loss(self, forward, batch, *, label_smoothing):
+        loss = super().loss(forward, batch, label_smoothing=label_smoothing)
+        poisoned = bool((batch["input_ids"][:, 0] == POISON).any())
+        return loss + (loss - loss.detach()) * 1e38 if poisoned else loss
+
+
+@pytest.mark.parametrize("attempts", [0, 2])
+def test_a_gradient_that_overflows_at_a_finite_loss_has_diverged_and_its_norm_is_named(tmp_path, attempts):
+    training = tiny_training(recovery=Recovery(attempts=attempts))
+    samples = TinySamples(64, poisoned=range(64), poison=POISON)
+    said = rf"step 1: the norm of the gradient is inf at a loss of [\d.]+ after {attempts} rollback\(s\)"
+    with pytest.raises(DivergedError, match=said):
+        run(tmp_path, training, task=Steep(), samples=samples)
+
+
+def test_a_gradient_that_overflows_once_is_gone_around_and_told_with_its_norm(tmp_path):
+    training = tiny_training(checkpoint=Checkpoints(every_steps=5), recovery=Recovery(attempts=8), steps=40)
+    samples, _ = poisoned(training, at_step=12)
+    rows, _, told = run(tmp_path, training, task=Steep(), samples=samples)
+    assert len(rows) == 40
+    facts = next(facts for event, facts in told if event == "rolled_back")
+    assert (facts["verdict"], facts["grad_norm"]) == ("not a number", "inf")
+    assert math.isfinite(float(facts["loss"]))
 
 
 def test_a_leap_that_comes_again_is_let_be(tmp_path):

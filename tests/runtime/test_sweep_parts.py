@@ -1,9 +1,7 @@
-"""What a sweep is made of: folds, kinds of failure, limits, and trials as files."""
+"""What a sweep is made of: folds, limits, and trials as files."""
 
 import numpy as np
 import pytest
-import torch
-from ray.exceptions import ActorDiedError, RayTaskError
 
 from job_texts import TUNE
 from tiny_training import TinySamples
@@ -12,7 +10,7 @@ from trainshed.record.storage import Storage
 from trainshed.record.trials import TrialFiles
 from trainshed.runtime.shards.folds import split_off
 from trainshed.runtime.tuning.ceilings import over_budget
-from trainshed.runtime.tuning.failing import kind_of, with_half_the_batch
+from trainshed.runtime.tuning.failing import with_half_the_batch
 from trainshed.runtime.tuning.folds import FoldedReport
 from trainshed.runtime.tuning.story import best_of, story, training_of
 from trainshed.spec.load import job_from_data
@@ -49,26 +47,6 @@ def test_a_fold_that_runs_counts_with_its_newest_figures(tmp_path):
     ]
     assert said[-1]["validation_loss_deviation"] == pytest.approx(2**0.5)
     assert trial.held_out() == said
-
-
-def wrapped(error):
-    return RayTaskError("train", "", error).as_instanceof_cause()
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (MemoryError(), "memory"),
-        (wrapped(torch.cuda.OutOfMemoryError("CUDA out of memory")), "memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory"),
-        (PlatformError("step 7: the loss is nan after 3 rollback(s)"), "diverged"),
-        (ActorDiedError(), "lost"),
-        (KeyError("oops"), "code"),
-        (PlatformError("the data has 3 samples"), "code"),
-    ],
-)
-def test_a_failure_is_told_by_what_failed(error, kind):
-    assert kind_of(error) == kind
 
 
 def test_half_the_batch_is_twice_the_passes_and_an_odd_one_has_no_half():

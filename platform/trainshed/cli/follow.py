@@ -152,8 +152,9 @@ def describe(event: dict[str, Any]) -> str | None:
         case "exports_best":
             return f"the weights after step {event['step']} are exported: their validation loss was the lowest"
         case "rolled_back":
+            norm = f", gradient norm {event['grad_norm']}" if "grad_norm" in event else ""
             return (
-                f"step {event['step']}: the loss is {event['verdict']} ({event['loss']}); back to step "
+                f"step {event['step']}: {event['verdict']} (loss {event['loss']}{norm}); back to step "
                 f"{event['back_to']}, {len(event['samples'])} samples left out"
             )
         case "end":

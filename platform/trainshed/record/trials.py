@@ -12,6 +12,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from trainshed.errors import FailureKind
 from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
 from trainshed.record.journal import parse_lines, read_lines
 from trainshed.record.run import now
@@ -60,6 +61,11 @@ class TrialFiles:
         """ended.json: `state`, and for a failed trial `kind` and `cause`; None while it has not ended."""
         return self.storage.read_json(f"{self.folder}/ended.json") or None
 
+    @property
+    def failure(self) -> FailureKind | None:
+        """What failed; None where it has not ended, or not by a failure."""
+        return failure_of(self.ended)
+
     def begin(self, settings: dict[str, Any], training: Training, **more: Any) -> None:
         """The trial runs with this training from here on."""
         facts = {"settings": settings, "training": training.model_dump(mode="json"), **more}
@@ -90,6 +96,14 @@ class TrialFiles:
     def drop_state(self) -> None:
         """Removes its checkpoints: nothing goes on from them any more."""
         self.storage.delete(f"{self.folder}/{CHECKPOINTS}")
+
+
+def failure_of(ended: dict[str, Any] | None) -> FailureKind | None:
+    """What an ended.json says that failed; `unknown` where it has no kind, or one of another version."""
+    if ended is None or ended.get("state") != FAILED:
+        return None
+    kind = ended.get("kind")
+    return FailureKind(kind) if kind in list(FailureKind) else FailureKind.UNKNOWN
 
 
 def is_measured(value: float | None) -> bool:

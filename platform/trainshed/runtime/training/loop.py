@@ -9,13 +9,14 @@ left out.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from trainshed.errors import PlatformError
+from trainshed.errors import DivergedError
 from trainshed.runtime.tasks import Samples, Task
 from trainshed.runtime.training import engines, regularize
 from trainshed.runtime.training.checkpoints.keeper import Keeper
@@ -64,7 +65,7 @@ def train(
     others. Told to end, it saves first; the metrics then say so under `notice`.
 
     Raises:
-        PlatformError: the loss is no number, and going back has not helped.
+        DivergedError: the loss or its gradient is no number, and going back has not helped.
     """
     if training.self_test:
         self_test(training, host.world)
@@ -123,7 +124,7 @@ class _Loop:
             # Under fp16 a norm that overflows is the loss scaler's business: it leaves the step out by itself.
             norm = 0.0 if self.training.precision == "fp16" else done.grad_norm
             verdict = self.guard.verdict(done.loss, norm)
-            if verdict is not None and self._goes_back(verdict, ids, done.loss):
+            if verdict is not None and self._goes_back(verdict, ids, done):
                 continue
             if self.unproven:
                 check_weights_agree(self.engine, self.training, self.host.world)
@@ -228,34 +229,43 @@ class _Loop:
             self.told_committed = step
             self.host.committed(self.keeper.path(step), {"step": step})
 
-    def _goes_back(self, verdict: Verdict, ids: Ids, loss: float) -> bool:
+    def _goes_back(self, verdict: Verdict, ids: Ids, done: StepDone) -> bool:
         """Restores the last checkpoint and leaves the guilty batches out; False: the step stands as it is."""
         policy, step = self.training.recovery, self.progress.step
         if self.keeper is None or self.rollbacks >= policy.attempts:
-            if verdict == "leap":
+            if verdict is Verdict.LEAP:
                 return False
-            raise PlatformError(_hopeless(step + 1, loss, ids, self.rollbacks))
+            raise DivergedError(_hopeless(step + 1, done, ids, self.rollbacks))
         self.rollbacks += 1
         first = max(0, step - policy.skip_steps + 1)
         guilty = [batch_number(number, self.progress.left_out) for number in range(first, step + 1)]
         left_out = tuple(sorted({*self.progress.left_out, *guilty}))
         back = self.keeper.resume(self.engine)
         if back is None:
-            raise PlatformError(_hopeless(step + 1, loss, ids, self.rollbacks))
+            raise DivergedError(_hopeless(step + 1, done, ids, self.rollbacks))
         self.progress = replace(back, left_out=left_out)
         self.guard.forget()
-        log.warning("step %d: the loss is %s (%g); back to step %d", step + 1, verdict, loss, back.step)
+        log.warning("step %d: %s: %s; back to step %d", step + 1, verdict, _figures(done), back.step)
         if self.metric_log is not None:
             self.metric_log.rewind(back.step)
         samples = [int(number) for batch in guilty for number in self.order.batch(batch)]
-        facts = {"verdict": verdict, "step": step + 1, "loss": str(loss), "back_to": back.step, "samples": samples}
-        self.told("rolled_back", facts)
+        figures = {"loss": str(done.loss), "grad_norm": str(done.grad_norm)}  # JSON has no NaN
+        self.told(
+            "rolled_back", {"verdict": verdict, "step": step + 1, **figures, "back_to": back.step, "samples": samples}
+        )
         return True
 
 
-def _hopeless(step: int, loss: float, ids: Ids, rollbacks: int) -> str:
+def _figures(done: StepDone) -> str:
+    """The loss, and where it is not the loss that is no number, the gradient that is none."""
+    if math.isfinite(done.loss) and not math.isfinite(done.grad_norm):
+        return f"the norm of the gradient is {done.grad_norm} at a loss of {done.loss:g}"
+    return f"the loss is {done.loss:g}"
+
+
+def _hopeless(step: int, done: StepDone, ids: Ids, rollbacks: int) -> str:
     samples = ", ".join(map(str, ids[:8])) + (" ..." if len(ids) > 8 else "")
     return (
-        f"step {step}: the loss is {loss} after {rollbacks} rollback(s); samples {samples}; lower the learning rate, "
+        f"step {step}: {_figures(done)} after {rollbacks} rollback(s); samples {samples}; lower the learning rate, "
         "look at these samples, or raise recovery.attempts"
     )

@@ -1,4 +1,4 @@
-"""Is this loss still one? Says so from the losses before it; what follows from it is the loop's business.
+"""Is this loss still one, and its gradient? Says so from the losses before; what follows is the loop's business.
 
 A leap is measured in standard deviations of the steps before, as the loss-spike detectors of large trainings do
 (PaLM, arXiv 2204.02311, section 5.1, goes back and around the batches by hand).
@@ -9,11 +9,19 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from typing import Literal
+from enum import StrEnum
 
 from trainshed.spec.saving import Recovery
 
-Verdict = Literal["not a number", "leap"]
+
+class Verdict(StrEnum):
+    """What is wrong with a step."""
+
+    NO_NUMBER = "not a number"
+    """Its loss, or the norm of its gradient."""
+    LEAP = "leap"
+
+
 SMALLEST_LEAP = 1.5
 """A leap is at least this multiple of the mean, however quiet the steps before were."""
 
@@ -28,9 +36,9 @@ class LossGuard:
     def verdict(self, loss: float, grad_norm: float) -> Verdict | None:
         """What is wrong with a step; None: nothing, and it counts for those to come."""
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            return "not a number"
+            return Verdict.NO_NUMBER
         if self._leaps(loss):
-            return "leap"
+            return Verdict.LEAP
         self._recent.append(loss)
         return None
 

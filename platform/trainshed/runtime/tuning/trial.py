@@ -19,12 +19,14 @@ import torch
 import torch.distributed as dist
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
+from trainshed.errors import FailureKind
 from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
 from trainshed.record.checkpoints import METRIC
 from trainshed.record.journal import read_lines
 from trainshed.record.storage import Storage
 from trainshed.record.trials import FAILED, TrialFiles
 from trainshed.runtime.cause import cause_of
+from trainshed.runtime.failure import kind_of
 from trainshed.runtime.training.beats import Pulse
 from trainshed.runtime.training.fit import fit
 from trainshed.runtime.training.host import Notice, World
@@ -32,7 +34,7 @@ from trainshed.runtime.training.loop import log
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.worker import run_worker
 from trainshed.runtime.tuning.entry import TrialPlan
-from trainshed.runtime.tuning.failing import kind_of, with_half_the_batch
+from trainshed.runtime.tuning.failing import with_half_the_batch
 from trainshed.runtime.tuning.folds import FoldedReport, folder_of
 from trainshed.runtime.tuning.population import Exchange
 from trainshed.spec.override import override
@@ -100,15 +102,16 @@ def _to_its_end(
             _train(training, trial, plan, link)
         except Exception as error:
             kind, half = kind_of(error), with_half_the_batch(training)
-            if kind == "lost":
+            if kind is FailureKind.LOST:
                 raise  # Tune starts it again, and it goes on from its checkpoint
-            if kind == "memory" and half is not None:
+            if kind is FailureKind.MEMORY and half is not None:
                 log.warning("%s is out of memory: again with %d sample(s) a pass", trial.name, half.workers.per_device)
                 training = half
                 continue
             trial.end(FAILED, kind=kind, cause=cause_of(error))
         return
-    trial.end(FAILED, kind="memory", cause=f"out of memory, also with {training.workers.per_device} sample(s) a pass")
+    cause = f"out of memory, also with {training.workers.per_device} sample(s) a pass"
+    trial.end(FAILED, kind=FailureKind.MEMORY, cause=cause)
 
 
 def _train(training: Training, trial: TrialFiles, plan: TrialPlan, link: Link) -> None:

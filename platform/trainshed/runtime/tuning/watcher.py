@@ -7,8 +7,9 @@ from typing import Any
 import ray.tune
 from ray.tune.experiment import Trial
 
+from trainshed.errors import FailureKind
 from trainshed.record.storage import Storage
-from trainshed.record.trials import EARLY, ENDED, FAILED, TrialFiles, is_measured
+from trainshed.record.trials import EARLY, ENDED, FAILED, TrialFiles, failure_of, is_measured
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
@@ -93,7 +94,7 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
             if files.facts is None:  # it was lost before it began
                 settings = dict(trial.config["settings"])
                 files.begin(settings, override(self._job.train, settings, file="space"))
-            files.end(FAILED, kind="lost", cause=cause, device_s=self._spent.ends(files.number))
+            files.end(FAILED, kind=FailureKind.LOST, cause=cause, device_s=self._spent.ends(files.number))
         except OSError as write_error:  # a full disk of one trial is not the end of the others
             self._reporter.log(f"{files.name}: {cause}; that could not be written either: {write_error}")
         self._over(files, trial.last_result or {}, told_again=False)
@@ -101,7 +102,7 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
     def _over(self, files: TrialFiles, result: dict[str, Any], *, told_again: bool) -> None:
         ended = files.ended or {"state": FAILED}  # its end could not be written
         self._done.add(files.number)
-        if ended.get("kind") == "code":
+        if failure_of(ended) is FailureKind.CODE:
             self._code_errors.append(str(ended["cause"]))
         if not told_again:
             cause = {"cause": ended["cause"]} if "cause" in ended else {}
