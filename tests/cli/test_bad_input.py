@@ -1,12 +1,15 @@
 """Wrong job files: one line a fault with file and line, exit code 2, no traceback, nothing written."""
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
 from job_texts import PREPARE, TRAIN, TUNE, changed, text
+from trainshed.cli.main import run
 
 SERVE = {"kind": "serve", "name": "answers", "model": "model@latest", "auth": {"keys": ["PLATFORM_API_KEY"]}}
 BOMB = "kind: prepare\nname: x\na: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
@@ -29,6 +32,12 @@ WRONG = {
     "an unknown job kind": (text(changed(TRAIN, kind="trian")), "kind: unknown kind 'trian'; did you mean 'train'?"),
     "no kind": (text(changed(TRAIN, kind=None)), "kind: missing; say prepare, tune, train or serve"),
     "YAML that does not parse": ("kind: [train\nname: x\n", ":2: not YAML:"),
+    "deep nesting": ("kind: train\nname: " + "[" * 2000 + "]" * 2000 + "\n", ":2: the document expands to too much"),
+    "a number of 6,000 digits": (text(TRAIN).replace("steps: 10", "steps: " + "9" * 6000), "steps: 99999999"),
+    "an octal number of YAML 1.1": (text(TRAIN).replace("steps: 10", "steps: 010"), "steps: 010 has a leading zero"),
+    "a merge key": (text(TRAIN) + "<<: {seed: 1}\n", "merge keys (<<) are not in YAML 1.2"),
+    "a list as kind": (text(changed(TRAIN, kind=["train"])), 'kind: kind is one word, got ["train"]'),
+    "an empty kind": (text(TRAIN).replace("kind: train", "kind:"), "kind: kind is empty"),
     "a duplicate key": ("kind: prepare\nname: a\nname: b\n", ":3: name: the key stands twice, first on line 2"),
     "an anchor bomb": (BOMB, "the document expands to too much"),
     "a python tag": (
@@ -59,11 +68,17 @@ WRONG = {
 
 
 def platform(home, *arguments):
-    environment = {**os.environ, "PLATFORM_HOME": str(home), "PLATFORM_STORAGE": str(home / "storage")}
-    for name in ("PLATFORM_ADDRESS", "RAY_ADDRESS"):
-        environment.pop(name, None)
-    command = [sys.executable, "-m", "trainshed.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    """The command in this process: what it prints, and its exit code; an error that is none of ours is raised."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name in ("PLATFORM_ADDRESS", "RAY_ADDRESS", "PLATFORM_PROFILE"):
+            patch.delenv(name, raising=False)
+        patch.setenv("PLATFORM_HOME", str(home))
+        patch.setenv("PLATFORM_STORAGE", str(home / "storage"))
+        patch.setattr(sys, "argv", ["platform", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            run()
+    return subprocess.CompletedProcess(arguments, ended.value.code, out.getvalue(), err.getvalue())
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -79,6 +94,19 @@ def test_a_wrong_job_file_is_refused(case, tmp_path):
     assert all(str(file) in line for line in lines), "every fault is one line that names the file"
     assert len(lines) == 1, "one mistake, one line"
     assert [path for path in home.rglob("*") if path.is_file()] == [], "nothing is written"
+
+
+def test_the_command_itself_ends_so(tmp_path):
+    file = tmp_path / "job.yaml"
+    file.write_text(text(changed(PREPARE, sorce={})))
+    command = [sys.executable, "-m", "trainshed.cli", "submit", str(file)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PLATFORM_HOME": str(tmp_path / "home")}
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: {file}:{len(text(PREPARE).splitlines()) + 1}: sorce: unknown key; did you mean 'source'?\n",
+    )
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -56,6 +57,15 @@ def explain(error: ValidationError, document: Document, parts: list[type[Part]])
     return faults
 
 
+def said_of_kind(kind: Any, known: Iterable[str]) -> str:
+    """What is wrong with a `kind` that is none of those known."""
+    if kind is None or kind == "":
+        return f"kind is empty; {nearest('', known)}"
+    if not isinstance(kind, str):
+        return f"kind is one word, got {_short(kind)}; {nearest('', known)}"
+    return f"unknown kind {kind[:60]!r}; {nearest(kind[:60], known)}"
+
+
 def _named(path: Path, message: str) -> Path:
     """The key that a rule over several keys begins with, as in `search.trials: ...`; other words are no keys there."""
     first, *_ = message.split(maxsplit=1)
@@ -107,14 +117,20 @@ def _is_tag(element: str | int, data: dict[str, Any]) -> bool:
 def _message(detail: dict[str, Any], path: Path, data: Any, parts: list[type[Part]]) -> str:
     got, context = detail.get("input"), detail.get("ctx", {})
     match detail["type"]:
+        case "missing" if isinstance(path[-1], int):
+            return f"missing; {path[-2]} is a list of {path[-1] + 1} values, got {_short(item_at(data, path[:-1]))}"
         case "missing":
-            return f"missing; a {_noun(path, data)} needs it"
+            return f"missing; {_noun(path, data)} needs it"
+        case "too_short" | "string_too_short":
+            return "is empty; it needs at least one" if detail["type"] == "too_short" else "is empty"
+        case "too_long":
+            return f"expected at most {context['max_length']} values, got {_short(got)}"
         case "extra_forbidden":
             part = part_at(parts, data, path[:-1])
             return f"unknown key; {nearest(str(path[-1]), keys_of(part) if part else ())}"
         case "union_tag_invalid":
             tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
-            return f"unknown kind {context['tag']!r}; {nearest(str(context['tag']), tags)}"
+            return said_of_kind(got.get("kind") if isinstance(got, dict) else got, tags)
         case "union_tag_not_found":
             return f"kind is missing, got {_short(got)}; say which with `kind:`"
         case "literal_error":
@@ -133,7 +149,9 @@ def _message(detail: dict[str, Any], path: Path, data: Any, parts: list[type[Par
 def _noun(path: Path, data: Any) -> str:
     data = item_at(data, path[:-1])
     kind = data.get("kind") if isinstance(data, dict) else None
-    return f"`{kind}`" if kind else (str(path[-2]) if len(path) > 1 else "job")
+    if isinstance(kind, str) and kind:
+        return f"a `{kind[:60]}`"
+    return ".".join(map(str, path[:-1])) or "a job"
 
 
 def _pattern_text(pattern: str, got: Any) -> str:

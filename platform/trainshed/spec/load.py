@@ -6,14 +6,14 @@ The laptop calls it before anything is sent; the cluster reads the same document
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from trainshed.errors import Fault, SpecError
-from trainshed.spec.faults import explain, validate
+from trainshed.spec.faults import explain, said_of_kind, validate
 from trainshed.spec.fitting import form_of, misfits
 from trainshed.spec.job import Job, JobDocument, Reference, references
 from trainshed.spec.override import override
@@ -145,9 +145,8 @@ def _one(document: Document) -> Job:
     if not isinstance(data, dict):
         raise SpecError([Fault(document.file, document.line, "", "a document is a mapping that starts with `kind:`")])
     kind = data.get("kind")
-    if kind not in PARTS:
-        hint = nearest(str(kind), PARTS)
-        message = f"unknown kind {kind!r}; {hint}" if "kind" in data else "missing; say prepare, tune, train or serve"
+    if not isinstance(kind, str) or kind not in PARTS:
+        message = said_of_kind(kind, PARTS) if "kind" in data else "missing; say prepare, tune, train or serve"
         raise SpecError([Fault(document.file, document.line_of(("kind",)), "kind", message)])
     try:
         return job_from_data(data)
@@ -171,7 +170,10 @@ def _apply_set(loaded: list[LoadedJob], text: str) -> list[LoadedJob]:
     if not equals:
         raise SpecError([Fault("--set", 0, text, "expected path=value, like train.steps=200")])
     index, inner = _addressed(loaded, path.strip())
-    job, values = loaded[index].job, {inner: parse_scalar(value)}
+    try:
+        job, values = loaded[index].job, {inner: parse_scalar(value)}
+    except SpecError as error:
+        raise SpecError([replace(fault, file=f"--set {text}", line=0) for fault in error.faults]) from None
     head = inner.split(".")[0]
     if isinstance(job, TrainFromBest) and head in Training.model_fields and head not in TrainFromBest.model_fields:
         values = {"settings": {**job.settings, **values}}  # what the document leaves to the best trial

@@ -33,13 +33,16 @@ def keys_of(part: type[Part]) -> dict[str, Any]:
 
 
 def choose(parts: list[type[Part]], data: Any) -> type[Part] | None:
-    """Of several classes the one that `data` means: by its kind, else by the most keys in common."""
+    """Of several classes the one that `data` means: by its kind, else the one that least is missing of.
+
+    Of those that lack the same number of keys, the one with the most keys in common.
+    """
     if len(parts) <= 1:
         return parts[0] if parts else None
     keys = set(data) if isinstance(data, dict) else set()
     kind = data.get("kind") if isinstance(data, dict) else None
     same_kind = [part for part in parts if _kind_of(part) == kind] or parts
-    return max(same_kind, key=lambda part: len(keys & set(keys_of(part))))
+    return max(same_kind, key=lambda part: (-len(_needed_by(part) - keys), len(keys & set(keys_of(part)))))
 
 
 def part_at(parts: list[type[Part]], data: Any, path: Path) -> type[Part] | None:
@@ -65,6 +68,10 @@ def nearest(name: str, names: Iterable[str]) -> str:
     names = sorted(names)
     match = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"did you mean {match[0]!r}?" if match else f"known here: {', '.join(names)}"
+
+
+def _needed_by(part: type[Part]) -> set[str]:
+    return {field.alias or name for name, field in part.model_fields.items() if field.is_required()}
 
 
 def _kind_of(part: type[Part]) -> str | None:

@@ -1,13 +1,11 @@
 """YAML text to plain data with a line number for every key.
 
-Knows YAML's dangers (tags that build objects, aliases that expand without end, keys given twice, `no` that means
-false); knows nothing of jobs. Scalars follow YAML 1.2 where 1.1 surprises: only true and false are booleans, and 1e-3
-is a number.
+Knows YAML's dangers (tags that build objects, aliases that expand without end, nesting that fills the stack, keys given
+twice, merge keys); knows nothing of jobs. `yaml_scalars` says what a scalar is.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +13,12 @@ from typing import Any
 import yaml
 
 from trainshed.errors import Fault, SpecError
+from trainshed.spec.yaml_scalars import SCALAR_TAGS, ScalarError, core_resolvers, value_of
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 20_000
 MAX_DEPTH = 40
+TOO_MUCH = f"the document expands to too much (at most {MAX_NODES:,} values and {MAX_DEPTH} levels); write aliases out"
 
 Path = tuple[str | int, ...]
 
@@ -41,27 +41,28 @@ class Document:
         return self.line
 
 
+class _TooMuch(yaml.YAMLError):
+    """More values, or more of them inside one another, than a document needs: the line, and the message."""
+
+
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2 booleans and floats, and no timestamps."""
+    """SafeLoader with the scalars of YAML 1.2, and an end to nesting, which PyYAML follows by recursion."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own shape
-        first: [
-            (tag, pattern) for tag, pattern in resolvers if tag.rsplit(":", 1)[-1] not in ("bool", "float", "timestamp")
-        ]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers = core_resolvers()
+    depth = 0
+    nodes = 0
 
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
-    ),
-    list("-+0123456789."),
-)
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node; called by itself for each node inside."""
+        self.nodes += 1
+        if self.depth > MAX_DEPTH or self.nodes > 2 * MAX_NODES:  # a key is a node too
+            raise _TooMuch(self.peek_event().start_mark.line + 1, TOO_MUCH)  # type: ignore[no-untyped-call]
+        self.depth += 1
+        try:
+            node: yaml.Node | None = super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+        return node
 
 
 JOB_STARTS = "a job starts with `kind: prepare | tune | train | serve`"
@@ -83,6 +84,8 @@ def parse(text: str, file: str, *, starts: str = JOB_STARTS) -> list[Document]:
             document.data = _Walk(document, faults).build(node, ())
             if document.data is not None:
                 documents.append(document)
+    except _TooMuch as error:
+        raise SpecError([*faults, Fault(file, error.args[0], "", error.args[1])]) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise SpecError(
@@ -113,7 +116,7 @@ def item_at(data: Any, path: Path) -> Any:
 
 def parse_scalar(text: str) -> Any:
     """The value of `--set key=TEXT`: a YAML scalar, list or mapping on one line."""
-    documents = parse(text, "--set") if text.strip() else []
+    documents = parse(text, "--set") if text.strip() not in ("", "~", "null") else []
     return documents[0].data if documents else None
 
 
@@ -138,8 +141,7 @@ class _Walk:
     def build(self, node: yaml.Node, path: Path) -> Any:
         self.nodes += 1
         if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
-            limit = f"at most {MAX_NODES:,} values and {MAX_DEPTH} levels"
-            raise SpecError([self._fault(node, path, f"the document expands to too much ({limit}); write aliases out")])
+            raise SpecError([self._fault(node, path[:3], TOO_MUCH)])
         match node:
             case yaml.MappingNode():
                 return self._mapping(node, path)
@@ -156,6 +158,12 @@ class _Walk:
                 self.faults.append(self._fault(key_node, path, "a key must be a plain word"))
                 continue
             key = str(key_node.value)
+            if self._refuse_tag(key_node, (*path, key), *SCALAR_TAGS):
+                continue
+            if key == "<<" and key_node.style is None:
+                message = "merge keys (<<) are not in YAML 1.2 and are not read; write the keys out"
+                self.faults.append(self._fault(key_node, path, message))
+                continue
             if key in result:
                 first = self.document.lines[(*path, key)]
                 self.faults.append(
@@ -173,13 +181,13 @@ class _Walk:
         return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
 
     def _scalar(self, node: yaml.Node, path: Path) -> Any:
-        kinds = ("str", "int", "float", "bool", "null")
-        if self._refuse_tag(node, path, *(f"tag:yaml.org,2002:{kind}" for kind in kinds)):
+        if self._refuse_tag(node, path, *SCALAR_TAGS):
             return None
+        assert isinstance(node, yaml.ScalarNode)
         try:
-            return yaml.constructor.SafeConstructor().construct_object(node)
-        except (ValueError, yaml.YAMLError):
-            self.faults.append(self._fault(node, path, f"cannot read {node.value!r} as {node.tag.rsplit(':', 1)[-1]}"))
+            return value_of(node)
+        except ScalarError as error:
+            self.faults.append(self._fault(node, path, str(error)))
             return None
 
     def _refuse_tag(self, node: yaml.Node, path: Path, *allowed: str) -> bool:
