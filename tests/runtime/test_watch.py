@@ -15,7 +15,7 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 from trainshed.errors import PlatformError
 from trainshed.runtime.training.beats import Beat, Beats, Member, Order, Seen, whereabouts
 from trainshed.runtime.training.leaving import Leave
-from trainshed.runtime.training.restarts import judge
+from trainshed.runtime.training.restarts import classes, judge
 from trainshed.runtime.training.warden import SILENT_S, hanging, kill_here
 from trainshed.spec.workers import Workers
 from waiting import wait_for
@@ -128,6 +128,8 @@ def group_error(**failures):
 
 
 GONE = WorkerHealthCheckFailedError("a health check failed", ActorDiedError())
+CLOSED = RuntimeError("[/w/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:4")
+IN_WORDS = RuntimeError("row 3: Connection closed by peer")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,8 @@ GONE = WorkerHealthCheckFailedError("a health check failed", ActorDiedError())
     [
         (group_error(w0=PlatformError("shard 3: bad data")), False, False, "worker 0: shard 3: bad data"),
         (group_error(w0=GONE, w1=RuntimeError("gloo")), True, True, "a worker's process is gone"),
-        (group_error(w1=RuntimeError("x: Connection closed by peer [1]")), True, True, "a worker is gone"),
+        (group_error(w1=CLOSED), True, True, "a worker is gone (worker 1 lost its connection to it)"),
+        (group_error(w1=IN_WORDS), True, True, "worker 1: RuntimeError: row 3"),
         (group_error(w0=ValueError("a bug")), True, True, "worker 0: ValueError: a bug"),
         (group_error(w0=Leave("saved after step 5"), w1=Leave("saved after step 5")), True, False, "saved after step"),
         (group_error(w0=Leave("saved"), w1=GONE), True, False, "process is gone"),
@@ -150,9 +153,23 @@ def test_each_failure_is_judged_by_its_cause(error, again, counts, says):
     assert says in verdict.cause
 
 
-def test_a_bug_that_comes_again_at_the_same_step_ends_the_run_but_a_killed_worker_does_not():
-    assert not judge(group_error(w0=ValueError("a bug")), same_again=True).again
-    assert judge(group_error(w0=GONE), same_again=True).again
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (group_error(w0=ValueError("a bug")), False),
+        (group_error(w0=ValueError("a bug"), w1=CLOSED), False),
+        (group_error(w1=IN_WORDS), False),
+        (group_error(w0=GONE), True),
+        (group_error(w1=CLOSED), True),
+    ],
+)
+def test_a_bug_that_comes_again_at_the_same_step_ends_the_run_but_a_killed_worker_does_not(error, again):
+    assert judge(error, same_again=True).again is again
+
+
+def test_an_error_comes_again_where_its_class_does_whatever_it_says():
+    assert classes(group_error(w0=KeyError("process 17"))) == classes(group_error(w0=KeyError("process 18")))
+    assert classes(group_error(w0=KeyError("it"))) != classes(group_error(w0=ValueError("it")))
 
 
 def test_a_process_that_said_goodbye_is_missed_by_nobody_and_its_follower_is():

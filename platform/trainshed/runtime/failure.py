@@ -41,11 +41,12 @@ def is_lost(error: BaseException) -> bool:
     """Whether this says that a process, a machine or the connection to one is gone."""
     if isinstance(error, RayTaskError | UserCodeException):  # code raised it, and it could not be brought here
         return False
-    return isinstance(error, RayError | ConnectionError | _of_torch("distributed", "DistError")) or GLOO in _at(error)
+    lost = (RayError, ConnectionError, *_of_torch("distributed", "DistError"))
+    return isinstance(error, lost) or GLOO in _at(error)
 
 
 def _is_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | OutOfMemoryError | _of_torch("cuda", "OutOfMemoryError")):
+    if isinstance(error, (MemoryError, OutOfMemoryError, *_of_torch("cuda", "OutOfMemoryError"))):
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
@@ -58,10 +59,10 @@ def _at(error: BaseException) -> str:
     return found["file"] if found else ""
 
 
-def _of_torch(module: str, name: str) -> type[BaseException] | tuple[()]:
+def _of_torch(module: str, name: str) -> list[type[BaseException]]:
     """A class of torch's. An error of it can only be where torch is: so a driver without torch need not load it."""
     found = sys.modules.get(f"torch.{module}")
-    return getattr(found, name, ())
+    return [getattr(found, name)] if found is not None else []
 
 
 def _inside(error: BaseException) -> Iterator[BaseException]:

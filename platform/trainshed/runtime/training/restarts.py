@@ -17,12 +17,11 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.cause import cause_of
+from trainshed.runtime.failure import innermost, is_lost
 from trainshed.runtime.training.leaving import Leave
 
 ANSWER_S = 10.0
 STARTS_IN_A_ROW = 10
-ECHOES = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
-"""In what gloo raises where another worker has died; that it did, Ray notices a moment later."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +37,31 @@ def judge(error: BaseException, *, same_again: bool) -> Verdict:
     """What a failure of the group means. `same_again`: the last failure was this one, at this step.
 
     Ray's own faults and a worker that is gone are tried again; an error of ours is final: the data or the job is
-    wrong. An error of any other code may be the echo of another worker's death, so it must come twice.
+    wrong. An error of any other code may be the echo of another worker's death, so it must come twice: of the same
+    class, at the same step.
     """
     inner = getattr(error, "controller_failure", None)
     if isinstance(inner, InsufficientClusterResourcesError):
         return Verdict(again=False, counts=False, cause=cause_of(inner))
     if isinstance(inner, WorkerGroupStartupTimeoutError):
         return Verdict(again=True, counts=False, cause="the cluster has no room for the workers now")
-    failures = [_innermost(one) for one in getattr(error, "worker_failures", {}).values()] or [inner or error]
+    failures = innermost(error)
     if all(isinstance(one, Leave) for one in failures):
         return Verdict(again=True, counts=False, cause=str(failures[0]))
     if any(isinstance(one, PlatformError) for one in failures):
         return Verdict(again=False, counts=False, cause=cause_of(error))
-    if all(any(echo in str(one) for echo in ECHOES) for one in failures):
+    left = any(isinstance(one, Leave) for one in failures)
+    if any(isinstance(one, RayError) and is_lost(one) for one in failures):
+        return Verdict(again=True, counts=not left, cause="a worker's process is gone")
+    if all(is_lost(one) for one in failures):  # Ray notices a moment later than the others lose their connection
         worker = min(getattr(error, "worker_failures", {0: None}))
         return Verdict(again=True, counts=True, cause=f"a worker is gone (worker {worker} lost its connection to it)")
-    gone = [one for one in failures if isinstance(one, RayError)]
-    left = any(isinstance(one, Leave) for one in failures)
-    cause = "a worker's process is gone" if gone else cause_of(error)
-    return Verdict(again=left or bool(gone) or not same_again, counts=not left, cause=cause)
+    return Verdict(again=left or not same_again, counts=not left, cause=cause_of(error))
+
+
+def classes(error: BaseException) -> list[str]:
+    """What was raised, by each worker that failed: messages hold addresses and process numbers, and never recur."""
+    return [f"{type(one).__module__}.{type(one).__qualname__}" for one in innermost(error)]
 
 
 class Restarts(FailurePolicy):  # type: ignore[misc]
@@ -68,14 +73,14 @@ class Restarts(FailurePolicy):  # type: ignore[misc]
         self._in_a_row = 0
         self._said = ""
         self._reached = -1
-        self._last = ("", -1)
+        self._last: tuple[list[str], int] = ([], -1)
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
         """Ray Train asks after each failure of the group or of its start."""
         reached = self._ask(self._beats.furthest, default=self._reached)
         if reached > self._reached:
             self._in_a_row, self._reached = 0, reached
-        signature = (cause_of(training_failed_error), reached)
+        signature = (classes(training_failed_error), reached)
         verdict = judge(training_failed_error, same_again=signature == self._last)
         self._last = signature
         self._in_a_row += verdict.counts
@@ -102,9 +107,3 @@ class Restarts(FailurePolicy):  # type: ignore[misc]
             return ray.get(method.remote(*arguments), timeout=ANSWER_S)
         except Exception:
             return default
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """What Ray wrapped: the error that the worker itself raised."""
-    inner = getattr(error, "health_check_failure", None) or getattr(error, "cause", None) or error.__cause__
-    return _innermost(inner) if isinstance(inner, BaseException) and inner is not error else error
