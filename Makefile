@@ -2,7 +2,13 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.setup-done
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+SETUP_LOG := setup.log
+# Runs one step of the set-up: its name on one line, all it prints into the log, the log's end where it fails.
+define step
+@echo "setup: $(1)"
+@{ $(2); } >>$(SETUP_LOG) 2>&1 || { echo "setup: failed; the end of $(SETUP_LOG):"; tail -n 20 $(SETUP_LOG); exit 1; }
+endef
 
 .PHONY: help setup quickstart check test faults figures clean
 
@@ -12,11 +18,11 @@ help:  ## List the targets.
 setup: $(STAMP)  ## Make .venv with every dependency at its pinned version.
 
 $(STAMP): pyproject.toml constraints.txt
-	@echo "setup: .venv with the versions of constraints.txt (about 2 minutes)"
 	@command -v $(PYTHON) >/dev/null || { echo "setup: $(PYTHON) is not on PATH; install Python 3.11 or say make PYTHON=..."; exit 2; }
-	$(PYTHON) -m venv .venv
-	$(PIP) install --progress-bar off -c constraints.txt hatchling editables setuptools wheel
-	$(PIP) install --progress-bar off -c constraints.txt --no-build-isolation -e '.[dev]'
+	@: >$(SETUP_LOG)
+	$(call step,a virtual environment in .venv,$(PYTHON) -m venv .venv)
+	$(call step,what builds packages,$(PIP) install -c constraints.txt hatchling editables setuptools wheel)
+	$(call step,every package at the version of constraints.txt (about 2 minutes; $(SETUP_LOG) says how far),$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]')
 	@touch $(STAMP)
 
 quickstart: setup  ## The main job: prepare, tune, train and serve a small GPT, then ask it.
@@ -43,4 +49,4 @@ figures: setup  ## The measured figures beside their goals.
 	@$(BIN)/python benchmarks/results.py
 
 clean:  ## Remove .venv and caches; runs and data stay.
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv setup.log .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -48,7 +48,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(platform, folder):
-    platform.run("submit", write(folder, PREPARE))
+    return platform.run("submit", write(folder, PREPARE), "--json")
+
+
+def test_a_submission_that_is_followed_is_json_from_the_first_line_to_the_last(data):
+    events = [json.loads(line) for line in data.stdout.splitlines()]
+    assert [events[0]["event"], events[1]["event"], events[-1]["event"]] == ["submitted", "begin", "job_end"]
+    assert events[0]["runs"] == [events[1]["run"]]
 
 
 def write(folder, *documents):

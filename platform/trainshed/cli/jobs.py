@@ -9,7 +9,7 @@ import typer
 
 from trainshed.cli import context
 from trainshed.cli.plan_page import print_plans
-from trainshed.cli.show import print_json, say
+from trainshed.cli.show import print_json, print_json_line, say
 
 if TYPE_CHECKING:
     from trainshed.cluster.profile import Profile
@@ -46,6 +46,7 @@ def submit(
     """Check a job and hand it to a Ray cluster.
 
     With no cluster configured a real Ray is started on this machine; it stays up until `platform cluster down`.
+    With --json every line of the output is one JSON object: first what was submitted, then each event.
 
     \b
     platform submit jobs/quickstart.yaml
@@ -62,8 +63,9 @@ def submit(
     where = context.address_or_local(address)
     submitted = client.submit(loaded, where, storage, home=context.home(), say=say)
     if as_json:
-        print_json(
+        print_json_line(
             {
+                "event": "submitted",
                 "submission_id": submitted.submission_id,
                 "runs": [run.run_id for run in submitted.runs],
                 "address": where.url,

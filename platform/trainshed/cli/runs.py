@@ -8,7 +8,7 @@ import typer
 
 from trainshed.cli import context
 from trainshed.cli.run_page import draw, facts_of, headline
-from trainshed.cli.show import ago, json_lines, print_facts, print_json, print_table, say
+from trainshed.cli.show import ago, json_lines, print_facts, print_json, print_json_line, print_table, say
 from trainshed.cli.states import state_of
 
 if TYPE_CHECKING:
@@ -191,7 +191,8 @@ def resume(
     submitted = client.resume(prepared, where, storage)
     runs_of_it = [planned.run_id for planned in submitted.runs]
     if as_json:
-        print_json({"submission_id": submitted.submission_id, "runs": runs_of_it, "address": where.url})
+        facts = {"submission_id": submitted.submission_id, "runs": runs_of_it, "address": where.url}
+        print_json_line({"event": "submitted", **facts})
     else:
         say(f"resumed {record.run_id} as {submitted.submission_id} at {where.url}")
     if follow:

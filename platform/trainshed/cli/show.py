@@ -24,6 +24,11 @@ def print_json(value: Any) -> None:
     typer.echo(json_text(value, indent=2))
 
 
+def print_json_line(value: Any) -> None:
+    """A value for programs that read line by line, as beside the events of a run that is followed."""
+    typer.echo(json_text(value))
+
+
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """JSON as the standard has it (RFC 8259): a number that is none, or has no end, is null."""
     return json.dumps(_finite(value), indent=indent, default=str, allow_nan=False)
