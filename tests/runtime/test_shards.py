@@ -1,11 +1,14 @@
 """Packed blocks on disk."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
+from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
 from trainshed.runtime import shards
-from trainshed.runtime.shards import Blocks, BlockWriter, entropy
+from trainshed.runtime.shards import Blocks, BlockWriter, entropy, intact, open_data
 
 
 def write(tmp_path, documents, *, block_size=4):
@@ -40,3 +43,53 @@ def test_the_same_documents_give_the_same_bytes(tmp_path):
 
 def test_entropy_of_equal_shares_is_the_logarithm_of_their_number():
     assert entropy(np.array([5, 5, 0, 5, 5])) == pytest.approx(np.log(4))
+
+
+BREAKS = {
+    "removed": (lambda file: file.unlink(), "missing"),
+    "a byte flipped": (lambda file: file.write_bytes(flipped(file.read_bytes())), "damaged: its hash is"),
+    "emptied": (lambda file: file.write_bytes(b""), "damaged: its hash is"),
+    "cut": (lambda file: file.write_bytes(file.read_bytes()[:-8]), "damaged: its hash is"),
+    "a folder in its place": (lambda file: (file.unlink(), file.mkdir()), "cannot be read"),
+}
+
+
+def flipped(content):
+    place = len(content) // 2
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("file", ["train-00000.arrow", "tokenizer/tokenizer.json"])
+@pytest.mark.parametrize("how", BREAKS)
+def test_data_that_is_not_what_was_written_is_never_opened(tmp_path, file, how):
+    manifest = write(tmp_path, [[1, 2, 3, 4, 5, 6, 7, 8]])
+    (tmp_path / "data" / "tokenizer").mkdir()
+    (tmp_path / "data" / "tokenizer" / "tokenizer.json").write_text("{}")
+    manifest["tokenizer_files"] = {"tokenizer.json": hashlib.sha256(b"{}").hexdigest()}
+    (opened,) = open_data(tmp_path / "data", manifest)
+    assert len(opened) == 2
+    breaks, said = BREAKS[how]
+    breaks(tmp_path / "data" / file)
+    with pytest.raises(PlatformError, match=f"{file}: {said}.*makes anew what is missing or damaged"):
+        open_data(tmp_path / "data", manifest)
+
+
+def test_a_file_is_read_once_for_all_workers_of_a_machine_and_again_when_it_was_touched(tmp_path, monkeypatch):
+    manifest = write(tmp_path, [[1, 2, 3, 4]])
+    file = tmp_path / "data" / "train-00000.arrow"
+    read = []
+    of_disk = intact.sha256_of
+    monkeypatch.setattr(intact, "sha256_of", lambda fs, path: read.append(path) or of_disk(fs, path))
+    for _ in range(3):
+        open_data(tmp_path / "data", manifest)
+    assert read == [str(file)]
+    file.write_bytes(file.read_bytes())
+    open_data(tmp_path / "data", manifest)
+    assert read == [str(file)] * 2
+
+
+def test_a_manifest_cannot_name_a_file_outside_of_its_folder(tmp_path):
+    manifest = write(tmp_path, [[1, 2, 3, 4]])
+    manifest["splits"]["train"]["shards"][0]["file"] = "../../etc/passwd"
+    with pytest.raises(PlatformError, match="which is none of its own"):
+        open_data(tmp_path / "data", manifest)

@@ -7,8 +7,29 @@ from typing import Any
 
 from trainshed.runtime.shards.blocks import Blocks, BlockWriter, entropy
 from trainshed.runtime.shards.examples import Examples, ExampleWriter, schema_of
+from trainshed.runtime.shards.intact import check_files, damaged
 
-__all__ = ["BlockWriter", "Blocks", "ExampleWriter", "Examples", "entropy", "open_split", "schema_of"]
+__all__ = [
+    "BlockWriter",
+    "Blocks",
+    "ExampleWriter",
+    "Examples",
+    "damaged",
+    "entropy",
+    "open_data",
+    "open_split",
+    "schema_of",
+]
+
+
+def open_data(folder: Path, manifest: dict[str, Any]) -> list[Blocks | Examples]:
+    """The samples of every split, in the manifest's order, once their files have been compared with it.
+
+    Raises:
+        PlatformError: a file is missing or damaged.
+    """
+    check_files(folder, manifest)
+    return [open_split(folder, manifest, split) for split in manifest["splits"]]
 
 
 def open_split(folder: Path, manifest: dict[str, Any], split: str) -> Blocks | Examples:

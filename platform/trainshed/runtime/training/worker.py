@@ -19,7 +19,7 @@ from trainshed.record.lineage import sha256
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
 from trainshed.runtime.scratch import scratch
-from trainshed.runtime.shards import open_split
+from trainshed.runtime.shards import open_data
 from trainshed.runtime.shards.folds import split_off
 from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.host import Host
@@ -43,7 +43,7 @@ def run_worker(plan: WorkerPlan, host: Host) -> dict[str, Any]:
     with _worker_log(storage, plan, host), scratch("data") as copy:
         folder = storage.download(plan.data, copy)
         manifest = json.loads((folder / "manifest.json").read_text())
-        splits = Splits(*(open_split(folder, manifest, split) for split in manifest["splits"]))
+        splits = Splits(*open_data(folder, manifest))
         if plan.fold is not None:
             learnt, held_out = split_off(splits.train, fold=plan.fold[0], folds=plan.fold[1], seed=training.seed)
             splits = Splits(learnt, held_out)
