@@ -11,6 +11,7 @@ from job_texts import TRAIN, TUNE, changed
 from trainshed.cli.follow import JsonView
 from trainshed.cli.main import app
 from trainshed.cli.sweeps import Trials, picture
+from trainshed.client.known_clusters import name_of, remember
 from trainshed.errors import UsageError
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
@@ -51,7 +52,7 @@ def shown(*arguments):
 
 def test_trials_stand_in_the_order_of_the_metric_and_failed_ones_last(record):
     lines = shown("show", "sweep").splitlines()
-    assert "running, 2 of 3 trials done, best 0.6000" in lines[0]
+    assert "unknown, 2 of 3 trials done, best 0.6000" in lines[0]
     assert "(limits: hours 2)" in lines[0]
     assert lines[2].split() == ["*", "trial-00002", "running", "10", "0.6000", "0.003", "cosine"]
     assert lines[3].split()[-1] == "1.0", "device-minutes"
@@ -95,9 +96,11 @@ def test_trials_that_the_end_of_a_sweep_cut_off_do_not_run_any_more(record):
     assert [row["state"] for row in json.loads(shown("show", "sweep", "--json"))] == ["cut off", "ended", "failed"]
 
 
-def test_a_sweep_whose_cluster_is_gone_is_lost_in_every_list(record, monkeypatch):
-    assert [row["state"] for row in json.loads(shown("list", "--json"))] == ["running"]
-    monkeypatch.delenv("PLATFORM_ADDRESS")
+def test_a_sweep_whose_cluster_has_ended_is_lost_in_every_list_and_one_that_does_not_answer_is_not(record, tmp_path):
+    assert [row["state"] for row in json.loads(shown("list", "--json"))] == ["unknown"]
+    ended = name_of("http://127.0.0.1:9", "0123456789abcdef")  # a local cluster that this home had
+    remember(tmp_path, ended, ended.url)
+    record.begin(**{**{key: record.job[key] for key in record.job if key != "run_id"}, "cluster": ended.model_dump()})
     assert [row["state"] for row in json.loads(shown("list", "--json"))] == ["lost"]
     runs = CliRunner().invoke(app, ["runs", "--json"], catch_exceptions=False)
     assert [row["state"] for row in json.loads(runs.stdout)] == ["lost"]

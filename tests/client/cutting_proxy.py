@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -14,8 +14,11 @@ from typing import Self
 class CuttingProxy:
     """Forwards a loopback port to `target`; the n-th connection breaks after `budgets[n % len(budgets)]` bytes."""
 
-    def __init__(self, target: int, budgets: Sequence[int]) -> None:
+    def __init__(
+        self, target: int, budgets: Sequence[int], *, on_connection: Callable[[], object] = lambda: None
+    ) -> None:
         self._target = target
+        self._on_connection = on_connection
         self._budgets = itertools.cycle(budgets)
         self._server = socket.create_server(("127.0.0.1", 0))
         self._open: set[socket.socket] = set()
@@ -55,6 +58,7 @@ class CuttingProxy:
                 if self.refused == self._patience:
                     self._shut.clear()
                 continue
+            self._on_connection()
             server = socket.create_connection(("127.0.0.1", self._target))
             self._open |= {client, server}
             threading.Thread(target=self._copy, args=(client, server, None), daemon=True).start()

@@ -96,9 +96,12 @@ def test_the_record_keeps_how_it_ended_before(storage):
     assert facts["before"][0]["result"]["step"] == 7
 
 
-def test_a_submission_that_the_cluster_refused_leaves_the_record_as_it_was(storage):
+@pytest.mark.parametrize("before", [{}, {"cluster": {"url": "http://old:8265", "local": None}}])
+def test_a_submission_that_the_cluster_refused_leaves_the_record_as_it_was(storage, before):
     record = begin(storage, "model-1", TRAIN, number=1, state="stopped", step=7)
-    before = (record.job["submission_id"], record.job["job"], record.result)
-    record.reopen("ts-model-1-2", {**TRAIN, "steps": 50})
+    record.begin(**{**{key: record.job[key] for key in record.job if key != "run_id"}, **before})
+    facts, result = record.job, record.result
+    record.reopen("ts-model-1-2", {**TRAIN, "steps": 50}, cluster={"url": "http://new:8265"}, handed_over_at="now")
+    assert (record.job["cluster"], record.job["handed_over_at"]) == ({"url": "http://new:8265"}, "now")
     record.close_again()
-    assert (record.job["submission_id"], record.job["job"], record.result) == before
+    assert (record.job, record.result) == ({**facts, "before": []}, result)

@@ -22,6 +22,12 @@ AddressOption = typer.Option(
     metavar="URL",
     help="Ray dashboard, http://HOST:8265. Default: $PLATFORM_ADDRESS, $RAY_ADDRESS, the local cluster.",
 )
+RunAddressOption = typer.Option(
+    None,
+    "--address",
+    metavar="URL",
+    help="Ray dashboard to ask, where it is not the cluster that the run was handed to, or that one is gone for good.",
+)
 ProfileOption = typer.Option(
     None,
     "--profile",

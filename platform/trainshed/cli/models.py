@@ -146,13 +146,13 @@ def ask(
     platform ask stdlib-complete "def main("
     platform ask stdlib-complete "import os" --max-tokens 100 --temperature 0.7
     """
-    import httpx
-
     from trainshed.errors import ClusterError
     from trainshed.record.endpoints import get_endpoint
     from trainshed.record.secrets import need_secret
 
     found = get_endpoint(context.storage(), endpoint)
+    import httpx  # a name that does not exist does not pay for it
+
     key = need_secret(found["auth"][0], context.home())
     question = {"model": found["model"], "prompt": text, "max_tokens": max_tokens, "temperature": temperature}
     try:

@@ -9,7 +9,7 @@ import typer
 from trainshed.cli import context
 from trainshed.cli.run_page import draw, facts_of, headline
 from trainshed.cli.show import ago, json_lines, print_facts, print_json, print_json_line, print_table, say
-from trainshed.cli.states import state_of
+from trainshed.cli.states import LOST, States
 
 if TYPE_CHECKING:
     from trainshed.record.run import Record
@@ -22,6 +22,8 @@ ChangeOption = typer.Option(
     help="Change how it goes on: workers, engine, steps, checkpoint, validation, recovery, max_failures.",
 )
 LOG_POLL_S = 0.2
+LOG_SILENCE_S = 5.0
+"""After so long without a new line the run's cluster is asked whether there will be one."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,7 +36,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def runs(
-    limit: int = typer.Option(20, "--limit", "-n", help="So many, newest first."), as_json: bool = context.JsonOption
+    limit: int = typer.Option(20, "--limit", "-n", help="So many, newest first."),
+    address: str | None = context.RunAddressOption,
+    as_json: bool = context.JsonOption,
 ) -> None:
     """List runs, newest first.
 
@@ -44,7 +48,8 @@ def runs(
     """
     from trainshed.record.run import all_runs
 
-    found = [_summary(run) for run in all_runs(context.storage())[:limit]]
+    states = States(address)
+    found = [_summary(run, states.of(run)) for run in all_runs(context.storage())[:limit]]
     if as_json:
         print_json(found)
         return
@@ -56,7 +61,9 @@ def runs(
     )
 
 
-def show(run: str = RunArgument, as_json: bool = context.JsonOption) -> None:
+def show(
+    run: str = RunArgument, address: str | None = context.RunAddressOption, as_json: bool = context.JsonOption
+) -> None:
     """Draw one run: state, why it ended, loss curve, best trial, checkpoint, endpoint.
 
     \b
@@ -65,10 +72,11 @@ def show(run: str = RunArgument, as_json: bool = context.JsonOption) -> None:
     from trainshed.record.run import find_run
 
     record = find_run(context.storage(), run)
+    seen = States(address).see(record)
     if as_json:
         print_json(
             {
-                "state": state_of(record),
+                "state": seen.state,
                 "job": record.job,
                 "result": record.result,
                 "lineage": record.lineage,
@@ -81,12 +89,13 @@ def show(run: str = RunArgument, as_json: bool = context.JsonOption) -> None:
         [
             ("run", record.run_id),
             ("kind", job["job"]["kind"]),
-            ("state", state_of(record)),
-            ("why", result.get("cause")),
+            ("state", seen.state),
+            ("why", result.get("cause") or seen.why or None),
             ("full log", result.get("log")),
             ("created", f"{job['created_at']} ({ago(job['created_at'])})"),
             ("ended", result.get("ended_at")),
             ("submission", job["submission_id"]),
+            ("cluster", _url_of(job)),
             (
                 "code",
                 f"{job['code']['version']}, {job['code']['package_sha256'][:12]}, commit {job['code']['git_commit']}",
@@ -102,6 +111,7 @@ def logs(
     run: str = RunArgument,
     follow: bool = typer.Option(False, "-f", "--follow", help="Go on until the run ends."),
     worker: int | None = typer.Option(None, "--worker", help="One worker's own log instead of the driver's."),
+    address: str | None = context.RunAddressOption,
     as_json: bool = typer.Option(False, "--json", help="Print the events as lines of JSON."),
 ) -> None:
     """Print what a run said.
@@ -116,7 +126,7 @@ def logs(
 
     record = find_run(context.storage(), run)
     name = "events.jsonl" if as_json else f"logs/worker-{worker}.log" if worker is not None else "logs/driver.log"
-    shown = 0
+    shown, asked_at = 0, time.monotonic()
     while True:
         ended = record.state in ENDED
         content = record.storage.read(record.at(name)) if record.storage.exists(record.at(name)) else b""
@@ -124,9 +134,14 @@ def logs(
         if whole > shown:
             new = content[shown:whole].decode("utf-8", "replace")
             typer.echo(json_lines(new) if as_json else new, nl=False)
-            shown = whole
+            shown, asked_at = whole, time.monotonic()
         if not follow or ended:
             break
+        if time.monotonic() - asked_at > LOG_SILENCE_S:
+            asked_at, seen = time.monotonic(), States(address).see(record)
+            if seen.state == LOST:
+                say(f"{record.run_id} is lost: {seen.why}")
+                break
         time.sleep(LOG_POLL_S)
     if not shown and not follow:
         say(f"nothing in {record.storage.address(record.at(name))} yet")
@@ -135,7 +150,7 @@ def logs(
 def stop(
     run: str = RunArgument,
     now: bool = typer.Option(False, "--now", help="Do not wait for a training to save first."),
-    address: str | None = context.AddressOption,
+    address: str | None = context.RunAddressOption,
     as_json: bool = context.JsonOption,
 ) -> None:
     """Stop a run, or take down the endpoint that a serve run deployed. A training saves first.
@@ -145,14 +160,15 @@ def stop(
     platform stop stdlib-gpt --now
     platform stop stdlib-complete
     """
-    from trainshed.client.stop import GRACE_S, stop_run
     from trainshed.record.run import find_run
 
-    record = find_run(context.storage(), run)
-    where = context.need_address(address)
+    record, states = find_run(context.storage(), run), States(address)
     if record.result is not None:
-        _stop_ended(record, where)
+        _stop_ended(record, states)
         return
+    where = states.clusters.of(record.job)
+    from trainshed.client.stop import GRACE_S, stop_run  # HTTP: a name that does not exist does not pay for it
+
     if not now and record.job["job"]["kind"] in ("train", "tune"):
         say(f"{record.run_id}: asked to save and stop, for at most {GRACE_S:.0f} s; --now does not wait")
     state = stop_run(where, record, grace_s=0 if now else GRACE_S)
@@ -168,7 +184,7 @@ def resume(
     run: str = RunArgument,
     sets: list[str] = ChangeOption,
     follow: bool = typer.Option(True, "--follow/--detach", help="Show progress until the end, or return at once."),
-    address: str | None = context.AddressOption,
+    address: str | None = context.RunAddressOption,
     as_json: bool = context.JsonOption,
 ) -> None:
     """Go on with a training that failed, was stopped, or was lost: same run, from its newest checkpoint.
@@ -180,15 +196,17 @@ def resume(
     platform resume stdlib-gpt --set workers.count=1 --set engine.zero_stage=1
     platform resume stdlib-gpt --detach --json
     """
-    from trainshed.cli.follow import follow_submission
-    from trainshed.client import resume as client
     from trainshed.record.run import find_run
 
-    storage = context.storage()
+    storage, states = context.storage(), States(address)
     record = find_run(storage, run)
-    prepared = client.prepare(record, state_of(record), sets)
-    where = context.address_or_local(address)
-    submitted = client.resume(prepared, where, storage)
+    from trainshed.cli.follow import follow_submission  # a name that does not exist does not pay for these
+    from trainshed.client import resume as client
+
+    seen = states.see(record)
+    prepared = client.prepare(record, seen.state, sets, why=seen.why)
+    where = states.clusters.to_go_on(record.job) or context.address_or_local(address)
+    submitted = client.resume(prepared, where, storage, home=context.home())
     runs_of_it = [planned.run_id for planned in submitted.runs]
     if as_json:
         facts = {"submission_id": submitted.submission_id, "runs": runs_of_it, "address": where.url}
@@ -199,25 +217,37 @@ def resume(
         raise typer.Exit(follow_submission(where, submitted.submission_id, runs_of_it, as_json=as_json))
 
 
-def _stop_ended(record: Record, where: Any) -> None:
-    from trainshed.client.stop import delete_endpoint
+def _stop_ended(record: Record, states: States) -> None:
     from trainshed.errors import UsageError
-    from trainshed.record.endpoints import all_endpoints
+    from trainshed.record.endpoints import all_endpoints, drop_endpoint
 
     served = [one for one in all_endpoints(record.storage) if one["run_id"] == record.run_id]
     if not served:
         raise UsageError(f"{record.run_id} has already ended ({record.state}); nothing to stop")
-    delete_endpoint(where, record.storage, served[0]["name"])
+    if states.clusters.has_ended(record.job):
+        drop_endpoint(record.storage, served[0]["name"])
+        say(f"the endpoint {served[0]['name']} ended with its cluster, and is forgotten")
+        return
+    from trainshed.client.stop import delete_endpoint
+
+    delete_endpoint(states.clusters.of(record.job), record.storage, served[0]["name"])
     say(f"the endpoint {served[0]['name']} is down")
 
 
-def _summary(record: Record) -> dict[str, Any]:
+def _url_of(job: dict[str, Any]) -> str | None:
+    from trainshed.record.cluster import cluster_of
+
+    name = cluster_of(job)
+    return None if name is None else name.url
+
+
+def _summary(record: Record, state: str) -> dict[str, Any]:
     job, result = record.job, record.result or {}
     return {
         "run_id": record.run_id,
         "name": job["job"]["name"],
         "kind": job["job"]["kind"],
-        "state": state_of(record),
+        "state": state,
         "created_at": job["created_at"],
         "submission_id": job["submission_id"],
         "headline": headline(job["job"]["kind"], result),

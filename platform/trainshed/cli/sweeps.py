@@ -10,7 +10,7 @@ import typer
 from trainshed.cli import context
 from trainshed.cli.run_page import cell
 from trainshed.cli.show import duration, is_terminal, print_json, print_table
-from trainshed.cli.states import LOST, state_of
+from trainshed.cli.states import LOST, UNKNOWN, States
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from trainshed.record.trials import TrialFiles
 
 EVERY_S = 1.0
+LOOKS_A_QUESTION = 10
+"""Between two questions to the sweep's cluster whether it still runs."""
 RUNNING = "running"
 LIMITS = ("hours", "device_hours", "money")
 HEAD = ("", "TRIAL", "STATE", "STEP")
@@ -35,7 +37,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(sweeps, name="sweeps")
 
 
-def list_sweeps(as_json: bool = context.JsonOption) -> None:
+def list_sweeps(address: str | None = context.RunAddressOption, as_json: bool = context.JsonOption) -> None:
     """List sweeps, newest first.
 
     \b
@@ -43,8 +45,9 @@ def list_sweeps(as_json: bool = context.JsonOption) -> None:
     """
     from trainshed.record.run import all_runs
 
+    states = States(address)
     found = [
-        {"run_id": run.run_id, "state": state_of(run), "best": ((run.result or {}).get("best") or {}).get("value")}
+        {"run_id": run.run_id, "state": states.of(run), "best": ((run.result or {}).get("best") or {}).get("value")}
         for run in all_runs(context.storage())
         if run.job["job"]["kind"] == "tune"
     ]
@@ -57,6 +60,7 @@ def list_sweeps(as_json: bool = context.JsonOption) -> None:
 def show_sweep(
     run: str = typer.Argument(..., help="A run id, or a name: its newest run.", show_default=False),
     once: bool = typer.Option(False, "--once", help="Print the table once, also in a terminal."),
+    address: str | None = context.RunAddressOption,
     as_json: bool = context.JsonOption,
 ) -> None:
     """Draw the trials of a sweep, the best first; in a terminal until the sweep ends.
@@ -69,40 +73,49 @@ def show_sweep(
     from trainshed.record.run import ENDED, find_run
 
     record = find_run(context.storage(), run)
-    state = state_of(record)
     if record.job["job"]["kind"] != "tune":
         raise UsageError(f"{record.run_id} is a {record.job['job']['kind']} run; `platform show` draws it")
-    table = Trials(record, lost=state == LOST)
+    state = States(address).of(record)
+    table = Trials(record, found=state)
     if as_json:
         print_json(table.rows())
-    elif once or not is_terminal() or state in (*ENDED, LOST):
+    elif once or not is_terminal() or state in (*ENDED, LOST, UNKNOWN):
         rows = table.rows()
         typer.echo(table.headline(rows))
         print_table(*table.cells(rows), empty="no trial has begun")
     else:
-        _watch(record, table)
+        _watch(record, table, address)
 
 
 class Trials:
     """The trials of a sweep as they stand; what has ended, and a file that has not grown, is not read again."""
 
-    def __init__(self, record: Record, *, lost: bool = False) -> None:
+    def __init__(self, record: Record, *, found: str | None = None) -> None:
+        """`found`: the state that its cluster gives it while it has no result."""
         from trainshed.spec.load import job_from_data  # pydantic: not for --help
         from trainshed.spec.tune import TuneJob
 
-        self._record, self._lost = record, lost
+        self._record, self.found = record, found
         job = job_from_data(record.job["job"])
         assert isinstance(job, TuneJob)
         self._job = job
         self._newest: dict[str, tuple[int, dict[str, Any]]] = {}
         self._over: dict[str, dict[str, Any]] = {}
 
+    @property
+    def state(self) -> str:
+        """The sweep's: its Record's where it has ended, however its cluster was understood."""
+        from trainshed.record.run import ENDED
+
+        state = self._record.state
+        return state if state in ENDED else self.found or state
+
     def rows(self) -> list[dict[str, Any]]:
         """One a trial, the best first: trial, state, step, value, settings, device_s, cause."""
         from trainshed.record.run import ENDED
         from trainshed.record.trials import CUT, begun, is_measured
 
-        otherwise = CUT if self._lost or self._record.state in ENDED else RUNNING
+        otherwise = CUT if self.state in (*ENDED, LOST) else RUNNING
         known = list(self._over.values())
         begun_since = begun(self._record.storage, self._record.at(), but=self._over)
         found = [*known, *[self._row(trial, otherwise) for trial in begun_since]]
@@ -142,8 +155,7 @@ class Trials:
         limits = [f"{key} {value:g}" for key in LIMITS if (value := getattr(budget, key)) is not None]
         best = _best(rows)
         found = "" if best is None else f", best {best['value']:.4f}"
-        state = LOST if self._lost else self._record.state
-        said = f"{self._record.run_id}: {state}, {done} of {self._job.trials} trials done{found}"
+        said = f"{self._record.run_id}: {self.state}, {done} of {self._job.trials} trials done{found}"
         used = f"; {duration(spent['wall_s'])}, {hours:.2f} device-hours"
         if (cost := budget.cost(hours)) is not None:
             used += f", {budget.money_text(cost)}"
@@ -180,18 +192,22 @@ def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     return rows[0] if rows and is_measured(rows[0]["value"]) else None
 
 
-def _watch(record: Record, table: Trials) -> None:
+def _watch(record: Record, table: Trials, address: str | None) -> None:
     from rich.live import Live
 
     from trainshed.record.run import ENDED
 
+    looks = 0
     with Live(auto_refresh=False) as live:
-        ended = False
-        while not ended:
-            ended = record.state in ENDED  # asked first: the last picture is of the end
+        while True:
+            if looks and looks % LOOKS_A_QUESTION == 0:
+                table.found = States(address).of(record)
+            ended = table.state in (*ENDED, LOST)  # asked first: the last picture is of the end
             live.update(picture(table), refresh=True)
-            if not ended:
-                time.sleep(EVERY_S)
+            if ended:
+                return
+            looks += 1
+            time.sleep(EVERY_S)
 
 
 def picture(table: Trials) -> RenderableType:

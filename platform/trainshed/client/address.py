@@ -1,17 +1,22 @@
 """Which cluster a command speaks to, and the token it shows there.
 
-Knows the order: `--address`, PLATFORM_ADDRESS, RAY_ADDRESS, the running local cluster. Sends nothing.
+Knows the order: `--address`, PLATFORM_ADDRESS, RAY_ADDRESS, the running local cluster; and, for a run that was handed
+over already, its own cluster. Two rules keep tokens where they belong: the local cluster's goes to the local cluster's
+own address alone, the remote one to an address that the user named or that this home has handed work to. Sends nothing.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from trainshed.client.known_clusters import known_url, name_of
 from trainshed.client.local_cluster import LocalCluster, find
 from trainshed.errors import UsageError
+from trainshed.record.cluster import ClusterName
 
 _VARIABLES = ("PLATFORM_ADDRESS", "RAY_ADDRESS")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -24,6 +29,20 @@ class Address:
     url: str
     token: str | None
     local: LocalCluster | None
+
+    @property
+    def name(self) -> ClusterName:
+        """How a run remembers it."""
+        return name_of(self.url, self.local.identity if self.local else None)
+
+
+class Unreached(Enum):
+    """Why a run's own cluster is not spoken to."""
+
+    ENDED = "this home's local cluster, which has ended"
+    ELSEWHERE = "the local cluster of another home or machine"
+    UNVOUCHED = "an address that only the storage names"
+    """Whoever can write there could have commands speak to any machine, and show it a token."""
 
 
 def find_address(home: Path, explicit: str | None) -> Address | None:
@@ -39,6 +58,29 @@ def find_address(home: Path, explicit: str | None) -> Address | None:
     if local is not None and _endpoint(url) == _endpoint(local.dashboard_url):
         return Address(url, local.token, local)
     return Address(url, _remote_token(), None)
+
+
+def own_address(home: Path, name: ClusterName) -> Address | Unreached:
+    """The cluster that a run names as its own, where it is the local one, or somebody here vouches for its address."""
+    local = find(home)
+    if name.local is not None and local is not None and local.identity == name.local:
+        return Address(local.dashboard_url, local.token, local)
+    known = known_url(home, name)
+    if name.local is not None:
+        return Unreached.ELSEWHERE if known is None else Unreached.ENDED
+    if local is not None and _endpoint(local.dashboard_url) == _endpoint(name.url):
+        return Address(local.dashboard_url, local.token, local)
+    source, given = _given(None)
+    if source and same_cluster(_dashboard_url(source, given), name.url):
+        return find_address(home, None) or Unreached.UNVOUCHED
+    return Unreached.UNVOUCHED if known is None else Address(known, _remote_token(), None)
+
+
+def same_cluster(one: str, other: str) -> bool:
+    """Whether two addresses are the same dashboard's, whatever user name stands in them."""
+    if not _endpoint(one)[0] or _endpoint(one) != _endpoint(other):
+        return False
+    return urlsplit(one).path.rstrip("/") == urlsplit(other).path.rstrip("/")
 
 
 def _given(explicit: str | None) -> tuple[str, str]:
@@ -62,9 +104,13 @@ def _dashboard_url(source: str, given: str) -> str:
 
 
 def _endpoint(url: str) -> tuple[str, str, int]:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    return parts.scheme, "127.0.0.1" if host == "localhost" else host, parts.port or _DEFAULT_PORTS[parts.scheme]
+    """Scheme, host and port; no scheme where it is no address at all."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
+    except (ValueError, KeyError):  # it comes from storage
+        return "", url, 0
+    return parts.scheme, "127.0.0.1" if host == "localhost" else host, port
 
 
 def _remote_token() -> str | None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -33,6 +34,10 @@ TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 
 class Unreachable(ClusterError):
     """The control plane does not answer, or answers that it cannot now."""
+
+
+class UnknownJob(UsageError):
+    """The cluster answers, and has no job of that id."""
 
 
 class LogRefused(Unreachable):
@@ -90,16 +95,19 @@ class JobsClient:
 
     def version(self) -> str:
         """Ray's version on the cluster."""
-        return str(self._ask("GET", "/api/version").json()["ray_version"])
+        answer = self._ask("GET", "/api/version")
+        with self._as_of_ray():
+            return str(answer.json()["ray_version"])
 
     def nodes(self) -> list[Node]:
         """The machines that are alive now."""
-        rows = self._ask("GET", "/api/v0/nodes").json()["data"]["result"]["result"]
-        return [
-            Node(row["node_id"], bool(row["is_head_node"]), row["resources_total"])
-            for row in rows
-            if row["state"] == "ALIVE"
-        ]
+        answer = self._ask("GET", "/api/v0/nodes")
+        with self._as_of_ray():
+            return [
+                Node(row["node_id"], bool(row["is_head_node"]), row["resources_total"])
+                for row in answer.json()["data"]["result"]["result"]
+                if row["state"] == "ALIVE"
+            ]
 
     def agent_answers(self, node: Node) -> bool:
         """Whether the agent of `node` has reported for work: the head's agent starts the jobs."""
@@ -140,11 +148,14 @@ class JobsClient:
         self._check(answer)
 
     def status(self, submission_id: str) -> JobStatus:
-        """What Ray knows of a job; UsageError if it knows none of that id."""
-        answer = self._send("GET", f"/api/jobs/{submission_id}")
+        """What Ray knows of a job; UnknownJob if it knows none of that id."""
+        answer = self._send("GET", f"/api/jobs/{quote(submission_id, safe='')}")
         if answer.status_code == httpx.codes.NOT_FOUND:
-            raise UsageError(f"the cluster at {self.url} knows no job {submission_id!r}")
-        return _job_status(self._check(answer).json())
+            self.version()  # anything else that listens here now has no such page either
+            raise UnknownJob(f"the cluster at {self.url} knows no job {submission_id!r}")
+        self._check(answer)
+        with self._as_of_ray():
+            return _job_status(answer.json())
 
     def stop(self, submission_id: str) -> bool:
         """Ask a job to end; False if Ray had nothing to stop.
@@ -152,15 +163,18 @@ class JobsClient:
         Ray answers before the job has ended, and forgets the request while the job's supervisor has not yet started
         (PENDING): ask again until `status` is terminal.
         """
-        answer = self._send("POST", f"/api/jobs/{submission_id}/stop")
+        answer = self._send("POST", f"/api/jobs/{quote(submission_id, safe='')}/stop")
         if answer.status_code == httpx.codes.NOT_FOUND:
-            raise UsageError(f"the cluster at {self.url} knows no job {submission_id!r}")
-        return bool(self._check(answer).json()["stopped"])
+            raise UnknownJob(f"the cluster at {self.url} knows no job {submission_id!r}")
+        self._check(answer)
+        with self._as_of_ray():
+            return bool(answer.json()["stopped"])
 
     def list(self) -> tuple[JobStatus, ...]:
         """Every submitted job that the cluster remembers, the latest first."""
-        rows = self._ask("GET", "/api/jobs/").json()
-        jobs = [_job_status(row) for row in rows if row["type"] == "SUBMISSION"]
+        answer = self._ask("GET", "/api/jobs/")
+        with self._as_of_ray():
+            jobs = [_job_status(row) for row in answer.json() if row["type"] == "SUBMISSION"]
         return tuple(sorted(jobs, key=lambda job: job.started_at or 0.0, reverse=True))
 
     def log_tail(self, submission_id: str, lines: int, *, node_id: str | None = None) -> str:
@@ -202,6 +216,14 @@ class JobsClient:
                 "cluster's token, or RAY_AUTH_TOKEN_PATH to the file that holds it"
             )
         return answer
+
+    @contextmanager
+    def _as_of_ray(self) -> Iterator[None]:
+        """An answer of another shape is not Ray's: something else listens at that address."""
+        try:
+            yield
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ClusterError(f"what answers at {self.url} is no Ray dashboard ({type(error).__name__})") from error
 
     def _check(self, answer: httpx.Response) -> httpx.Response:
         if answer.is_success:

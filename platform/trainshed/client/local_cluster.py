@@ -7,6 +7,7 @@ homes have two, which never touch each other or any other Ray on the machine.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -57,6 +58,12 @@ class LocalCluster:
     def token(self) -> str:
         """The secret that every request must carry."""
         return Path(self.token_path).read_text().strip()
+
+    @property
+    def identity(self) -> str:
+        """Tells it from every other local cluster, before it and elsewhere; no secret."""
+        made = f"{self.temp_dir} {self.started_at} {self.pid} {self.pid_started}"
+        return hashlib.sha256(made.encode()).hexdigest()[:16]
 
 
 def up(home: Path, *, say: Say, cpus: int | None = None, wait_s: float = 120.0) -> tuple[LocalCluster, bool]:

@@ -16,6 +16,7 @@ from trainshed.client.package import own_package, package_files
 from trainshed.client.submit import Submitted, check_capacity, hand_over
 from trainshed.client.uploads import is_relative, uploads
 from trainshed.errors import Fault, SpecError, UsageError
+from trainshed.record.cluster import KEY
 from trainshed.record.run import Record, all_runs, now
 from trainshed.record.storage import Storage
 from trainshed.record.submission import FILE_NAME, PlannedRun, Submission
@@ -42,17 +43,22 @@ class Resumption:
     """The jobs of those that have not succeeded, the run's own first, with its changes."""
 
 
-def prepare(record: Record, state: str, sets: Sequence[str]) -> Resumption:
-    """Checks that the run can go on, as it is in `state`, with these changes.
+def prepare(record: Record, state: str, sets: Sequence[str], *, why: str = "") -> Resumption:
+    """Checks that the run can go on, as it is in `state` (`why`, where that is not known), with these changes.
 
     Raises:
-        UsageError: it succeeded, still runs, or is no training.
+        UsageError: it succeeded, still runs or may run, or is no training.
         SpecError: a change is to the model, the data or what is learnt, or cannot stand there.
         PlanError: it cannot fit.
     """
     kind = record.job["job"]["kind"]
     if kind not in MAY_CHANGE:
         raise UsageError(f"{record.run_id} is a {kind} run; only a training or a sweep can go on, submit the job again")
+    if state == "unknown":
+        raise UsageError(
+            f"{record.run_id} may still be running, and two drivers would write into one run: {why}; resume it once "
+            "its cluster answers, or give --address of the one to ask instead, where that is gone for good"
+        )
     if state not in RESUMABLE:
         doing = {"succeeded": "has succeeded", "skipped": "never began"}.get(state, f"is {state}")
         raise UsageError(f"{record.run_id} {doing}; only a failed, stopped or lost {kind} run can be resumed")
@@ -81,7 +87,7 @@ def prepare(record: Record, state: str, sets: Sequence[str]) -> Resumption:
     return Resumption(record, documents, tuple(loaded))
 
 
-def resume(resumption: Resumption, address: Address, storage: Storage) -> Submitted:
+def resume(resumption: Resumption, address: Address, storage: Storage, *, home: Path) -> Submitted:
     """Starts a submission of all documents; the driver takes those that succeeded as done.
 
     Raises:
@@ -106,18 +112,20 @@ def resume(resumption: Resumption, address: Address, storage: Storage) -> Submit
         ),
         created_at=now(),
         code={"version": __version__, "package_sha256": code.sha256, "git_commit": record.job["code"]["git_commit"]},
+        cluster=address.name,
     )
+    handed = {KEY: address.name.model_dump(), "handed_over_at": submission.created_at}
 
     def reopen() -> None:
         for one in unfinished:
-            one.reopen(submission.submission_id, jobs[one.run_id])
+            one.reopen(submission.submission_id, jobs[one.run_id], **handed)
 
     def close_again() -> None:
         for one in unfinished:
             one.close_again()
 
-    working = package_files({FILE_NAME: submission.to_json(), **files})
-    hand_over(address, submission, storage, packages=(code, working), before=reopen, take_back=close_again)
+    packages = (code, package_files({FILE_NAME: submission.to_json(), **files}))
+    hand_over(address, submission, storage, packages=packages, before=reopen, take_back=close_again, home=home)
     return Submitted(submission.submission_id, submission.runs)
 
 

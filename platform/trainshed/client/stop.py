@@ -1,15 +1,14 @@
-"""Ending what was started, and asking whether it still lives."""
+"""Ending what was started."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from pathlib import Path
 
-from trainshed.client.address import Address, find_address
+from trainshed.client.address import Address
 from trainshed.client.jobs_api import JobsClient, JobStatus
 from trainshed.client.submit import submit_command
-from trainshed.errors import ClusterError, UsageError
+from trainshed.errors import ClusterError
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 
@@ -60,20 +59,6 @@ def delete_endpoint(address: Address, storage: Storage, name: str) -> None:
         ended = _until_ended(jobs, submission_id, DELETE_WAIT_S, ask_to_stop=False)
     if ended.state != "SUCCEEDED":
         raise ClusterError(f"the endpoint {name} was not taken down: {ended.message or ended.state}")
-
-
-def is_alive(home: Path, submission_id: str) -> bool:
-    """Whether a submission without a result can still end it; True where its cluster does not answer just now."""
-    address = find_address(home, None)
-    if address is None:
-        return False
-    try:
-        with JobsClient(address.url, address.token, timeout_s=3) as jobs:
-            return not jobs.status(submission_id).terminal
-    except UsageError:
-        return False
-    except ClusterError:
-        return True
 
 
 def _until_ended(jobs: JobsClient, submission_id: str, wait_s: float, *, ask_to_stop: bool) -> JobStatus:

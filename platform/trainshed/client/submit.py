@@ -13,9 +13,11 @@ from pathlib import Path
 from trainshed import __version__
 from trainshed.client.address import Address
 from trainshed.client.jobs_api import JobsClient
+from trainshed.client.known_clusters import remember
 from trainshed.client.package import Package, own_package, package_files
 from trainshed.client.uploads import root_of, uploads
 from trainshed.errors import CapacityError, ClusterError
+from trainshed.record.cluster import ClusterName
 from trainshed.record.run import new_run_id, now
 from trainshed.record.secrets import find_secret, keep_secret, new_key
 from trainshed.record.storage import Storage
@@ -45,7 +47,7 @@ def submit(
     check_capacity(loaded, address)
     _provide_secrets(loaded, address, home, say)
     code = own_package()
-    submission, files = _submission(loaded, storage, code.sha256)
+    submission, files = _submission(loaded, storage, code.sha256, address.name)
     working = package_files({FILE_NAME: submission.to_json(), **files})
     hand_over(
         address,
@@ -54,6 +56,7 @@ def submit(
         packages=(code, working),
         before=lambda: begin_runs(submission, storage),
         take_back=lambda: forget_runs(submission, storage),
+        home=home,
     )
     return Submitted(submission.submission_id, submission.runs)
 
@@ -66,9 +69,11 @@ def hand_over(
     packages: tuple[Package, Package],
     before: Callable[[], None],
     take_back: Callable[[], None],
+    home: Path,
 ) -> None:
     """Sends code and files and starts the job; `before` writes to the Record, `take_back` undoes it on a refusal."""
     code, working = packages
+    remember(home, address.name, address.url)
     with JobsClient(address.url, address.token) as jobs:
         jobs.upload(code)
         jobs.upload(working)
@@ -94,7 +99,9 @@ def submit_command(address: Address, storage: Storage, arguments: str, submissio
         jobs.submit(submission_id, f"python -m trainshed.runtime {arguments}", environment, {})
 
 
-def _submission(loaded: Sequence[LoadedJob], storage: Storage, code: str) -> tuple[Submission, dict[str, Path]]:
+def _submission(
+    loaded: Sequence[LoadedJob], storage: Storage, code: str, cluster: ClusterName
+) -> tuple[Submission, dict[str, Path]]:
     runs: list[PlannedRun] = []
     files: dict[str, Path] = {}
     for one in loaded:
@@ -108,6 +115,7 @@ def _submission(loaded: Sequence[LoadedJob], storage: Storage, code: str) -> tup
         runs=tuple(runs),
         created_at=now(),
         code={"version": __version__, "package_sha256": code, "git_commit": _git_commit(root_of(loaded[0]))},
+        cluster=cluster,
     )
     return submission, files
 

@@ -20,6 +20,8 @@ from trainshed.record.storage import Storage
 
 STOP = "stop.json"
 ENDED = ("succeeded", "failed", "stopped", "skipped", "budget_reached")
+HANDED = ("cluster", "handed_over_at")
+"""What job.json says of the newest submission beside its id: where to, and when, where that is not `created_at`."""
 USABLE = ("succeeded", "budget_reached")
 """What later documents can stand on: a sweep that reached its budget has kept the best so far."""
 
@@ -90,25 +92,26 @@ class Record:
         """Leaves word for the run that it should save and end; its driver looks once a second."""
         self.storage.write_json(self.at(STOP), {"asked_at": now()})
 
-    def reopen(self, submission_id: str, job: dict[str, Any]) -> None:
-        """An ended or lost run goes on under another submission; what ended it stays in job.json."""
+    def reopen(self, submission_id: str, job: dict[str, Any], **handed: Any) -> None:
+        """An ended or lost run goes on under another submission; what ended it stays in job.json.
+
+        `handed`: to which cluster it goes now, and when.
+        """
         facts = self.job
         before = {"submission_id": facts["submission_id"], "result": self.result, "job": facts["job"]}
+        before |= {key: facts[key] for key in handed if key in facts}
+        now = {**handed, "submission_id": submission_id, "job": job}
         self.storage.delete(self.at(STOP))
-        self.storage.write_json(
-            self.at("job.json"),
-            {**facts, "submission_id": submission_id, "job": job, "before": [*facts.get("before", []), before]},
-        )
+        self.storage.write_json(self.at("job.json"), {**facts, **now, "before": [*facts.get("before", []), before]})
         self.storage.delete(self.at("result.json"))
 
     def close_again(self) -> None:
         """Takes back what `reopen` did: the cluster never got the submission."""
         facts = self.job
         *earlier, before = facts["before"]
-        self.storage.write_json(
-            self.at("job.json"),
-            {**facts, "submission_id": before["submission_id"], "job": before["job"], "before": earlier},
-        )
+        kept = {key: facts[key] for key in facts if key not in HANDED}
+        again = {key: before[key] for key in ("submission_id", "job", *HANDED) if key in before}
+        self.storage.write_json(self.at("job.json"), {**kept, **again, "before": earlier})
         if before["result"] is not None:
             self.storage.write_json(self.at("result.json"), before["result"])
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from trainshed.record.cluster import KEY, ClusterName
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.spec.part import Part
@@ -35,6 +36,8 @@ class Submission(Part):
     created_at: str
     code: dict[str, Any]
     """Version and hash of the package that runs, and the git commit of the folder it was submitted from."""
+    cluster: ClusterName | None = None
+    """Where it was handed over."""
 
     def to_json(self) -> bytes:
         """The bytes of submission.json."""
@@ -58,6 +61,7 @@ def begin_runs(submission: Submission, storage: Storage) -> None:
                 number=number,
                 file=planned.file,
                 code=submission.code,
+                **({} if submission.cluster is None else {KEY: submission.cluster.model_dump()}),
                 **({} if planned.asked is None else {"asked": planned.asked}),
             )
 
