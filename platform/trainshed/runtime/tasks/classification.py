@@ -35,11 +35,16 @@ class ClassificationTask:
         self._labels = Labels(problem, facts, task.class_weights)
         auto = AutoModelForSequenceClassification if of_text else AutoModelForImageClassification
         config = configuration(training.model, facts, problem=problem)
-        self._model = TransformersModel(auto, config, training, facts)
+        self._model = TransformersModel(auto, config, training, facts, labelled=True)
 
     def make_model(self) -> torch.nn.Module:
         """The model in fp32."""
         return self._model.make()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What there is to say of the weights it has made: a head that is new."""
+        return self._model.remarks
 
     def make_in_parts(self, place: Place) -> torch.nn.Module:
         """As `make_model`; each part is placed when its weights are there."""

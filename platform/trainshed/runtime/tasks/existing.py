@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 
 from trainshed.errors import PlatformError
@@ -16,10 +17,24 @@ from trainshed.record.storage import Storage
 from trainshed.runtime.scratch import scratch_of_process
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.spec.models import Pretrained
+from trainshed.spec.models.folder import check_sizes, folder_config
 from trainshed.spec.places import is_address, is_directory
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+LOAD_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    StrictDataclassError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What transformers raises over files that somebody else wrote: a wrong type in a config.json surfaces anywhere."""
 
 
 @lru_cache
@@ -56,12 +71,15 @@ def read_config(spec: Pretrained, **changes: Any) -> PreTrainedConfig:
     Raises:
         PlatformError: there is none that transformers knows.
     """
+    place = located(spec.name_or_path)
+    if is_directory(place):
+        folder_config(Path(place))
     try:
-        return AutoConfig.from_pretrained(
-            located(spec.name_or_path), revision=spec.revision or "main", trust_remote_code=False, **changes
-        )
+        config = AutoConfig.from_pretrained(place, revision=spec.revision or "main", trust_remote_code=False, **changes)
     except LOAD_ERRORS as error:
         raise PlatformError(f"model.name_or_path: {spec.name_or_path}: {first_line(error)}") from error
+    check_sizes(f"{spec.name_or_path}: config.json", config.to_dict())
+    return config
 
 
 def check_vocabulary(spec: Pretrained, config: PreTrainedConfig, facts: DataFacts) -> None:
@@ -78,28 +96,6 @@ def check_vocabulary(spec: Pretrained, config: PreTrainedConfig, facts: DataFact
     own = _tokenizer(located(spec.name_or_path), spec.revision)
     if own is not None and own.get_vocab() != AutoTokenizer.from_pretrained(facts.text_folder).get_vocab():
         raise PlatformError(f"{spec.name_or_path}: the data was not tokenised by this model's tokenizer; {hint}")
-
-
-def load_weights(auto: Any, spec: Pretrained, config: PreTrainedConfig) -> Any:
-    """The model in fp32.
-
-    Raises:
-        PlatformError: no safetensors, or they are not of this architecture.
-    """
-    place = located(spec.name_or_path)
-    if is_directory(place) and not any(Path(place).glob("*.safetensors")):
-        raise PlatformError(f"{spec.name_or_path}: no *.safetensors there; weights in other formats are not loaded")
-    try:
-        return auto.from_pretrained(
-            place,
-            config=config,
-            revision=spec.revision or "main",
-            dtype="float32",
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
-    except LOAD_ERRORS as error:
-        raise PlatformError(f"{spec.name_or_path}: the weights cannot be loaded: {first_line(error)}") from error
 
 
 def first_line(error: Exception) -> str:

@@ -45,6 +45,11 @@ class MaskedLmTask:
         """The model in fp32."""
         return self._model.make()
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What there is to say of the weights it has made: a head that is new."""
+        return self._model.remarks
+
     def make_in_parts(self, place: Place) -> torch.nn.Module:
         """As `make_model`; each part is placed when its weights are there."""
         return self._model.make(place)

@@ -14,8 +14,8 @@ import torch
 from transformers import PreTrainedConfig
 
 from trainshed.runtime.tasks.adapting import add_adapters, freeze, merge_adapters
-from trainshed.runtime.tasks.existing import load_weights
 from trainshed.runtime.tasks.facts import DataFacts
+from trainshed.runtime.tasks.loading import load_weights
 from trainshed.runtime.tasks.making import Place, left_where_it_is, made_in_parts
 from trainshed.spec.models import Pretrained, growth
 from trainshed.spec.train import Training
@@ -24,11 +24,16 @@ from trainshed.spec.train import Training
 class TransformersModel:
     """One architecture (`auto` is one of transformers' AutoModel classes) with what a training does to it."""
 
-    def __init__(self, auto: Any, config: PreTrainedConfig, training: Training, facts: DataFacts) -> None:
+    def __init__(
+        self, auto: Any, config: PreTrainedConfig, training: Training, facts: DataFacts, *, labelled: bool = False
+    ) -> None:
         self._auto = auto
         self.config = config
         self._training = training
         self._tokenizer = facts.tokenizer
+        self._labels = getattr(config, "num_labels", None) if labelled else None
+        self.remarks: tuple[str, ...] = ()
+        """What there is to say of the weights, once the model is made."""
 
     def make(self, place: Place = left_where_it_is) -> torch.nn.Module:
         """The model in fp32, its frozen weights without gradients; fresh layers are placed as they are made.
@@ -38,7 +43,9 @@ class TransformersModel:
         """
         shape = self._training.model
         if isinstance(shape, Pretrained):
-            model: torch.nn.Module = load_weights(self._auto, shape, self.config)
+            loaded = load_weights(self._auto, shape, self.config, labels=self._labels)
+            model: torch.nn.Module = loaded.model
+            self.remarks = loaded.remarks
         else:
             lay_out = partial(self._auto.from_config, self.config, dtype=torch.float32)
             model = made_in_parts(lay_out, place, growth=growth(shape))

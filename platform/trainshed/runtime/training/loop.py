@@ -77,6 +77,8 @@ def train(
         host.world.device,
         make_in_parts=getattr(task, "make_in_parts", None),
     )
+    for remark in getattr(task, "remarks", ()):
+        told("log", {"message": remark})
     loop = _Loop(training, task, splits, host, engine, metric_log, keeper, told)
     return engine, loop.run()
 

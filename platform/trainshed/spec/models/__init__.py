@@ -12,7 +12,8 @@ from pydantic import Field
 
 from trainshed.spec.models.decoders import Gpt2, Llama, Qwen2, Qwen3
 from trainshed.spec.models.encoders import Bert, Lstm, Vit
-from trainshed.spec.models.given import Config, Pretrained, count_safetensors
+from trainshed.spec.models.folder import count_safetensors
+from trainshed.spec.models.given import Config, Pretrained
 from trainshed.spec.models.seq2seq import T5, Bart
 
 __all__ = [

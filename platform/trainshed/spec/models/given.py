@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
+from trainshed.spec.models.folder import count_safetensors, looks_like_a_model
 from trainshed.spec.part import Count, Part, like
 from trainshed.spec.places import ModelPlace, is_directory
-
-HEADER_LENGTH_BYTES = 8
-MAX_HEADER_BYTES = 100_000_000
 
 
 class Config(Part):
@@ -47,27 +43,16 @@ class Pretrained(Part):
     def context(self) -> None:
         """Its own configuration says it."""
 
-    def parameters(self) -> int | None:
-        """Number of weights of a directory on this machine, or as the job says; None: only the cluster can tell."""
+    @property
+    def folder(self) -> Path | None:
+        """Its directory, where this machine has it: one with nothing of a model may be another than the cluster's."""
         folder = Path(self.name_or_path)
-        there = is_directory(self.name_or_path) and folder.is_dir()
-        return (count_safetensors(folder) if there else None) or self.num_parameters
+        return folder if is_directory(self.name_or_path) and looks_like_a_model(folder) else None
 
+    def parameters(self) -> int | None:
+        """Number of weights of a directory on this machine, or as the job says; None: only the cluster can tell.
 
-def count_safetensors(folder: Path) -> int | None:
-    """Weights in a folder's safetensors files, from their headers alone; None where there are none to read.
-
-    The header is 8 bytes of length and then JSON (https://huggingface.co/docs/safetensors).
-    """
-    total, files = 0, sorted(folder.glob("*.safetensors"))
-    for file in files:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(HEADER_LENGTH_BYTES), "little")
-            if length > MAX_HEADER_BYTES:
-                return None
-            try:
-                header = json.loads(stream.read(length))
-            except ValueError:
-                return None
-        total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    return total if files else None
+        Raises:
+            UsageError: the directory is no model's.
+        """
+        return self.num_parameters if self.folder is None else count_safetensors(self.folder)

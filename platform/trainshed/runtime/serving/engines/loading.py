@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from trainshed.errors import PlatformError
+from trainshed.runtime.tasks.existing import LOAD_ERRORS, first_line
+from trainshed.runtime.tasks.loading import load_whole
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 
@@ -30,8 +32,8 @@ def load_tokenizer(model_dir: Path) -> Any:
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PlatformError(f"{model_dir}: the tokenizer cannot be read: {_first_line(error)}") from error
+    except LOAD_ERRORS as error:
+        raise PlatformError(f"{model_dir}: the tokenizer cannot be read: {first_line(error)}") from error
     if len(tokenizer) < 2:
         raise PlatformError(f"{model_dir}: the tokenizer has {len(tokenizer)} tokens; its files are not complete")
     return tokenizer
@@ -41,25 +43,29 @@ def load_model(model_dir: Path, *, attention: str, gpu: bool) -> Any:
     """The directory's causal language model in evaluation mode, in the type its weights were saved in.
 
     Raises:
-        PlatformError: no directory, no safetensors, an architecture that does not generate text.
+        PlatformError: no directory, no safetensors, weights that are missing or of another model, an architecture that
+            does not generate text.
     """
     if not (model_dir / "config.json").is_file():
         raise PlatformError(f"{model_dir}: no model there: config.json is missing")
-    if not any(model_dir.glob("*.safetensors")):
-        raise PlatformError(f"{model_dir}: no *.safetensors there; weights in other formats are not loaded")
     if gpu and not torch.cuda.is_available():
         raise PlatformError("replicas.gpus is over 0, but torch finds no GPU on this node")
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            model_dir,
-            attn_implementation=attention,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise PlatformError(f"{model_dir}: the model cannot be loaded: {_first_line(error)}") from error
-    return model.to("cuda" if gpu else "cpu").eval()
+        config = AutoConfig.from_pretrained(model_dir, local_files_only=True, trust_remote_code=False)
+    except LOAD_ERRORS as error:
+        raise PlatformError(f"{model_dir}: config.json cannot be read: {first_line(error)}") from error
+    loaded = load_whole(
+        AutoModelForCausalLM,
+        str(model_dir),
+        str(model_dir),
+        config=config,
+        dtype="auto",
+        attn_implementation=attention,
+        local_files_only=True,
+    )
+    if loaded.remarks:
+        raise PlatformError(f"{model_dir}: {loaded.remarks[0]}; that cannot be served")
+    return loaded.model.to("cuda" if gpu else "cpu").eval()
 
 
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:
@@ -69,8 +75,3 @@ def end_tokens(model: Any, tokenizer: Any) -> list[int]:
         if found is not None:
             return list(found) if isinstance(found, (list, tuple)) else [int(found)]
     return []
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,102 @@
+"""Weights that are there already, into a model: safetensors only, all of them, and nothing else.
+
+Knows transformers' way of loading; what a whole set of weights is stands in `whole`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from trainshed.errors import PlatformError
+from trainshed.runtime.tasks.existing import LOAD_ERRORS, first_line, located
+from trainshed.runtime.tasks.whole import check_whole, claimed_classes
+from trainshed.spec.models import Pretrained
+from trainshed.spec.models.folder import tensors
+from trainshed.spec.places import is_directory
+
+ADAPTERS = "adapter_config.json"
+MOST_TIMES = 4
+"""How many times the weights of its files a model may have: memory for more is not asked for, to be refused later."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with its weights, and what there is to say of them."""
+
+    model: PreTrainedModel
+    remarks: tuple[str, ...]
+
+
+def load_weights(auto: Any, spec: Pretrained, config: PreTrainedConfig, *, labels: int | None = None) -> Loaded:
+    """The model in fp32; `labels` are how many a classifier must tell apart.
+
+    Raises:
+        PlatformError: no safetensors; they are not of this architecture, or not all of its weights.
+    """
+    return load_whole(
+        auto, located(spec.name_or_path), spec.name_or_path, config=config, labels=labels, revision=spec.revision
+    )
+
+
+def load_whole(
+    auto: Any,
+    place: str,
+    source: str,
+    *,
+    config: PreTrainedConfig,
+    labels: int | None = None,
+    revision: str | None = None,
+    dtype: str = "float32",
+    **how: Any,
+) -> Loaded:
+    """The model of a folder or a hub name, every weight of it there; `source` is what errors call it.
+
+    Raises:
+        PlatformError: see `load_weights`.
+    """
+    if is_directory(place):
+        _check_folder(auto, Path(place), source, config)
+    try:
+        model, info = auto.from_pretrained(
+            place,
+            config=config,
+            revision=revision or "main",
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused here, by name
+            **how,
+        )
+    except LOAD_ERRORS as error:
+        raise PlatformError(f"{source}: the weights cannot be loaded: {first_line(error)}") from error
+    remarks = check_whole(model, info, source=source, claimed=claimed_classes(config), labels=labels)
+    return Loaded(model, remarks)
+
+
+def _check_folder(auto: Any, folder: Path, source: str, config: PreTrainedConfig) -> None:
+    """What would lead outside the folder, or make up a model of another size, is refused before anything is loaded."""
+    if (folder / ADAPTERS).is_file():
+        raise PlatformError(
+            f"{source}: holds adapters ({ADAPTERS}) beside or instead of whole weights; merge them first "
+            "(peft: merge_and_unload, save_pretrained)"
+        )
+    if getattr(config, "transformers_weights", None) is not None:
+        raise PlatformError(f"{source}: config.json has transformers_weights; only model.safetensors is loaded")
+    there = sum(math.prod(shape) for shape in tensors(folder).values())
+    try:
+        with torch.device("meta"):
+            wanted = sum(parameter.numel() for parameter in auto.from_config(config).parameters())
+    except LOAD_ERRORS as error:
+        raise PlatformError(f"{source}: config.json describes no model: {first_line(error)}") from error
+    if wanted > MOST_TIMES * there:
+        raise PlatformError(
+            f"{source}: config.json describes a model of {wanted:,} weights, its files hold {there:,}; "
+            "the files are of another model, or not all there"
+        )
