@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from safetensors import safe_open
 
 from tiny_training import TinyTask, numbers, tiny_training
+from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import Checkpoint, all_checkpoints, fault_of, kept, prune
 from trainshed.record.storage import Storage
 from trainshed.runtime.training import engines
@@ -122,21 +123,47 @@ def test_a_part_that_is_short_or_gone_is_passed_over(tmp_path, harm):
     assert keeper_in(tmp_path).resume(engine) == Progress(1)
 
 
-def test_another_model_is_refused_by_name(tmp_path):
-    from trainshed.errors import PlatformError
+def wider():
+    return TinyTask(width=12).make_model()
+
+
+def with_more():
+    model = TinyTask().make_model()
+    model.more = torch.nn.BatchNorm1d(4)
+    return model
+
+
+def frozen_in_part():
+    model = TinyTask().make_model()
+    model.hidden.requires_grad_(False)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("saved", "resumed", "said"),
+    [
+        (TinyTask().make_model, wider, "elements of"),
+        (TinyTask().make_model, with_more, r"lacks buffer more\.num_batches_tracked and 2 more"),
+        (with_more, TinyTask().make_model, r"holds buffer more\.num_batches_tracked and 4 more that"),
+        (TinyTask().make_model, frozen_in_part, r"holds hidden\.bias and 1 more that"),
+        (
+            frozen_in_part,
+            TinyTask().make_model,
+            r"holds 0 of 8 elements of hidden\.bias|holds 0 of 64 elements of hidden",
+        ),
+    ],
+)
+def test_another_model_is_refused_by_name(saved, resumed, said, tmp_path):
+    def engine(make):
+        torch.manual_seed(0)
+        training = tiny_training()
+        return engines.build(training, make, lambda model: build_optimizer(training.optimizer, model), ALONE.device)
 
     keeper = keeper_in(tmp_path)
-    keeper.save(engine_of(tiny_training()), Progress(1), {})
+    keeper.save(engine(saved), Progress(1), {})
     keeper.close()
-    torch.manual_seed(0)
-    other = engines.build(
-        tiny_training(),
-        lambda: TinyTask(width=12).make_model(),
-        lambda model: build_optimizer(tiny_training().optimizer, model),
-        ALONE.device,
-    )
-    with pytest.raises(PlatformError, match="elements of"):
-        keeper_in(tmp_path).resume(other)
+    with pytest.raises(PlatformError, match=said):
+        keeper_in(tmp_path).resume(engine(resumed))
 
 
 def test_a_save_that_cannot_be_written_is_said_and_the_next_one_counts(tmp_path):

@@ -58,6 +58,13 @@ def run(folder, training, *, task=None, samples=None, host=None):
     return rows, last, told
 
 
+def test_what_a_task_remarks_of_its_weights_is_told(tmp_path):
+    task = TinyTask()
+    task.remarks = ("the head is new",)
+    _, _, told = run(tmp_path, tiny_training(), task=task)
+    assert ("log", {"message": "the head is new"}) in told
+
+
 def test_the_loss_falls_and_every_step_has_a_row(tmp_path):
     rows, last, _ = run(tmp_path, tiny_training())
     assert [row["step"] for row in rows] == list(range(1, 61))

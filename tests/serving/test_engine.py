@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from trainshed.errors import PlatformError
@@ -248,6 +249,16 @@ def test_an_incomplete_directory_is_refused(gpt2_dir: Path, tmp_path: Path, miss
     folder = Path(shutil.copytree(gpt2_dir, tmp_path / "model"))
     (folder / missing).unlink()
     with pytest.raises(PlatformError, match=says):
+        build_engine(folder, EngineSettings())
+
+
+@pytest.mark.parametrize("gone", ["transformer.h.0.mlp.c_fc.weight", "transformer.ln_f.bias"])
+def test_an_export_with_missing_weights_is_not_served(gpt2_dir: Path, tmp_path: Path, gone: str) -> None:
+    folder = Path(shutil.copytree(gpt2_dir, tmp_path / "model"))
+    weights = load_file(folder / "model.safetensors")
+    del weights[gone]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(PlatformError, match=f"1 of the model's weights are missing in its files.*: {gone}"):
         build_engine(folder, EngineSettings())
 
 

@@ -61,11 +61,12 @@ def restore(checkpoint: Checkpoint, engine: Engine) -> None:
     """Puts the state of a checkpoint into the engine.
 
     Raises:
-        PlatformError: the checkpoint does not hold all of a parameter that the engine has.
+        PlatformError: the checkpoint does not hold all of a parameter or buffer that the engine has, or holds others.
     """
     with scratch("restore") as copy:
         local = checkpoint.storage.download(checkpoint.path, copy)
         parts = [_Part.open(local / file) for file in checkpoint.files]
+        _refuse_another_model(parts, engine)
         _forget_what_was_not_there(engine.pieces(), parts, engine)
         for piece in engine.pieces():
             _fill(piece, parts, engine)
@@ -114,6 +115,23 @@ class _Part:
         length = self.file.get_slice(f"weights/{piece.name}").get_shape()[0]
         first, last = max(start, piece.start), min(start + length, piece.start + len(piece))
         return (first, last) if first < last else None
+
+
+def _refuse_another_model(parts: list[_Part], engine: Engine) -> None:
+    """What the model has no place for would be dropped, and a buffer that is not there would stay as it began."""
+    trained = {name for name, parameter in engine.model.named_parameters() if parameter.requires_grad}
+    buffers = set(engine.buffers())
+    saved = {f"buffer {name}" for part in parts for name in part.buffers} | {
+        name for part in parts for name in part.starts
+    }
+    known = trained | {f"buffer {name}" for name in buffers}
+    if strangers := sorted(saved - known):
+        raise PlatformError(
+            f"the checkpoint holds {strangers[0]} and {len(strangers) - 1} more that the model does not have; it is of "
+            "another model"
+        )
+    if gone := sorted(known - trained - saved):
+        raise PlatformError(f"the checkpoint lacks {gone[0]} and {len(gone) - 1} more; it is of another model")
 
 
 def _fill(piece: Piece, parts: list[_Part], engine: Engine) -> None:
