@@ -44,7 +44,7 @@ def test_images_go_up_in_the_folders_that_name_their_classes(tmp_path):
     write(tmp_path, {"pictures/cat/a.png": "1", "pictures/dog/a.png": "2", "pictures/notes.txt": "3"})
     made = uploads(load(tmp_path, IMAGES)[0])
     assert sorted(made.files) == ["source/pictures/path/cat/000000-a.png", "source/pictures/path/dog/000001-a.png"]
-    assert made.job["source"]["path"] == "source/pictures/path/**/*.[jp]*g"
+    assert made.job["source"]["path"] == "source/pictures/path/*/*"
 
 
 def test_an_absolute_place_stays_where_it_is(tmp_path):

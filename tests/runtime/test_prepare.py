@@ -1,5 +1,6 @@
 """Whole prepare jobs on a real Ray, and what two workers measure of their data."""
 
+import gzip
 import json
 import os
 import re
@@ -171,9 +172,42 @@ def test_folders_of_images_become_samples_of_their_classes(local_ray, tmp_path):
     assert ((means > 127) == (taken["label"] == 1)).all()
 
 
-def test_labels_of_the_wrong_kind_are_named(local_ray, tmp_path):
+def test_bad_rows_are_refused_by_line(local_ray, tmp_path):
     job = review_job(tmp_path)
     job["examples"] = job["examples"] | {"label_kind": "number"}
-    with pytest.raises(Exception, match="the label is no number: 'bad'; see label_kind") as caught:
+    with pytest.raises(PlatformError, match=r"train.tsv:1: label: the label is no number: 'bad'; see label_kind; also"):
         run(tmp_path, job)
-    assert isinstance(caught.value, PlatformError) or "PlatformError" in str(caught.value)
+    assert not list(tmp_path.glob("data/*/*"))
+
+
+def test_bad_rows_are_left_out_and_counted_and_a_text_that_spells_a_mark_stays_text(local_ray, tmp_path):
+    """23 documents that say <|endoftext|> once or more once had 45 end marks."""
+    (tmp_path / "lines").mkdir()
+    rows = [{"text": f"{number:02} <|endoftext|> and so on"} for number in range(23)]
+    lines = [json.dumps(row) for row in rows]
+    lines[5:5] = ['{"text": null}', '{"text": [{"role": "user"}]}']
+    (tmp_path / "lines" / "a.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    (tmp_path / "lines" / "b.ndjson").write_bytes(b'{"text": "\\ud800"}\n')
+    (tmp_path / "lines" / "c.txt").write_text("no lines")
+    job = {
+        "kind": "prepare",
+        "name": "lines",
+        "source": {"kind": "jsonl", "path": str(tmp_path / "lines")},
+        "tokenizer": {"kind": "characters"},
+        "pack": {"block_size": 8},
+        "split": {"validation": 0.2},
+        "bad_rows": {"kind": "skip", "limit": 3},
+    }
+    result = run(tmp_path, job)
+    manifest, folder = result["manifest"], Path(result["address"])
+    assert manifest["special_tokens_in_text"] == {"<|endoftext|>": 23}
+    assert manifest["holds"] == {"path": "1 .jsonl.gz, 1 .ndjson; left out: 1 .txt"}
+    assert manifest["bad_rows"]["left_out"] == 3
+    kept = [json.loads(line) for line in (folder / "bad_rows.jsonl").read_text().splitlines()]
+    assert [row["origin"].rpartition("/")[2] for row in kept] == ["a.jsonl.gz:6", "a.jsonl.gz:7", "b.ndjson:1"]
+    splits = [open_split(folder, manifest, split) for split in ("train", "validation")]
+    marks = sum(int((blocks.take(np.arange(len(blocks)))["tokens"] == 0).sum()) for blocks in splits)
+    assert 21 <= marks <= 23  # the last of each split may stand in what fills no block
+
+    with pytest.raises(PlatformError, match=r"a.jsonl.gz:6: text: expected text, found null; .* bad_rows.limit, 2"):
+        run(tmp_path, job | {"bad_rows": {"kind": "skip", "limit": 2}})

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.data import tokenizer
-from trainshed.runtime.data.sources import find_files, hash_files
+from trainshed.runtime.data.found import find_files, hash_files
 from trainshed.runtime.data.steps import clean_text, text_key
 from trainshed.spec.prepare import JsonLines, TextFiles, TrainBpe
 

@@ -135,9 +135,13 @@ def _checked(
     """Everything that is found out before anything is handed over; the cheap checks come first."""
     loaded, machines = _read(files, sets, profile)
     from trainshed.client import check as client  # pyarrow: a file that is wrong in itself does not pay for it
+    from trainshed.client.uploads import left_behind
 
     storage = context.storage()
     client.check(loaded, storage, priced=machines is not None)
+    for one in loaded:
+        for line in left_behind(one):
+            say(line)
     settled, plans = client.plans(loaded, storage, machine_bytes=_machine_bytes(address))
     if machines is not None:
         from trainshed.cluster.holding import on_profile

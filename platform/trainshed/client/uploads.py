@@ -6,16 +6,18 @@ Knows job files and this disk; no HTTP. What is missing or does not hold what th
 from __future__ import annotations
 
 import ast
-import csv
-import glob
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainshed.errors import Fault, SpecError
+from trainshed.record.finding import LocalDisk
 from trainshed.spec.load import LoadedJob
+from trainshed.spec.matching import Chosen, choose
 from trainshed.spec.prepare import PrepareJob
-from trainshed.spec.sources import STDLIB, Csv, Images, Source, pattern_below, places
+from trainshed.spec.rows import BadRow, header
+from trainshed.spec.sources import STDLIB, Csv, Images, Source, places
 from trainshed.spec.tasks import Custom
 from trainshed.spec.train import Training
 from trainshed.spec.tune import TuneJob
@@ -44,11 +46,9 @@ def uploads(one: LoadedJob) -> Uploads:
         for key, place in places(one.job.source).items():
             if is_relative(place):
                 folder = f"source/{one.job.name}/{key}"
-                named = _named(one.job.source, source_files(one, key))
+                named = _named(one.job.source, chosen_files(one, key))
                 files |= {f"{folder}/{name}": path for name, path in named.items()}
-                job["source"][key] = (
-                    f"{folder}/**/{pattern_below(one.job.source)}" if _is_tree(one.job) else f"{folder}/*"
-                )
+                job["source"][key] = f"{folder}/*/*" if isinstance(one.job.source, Images) else f"{folder}/*"
     module = custom_module(one)
     if module is not None:
         files[module.name] = module
@@ -67,8 +67,10 @@ def upload_faults(one: LoadedJob) -> list[Fault]:
     faults = []
     if isinstance(one.job, PrepareJob):
         for key, place in places(one.job.source).items():
-            if is_relative(place) and not source_files(one, key):
-                message = f"no file matches {place!r}; a relative path starts at {root_of(one)}"
+            chosen = chosen_files(one, key) if is_relative(place) else None
+            if chosen is not None and not chosen.files:
+                beside = f"; it holds {chosen}" if chosen.left_out else ""
+                message = f"no file matches {place!r}{beside}; a relative path starts at {root_of(one)}"
                 faults.append(one.fault(f"source.{key}", message))
         faults = faults or _column_faults(one, one.job)
     module, task = custom_module(one), _custom(one)
@@ -77,15 +79,20 @@ def upload_faults(one: LoadedJob) -> list[Fault]:
     return faults
 
 
-def source_files(one: LoadedJob, key: str = "path") -> list[Path]:
-    """The files on this machine that a place of a prepare job's source means; empty where nothing matches."""
-    if not isinstance(one.job, PrepareJob) or key not in places(one.job.source):
+def left_behind(one: LoadedJob) -> list[str]:
+    """What lies in the folders of a job's source and does not go up, a line for each folder."""
+    if not isinstance(one.job, PrepareJob):
         return []
-    pattern = root_of(one) / places(one.job.source)[key]
-    if pattern.is_dir():
-        pattern = pattern / "**" / pattern_below(one.job.source)
-    found = (Path(name) for name in glob.glob(str(pattern), recursive=True))
-    return sorted(path for path in found if path.is_file())
+    chosen = {key: chosen_files(one, key) for key, place in places(one.job.source).items() if is_relative(place)}
+    return [f"{one.job.name}: source.{key}: {found}" for key, found in chosen.items() if found.left_out]
+
+
+def chosen_files(one: LoadedJob, key: str = "path") -> Chosen:
+    """The files on this machine that a place of a prepare job's source means; none where nothing matches."""
+    if not isinstance(one.job, PrepareJob) or key not in places(one.job.source):
+        return Chosen(())
+    place = os.path.normpath(root_of(one) / places(one.job.source)[key])
+    return choose(one.job.source, place, LocalDisk())
 
 
 def custom_module(one: LoadedJob) -> Path | None:
@@ -109,15 +116,13 @@ def _custom(one: LoadedJob) -> Custom | None:
     return training.task if isinstance(training, Training) and isinstance(training.task, Custom) else None
 
 
-def _is_tree(job: PrepareJob) -> bool:
-    return isinstance(job.source, Images)
-
-
-def _named(source: Source, files: list[Path]) -> dict[str, Path]:
+def _named(source: Source, chosen: Chosen) -> dict[str, Path]:
     """Names in the package: a number keeps the order, the suffix the kind, an image's folder its class."""
-    if isinstance(source, Images):
-        return {f"{path.parent.name}/{number:06d}-{path.name}": path for number, path in enumerate(files)}
-    return {f"{number:06d}-{path.name}": path for number, path in enumerate(files)}
+    named = {}
+    for number, file in enumerate(chosen.files):
+        folder = f"{chosen.class_of(file)}/" if isinstance(source, Images) else ""
+        named[f"{folder}{number:06d}-{Path(file).name}"] = Path(file)
+    return named
 
 
 def _column_faults(one: LoadedJob, job: PrepareJob) -> list[Fault]:
@@ -125,16 +130,19 @@ def _column_faults(one: LoadedJob, job: PrepareJob) -> list[Fault]:
     source = job.source
     if not isinstance(source, Csv) or source.columns is not None:
         return []
-    for key in places(source):
-        for file in source_files(one, key) if is_relative(places(source)[key]) else []:
-            with file.open(encoding="utf-8", errors="replace", newline="") as stream:
-                header = next(csv.reader(stream, delimiter=source.delimiter), [])
+    for key, place in places(source).items():
+        for file in map(Path, chosen_files(one, key).files if is_relative(place) else ()):
+            if file.stat().st_size > MAX_UPLOAD_BYTES:
+                continue  # it does not go up, whatever its columns
+            found = header(source, file.read_bytes(), file.name)
+            if isinstance(found, BadRow):
+                return [one.fault(f"source.{key}", str(found))]
             for what, field in job.read_fields.items():
-                if field not in header:
-                    place = f"examples.{what}" if job.examples is not None else "source.field"
-                    hint = nearest(field, header) if header else "the file is empty"
+                if field not in found:
+                    named = f"examples.{what}" if job.examples is not None else "source.field"
+                    hint = nearest(field, found) if found else "the file is empty"
                     message = f"{file.name} has no column {field!r}; {hint}; or name them with `source.columns`"
-                    return [one.fault(place, message)]
+                    return [one.fault(named, message)]
     return []
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from trainshed.spec.bad_rows import BadRows, Refuse
 from trainshed.spec.part import Count, Name, Part
 from trainshed.spec.sources import Builtin, Csv, Images, JsonLines, Source, TextFiles, fields_of, image_of
 from trainshed.spec.tokenizers import Characters, PretrainedTokenizer, SpecialToken, Tokenizer, TrainBpe
@@ -128,6 +129,11 @@ class PrepareJob(Part):
     """Samples with a target or a label."""
     steps: tuple[Step, ...] = ()
     """Applied in the order given."""
+    bad_rows: BadRows = Refuse()
+    """What happens to rows that cannot be read, or hold something else than what the job says."""
+    special_tokens_in_text: Literal["plain", "obeyed"] = "plain"
+    """plain: a text that spells a special token, like <|endoftext|>, is text. obeyed: it becomes that token, as texts
+    need that a chat template has made."""
     split: Split = Split()
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from trainshed.spec.encodings import Encoding
 from trainshed.spec.part import Count, Part
 
 Place = Annotated[str, StringConstraints(min_length=1)]
@@ -15,12 +16,14 @@ STDLIB = "python-stdlib"
 
 
 class TextFiles(Part):
-    """Every matching file is one document."""
+    """Every matching file is one document; of a folder every file that is not hidden."""
 
     kind: Literal["text_files"] = "text_files"
     path: Place
     """A file, directory, glob or URI (s3://, gs://); or `python-stdlib`, the cluster's own Python library source.
     A relative path starts at the job file's folder and is uploaded with the job."""
+    encoding: Encoding = "utf-8"
+    """How the files are written; other bytes are refused with their line, never replaced."""
     validation: Place | None = None
     """Files that are held out; without them `split.validation` carves a part out of `path`."""
     test: Place | None = None
@@ -28,13 +31,15 @@ class TextFiles(Part):
 
 
 class JsonLines(Part):
-    """Every line of the matching .jsonl files is one document."""
+    """Every line of the matching files is one document; of a folder: .jsonl, .ndjson, and these packed as .gz."""
 
     kind: Literal["jsonl"] = "jsonl"
     path: Place
     """A file, directory, glob or URI, as for text_files."""
     field: str = "text"
     """The key that holds the text, for `pack`; `examples` names its own."""
+    encoding: Encoding = "utf-8"
+    """How the files are written, as for text_files."""
     validation: Place | None = None
     """Files that are held out, as for text_files."""
     test: Place | None = None
@@ -42,7 +47,7 @@ class JsonLines(Part):
 
 
 class Csv(Part):
-    """Every line of the matching .csv or .tsv files is one sample."""
+    """Every line of the matching files is one sample; of a folder: .csv, .tsv, and these packed as .gz."""
 
     kind: Literal["csv"] = "csv"
     path: Place
@@ -55,6 +60,8 @@ class Csv(Part):
     """Whether a field may stand in double quotes; off, a quote is a character like any other."""
     field: str = "text"
     """The column that holds the text, for `pack`; `examples` names its own."""
+    encoding: Encoding = "utf-8"
+    """How the files are written, as for text_files."""
     validation: Place | None = None
     """Files that are held out, as for text_files."""
     test: Place | None = None
@@ -62,11 +69,16 @@ class Csv(Part):
 
 
 class Images(Part):
-    """Every matching image is one sample; the folder it lies in names its class. Fields: image, label."""
+    """Every matching image is one sample; its folder names its class. Fields: image, label.
+
+    Pixels are 8 bits: 16-bit grey is scaled, EXIF's rotation is done, what is transparent lies on white, CMYK becomes
+    RGB, of an animation the first frame is taken; how many images that was is said. Other pixels are bad rows.
+    """
 
     kind: Literal["images"] = "images"
     path: Place
-    """A folder with one folder of images for each class, or a glob; PNG or JPEG."""
+    """A folder with one folder for each class, in which images may lie deeper: PNG, JPEG, WebP, BMP, GIF, TIFF; or a
+    glob, and then the folder that an image lies in is its class."""
     size: Count
     """Images are resized to this many pixels on each side."""
     channels: Literal["grey", "rgb"] = "rgb"
@@ -100,19 +112,6 @@ def places(source: Source) -> dict[str, str]:
         return {}
     found: dict[str, Any] = {"path": source.path, "validation": source.validation, "test": source.test}
     return {key: place for key, place in found.items() if place is not None}
-
-
-def pattern_below(source: Source) -> str:
-    """Which files a directory stands for."""
-    match source:
-        case JsonLines():
-            return "*.jsonl"
-        case Csv():
-            return "*.[ct]sv"
-        case Images():
-            return "*.[jp]*g"
-        case _:
-            return "*"
 
 
 def fields_of(source: Source) -> tuple[str, ...] | None:

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
+from trainshed.runtime.data.spelled import MarkFinder, Tally, TextForm
 from trainshed.runtime.data.tokenizer import END_OF_TEXT
 from trainshed.runtime.shards import BlockWriter
 from trainshed.spec.prepare import Pack
@@ -21,7 +22,7 @@ END_MARKS = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>", "[SEP]")
 
 def pack(
     documents: ray.data.Dataset,
-    tokenizer: Tokenizer,
+    form: TextForm,
     spec: Pack,
     storage: Storage,
     folder: str,
@@ -32,30 +33,32 @@ def pack(
     Raises:
         PlatformError: the tokenizer has no end mark.
     """
-    writers = {
-        split: BlockWriter(storage, folder, split, spec.block_size, tokenizer.get_vocab_size()) for split in splits
-    }
+    ids, end = form.ids, end_mark(form.tokenizer)
+    writers = {split: BlockWriter(storage, folder, split, spec.block_size, ids) for split in splits}
+    tally = Tally()
     encoded = documents.map_batches(
         _Encode,
-        fn_constructor_args=(tokenizer.to_str(), end_mark(tokenizer)),
+        fn_constructor_args=(form.serialized, end, form.finder),
         batch_size=DOCUMENTS_PER_BATCH,
         concurrency=(1, 8),
     )
     for batch in encoded.iter_batches(batch_size=DOCUMENTS_PER_BATCH, batch_format="numpy"):
         for split, tokens in zip(batch["split"], batch["tokens"], strict=True):
             writers[str(split)].add(np.asarray(tokens, dtype=np.uint32))
+        tally.add(batch["spelled"])
     made = {split: writer.close() for split, writer in writers.items()}
-    return {"form": "packed", "block_size": spec.block_size, "splits": made}
+    return {"form": "packed", "block_size": spec.block_size, "splits": made, **tally.facts}
 
 
 class _Encode:
     """Batches of documents to token ids, each document closed with the end mark; runs in a Ray Data worker."""
 
-    def __init__(self, serialized: str, end: int) -> None:
+    def __init__(self, serialized: str, end: int, finder: MarkFinder) -> None:
         self._tokenizer = Tokenizer.from_str(serialized)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._end = end
+        self._finder = finder
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         texts = [str(text) for text in batch["text"]]
@@ -63,7 +66,8 @@ class _Encode:
         tokens = np.empty(len(encoded), dtype=object)
         for row, one in enumerate(encoded):
             tokens[row] = np.array([*one.ids, self._end], dtype=np.uint32)
-        return {"split": batch["split"], "tokens": tokens}
+        spelled = np.array([self._finder.in_text(text) for text in texts], dtype=object)
+        return {"split": batch["split"], "tokens": tokens, "spelled": spelled}
 
 
 def end_mark(tokenizer: Tokenizer) -> int:

@@ -7,24 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
 import ray.data
-from tokenizers import Tokenizer
 
 from trainshed.errors import PlatformError
 from trainshed.record.lineage import fingerprint, sha256
 from trainshed.record.storage import Storage
 from trainshed.runtime.data import examples, packing, sources, steps, tokenizer
-from trainshed.runtime.data.sources import Found
+from trainshed.runtime.data.bad_rows import BadRows
+from trainshed.runtime.data.found import Found, find_files, hash_files
+from trainshed.runtime.data.spelled import TextForm
+from trainshed.runtime.encoding import Marks
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.scratch import scratch
-from trainshed.spec.prepare import Examples, Images, Pack, PrepareJob, PretrainedTokenizer, Split
+from trainshed.spec.prepare import Examples, Pack, PrepareJob, PretrainedTokenizer, Split
 from trainshed.spec.sources import places
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the same job on the same bytes would give other shards."""
 
 DOCUMENTS_PER_BATCH = 64
@@ -34,23 +35,26 @@ def prepare(job: PrepareJob, reporter: Reporter) -> dict[str, Any]:
     """Runs the job and returns its result: where the data lies and its manifest.
 
     Raises:
-        PlatformError: nothing matches the source, or a split is too small.
+        PlatformError: nothing matches the source, rows cannot be read, or a split is too small.
     """
     storage = reporter.record.storage
-    found = sources.find_files(job.source)
-    key = fingerprint({"format": FORMAT, "job": _what_matters(job), "files": _identities(job, found)})[:32]
+    found = find_files(job.source)
+    key = fingerprint({"format": FORMAT, "job": _what_matters(job), "files": _identities(found)})[:32]
     folder = f"data/{key}"
     manifest = storage.read_json(f"{folder}/manifest.json")
     if manifest is not None:
         reporter.log(f"unchanged: the data is already there, made by {manifest['made_by']}; no work done", reused=True)
         return _result(storage, folder, manifest, reused=True)
-    read_from = ", ".join(places(job.source).values())
-    reporter.log(f"{len(found.files)} files match {read_from}" if read_from else "the data is made, no file is read")
+    for key, holds in found.holds.items():
+        reporter.log(f"{places(job.source)[key]}: {holds}")
+    if not found.holds:
+        reporter.log("the data is made, no file is read")
     context = ray.data.DataContext.get_current()  # a dataset keeps what stands there when it is made
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    manifest = _Pipeline(job, reporter, storage, folder).run(sources.read(job, found))
-    facts = {"fingerprint": key, "made_by": reporter.record.run_id, "files": len(found.files)}
+    bad_rows = BadRows(storage, folder, job.bad_rows)
+    manifest = _Pipeline(job, reporter, storage, folder, bad_rows).run(sources.read(job, found, bad_rows))
+    facts = {"fingerprint": key, "made_by": reporter.record.run_id, "files": len(found.files), "holds": found.holds}
     manifest |= {**facts, "job": _what_matters(job)}
     storage.write_json(f"{folder}/manifest.json", manifest)
     return _result(storage, folder, manifest, reused=False)
@@ -62,6 +66,7 @@ class _Pipeline:
     reporter: Reporter
     storage: Storage
     folder: str
+    bad_rows: BadRows
 
     def run(self, samples: ray.data.Dataset) -> dict[str, Any]:
         """Everything between reading and the manifest; returns the manifest."""
@@ -72,38 +77,40 @@ class _Pipeline:
             samples = steps.apply(samples, step)
         named = {split for split in ("validation", "test") if split in places(self.job.source)}
         samples = samples.flat_map(_assign_split, fn_kwargs={"split": self.job.split, "named": named}).materialize()
+        left_out = self.bad_rows.judge(self.reporter)
         done = ", ".join(step.kind for step in self.job.steps) or "reading"
         self.reporter.log(f"{samples.count()} documents after {done}")
         self.reporter.progress("prepare", total - 2, total, what="tokenizer")
-        trained, facts = self._tokenizer(samples) if self.job.tokenizer is not None else (None, {})
+        form, facts = self._tokenizer(samples) if self.job.tokenizer is not None else (None, {})
         self.reporter.progress("prepare", total - 1, total, what="make samples")
         splits = ("train", "validation", *(("test",) if "test" in named or self.job.split.test > 0 else ()))
-        made = self._make(samples, trained, splits)
+        made = self._make(samples, form, splits)
         self.reporter.progress("prepare", total, total, what="done")
-        return {**facts, "has": list(self.job.read_fields), **made}
+        return {**facts, "has": list(self.job.read_fields), **made, **left_out}
 
-    def _tokenizer(self, samples: ray.data.Dataset) -> tuple[Tokenizer, dict[str, Any]]:
-        """The tokenizer, kept beside the data, and what the manifest says of it."""
+    def _tokenizer(self, samples: ray.data.Dataset) -> tuple[TextForm, dict[str, Any]]:
+        """How texts are tokenised, kept beside the data, and what the manifest says of it."""
         fields: list[str] = [name for name in ("text", "target") if name in self.job.read_fields]
         texts = samples.filter(_is_in, fn_kwargs={"split": "train"}).select_columns(fields)
         with scratch("tokenizer") as local:
             made = tokenizer.make(self.job, _texts(texts, fields), local)
             self.storage.upload(local, f"{self.folder}/tokenizer")
             digest = sha256((local / "tokenizer.json").read_bytes())
-        return made, {
-            "vocab_size": made.get_vocab_size(),
+            form = TextForm(made, Marks.read(local), self.job.special_tokens_in_text == "obeyed")
+        return form, {
+            "vocab_size": form.ids,
             "tokenizer_sha256": digest,
             "special_tokens": list(self.job.special_tokens),
             "own_tokenizer": not isinstance(self.job.tokenizer, PretrainedTokenizer),
         }
 
-    def _make(self, samples: ray.data.Dataset, trained: Tokenizer | None, splits: tuple[str, ...]) -> dict[str, Any]:
+    def _make(self, samples: ray.data.Dataset, form: TextForm | None, splits: tuple[str, ...]) -> dict[str, Any]:
         """Shards of every split, and what the manifest says of them."""
         match self.job:
-            case PrepareJob(pack=Pack() as spec) if trained is not None:
-                made = packing.pack(samples, trained, spec, self.storage, self.folder, splits)
+            case PrepareJob(pack=Pack() as spec) if form is not None:
+                made = packing.pack(samples, form, spec, self.storage, self.folder, splits)
             case PrepareJob(examples=Examples()):
-                made = examples.write(samples, trained, self.job, self.storage, self.folder, splits)
+                made = examples.write(samples, form, self.job, self.storage, self.folder, splits)
             case _:
                 raise ValueError("a job says pack or examples, and text has a tokenizer")
         for split, facts in made["splits"].items():
@@ -112,7 +119,17 @@ class _Pipeline:
             entropy = facts.get("unigram_entropy_nats")
             said = f", unigram entropy {entropy:.3f} nats per token" if entropy is not None else ""
             self.reporter.log(f"{split}: {facts['samples']:,} samples, {facts['tokens']:,} tokens{said}")
+        self._say_what_was_found(made)
         return made
+
+    def _say_what_was_found(self, made: dict[str, Any]) -> None:
+        """What in the data nobody may have thought of."""
+        if spelled := made.get("special_tokens_in_text"):
+            taken = "obeyed" if self.job.special_tokens_in_text == "obeyed" else "taken as text"
+            counts = ", ".join(f"{count:,} {mark}" for mark, count in spelled.items())
+            self.reporter.log(f"special tokens that texts spell, {taken}: {counts}; see special_tokens_in_text")
+        if changed := made.get("images_changed"):
+            self.reporter.log(f"images: {', '.join(f'{count:,} {what}' for what, count in changed.items())}")
 
 
 def _too_small(split: str, job: PrepareJob, facts: dict[str, Any]) -> str:
@@ -156,11 +173,10 @@ def _is_in(row: dict[str, Any], split: str) -> bool:
     return bool(row["split"] == split)
 
 
-def _identities(job: PrepareJob, found: Found) -> list[list[str]]:
+def _identities(found: Found) -> list[list[str]]:
     """What a file adds to the data: its content, its split, and an image's class, whatever it is called."""
-    hashes = sources.hash_files(found)
-    names = [Path(path).parent.name if isinstance(job.source, Images) else "" for path in found.files]
-    return [list(one) for one in zip(hashes, found.splits.values(), names, strict=True)]
+    classes = [found.classes.get(path, "") for path in found.files]
+    return [list(one) for one in zip(hash_files(found), found.splits.values(), classes, strict=True)]
 
 
 def _what_matters(job: PrepareJob) -> dict[str, Any]:
