@@ -78,15 +78,24 @@ def chat_engine(chat_dir: Path) -> Iterator[TextEngine]:
     built.stop()
 
 
-def write_gpt2(folder: Path, *, positions: int = 256, chat_template: str | None = None) -> Path:
-    write_tokenizer(folder, chat_template=chat_template)
+@pytest.fixture(scope="session")
+def roomy_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextEngine]:
+    """An engine whose longest token is so long that a prompt of a whole body may fit its context."""
+    folder = write_gpt2(tmp_path_factory.mktemp("roomy"), positions=4096, text=TEXT + "z" * 1024 * 50)
+    built = build_engine(folder, EngineSettings())
+    yield built
+    built.stop()
+
+
+def write_gpt2(folder: Path, *, positions: int = 256, chat_template: str | None = None, text: str = TEXT) -> Path:
+    write_tokenizer(folder, chat_template=chat_template, text=text)
     torch.manual_seed(0)
     config = GPT2Config(n_positions=positions, n_embd=64, n_layer=2, n_head=4, **SIZES)
     GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
 
 
-def write_tokenizer(folder: Path, *, chat_template: str | None = None) -> None:
+def write_tokenizer(folder: Path, *, chat_template: str | None = None, text: str = TEXT) -> None:
     """A byte-level BPE tokenizer of at most 320 tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -97,7 +106,7 @@ def write_tokenizer(folder: Path, *, chat_template: str | None = None) -> None:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([TEXT], trainer)
+    tokenizer.train_from_iterator([text], trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     config: dict[str, Any] = dict.fromkeys(("eos_token", "bos_token", "pad_token"), "<|endoftext|>")
     config["tokenizer_class"] = "PreTrainedTokenizerFast"

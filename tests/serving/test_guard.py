@@ -54,7 +54,7 @@ def test_any_other_header_gets_401_on_every_path(header: str | None, path: str) 
     assert answer.json()["error"]["code"] == "invalid_api_key"
 
 
-@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("POST", 401), ("PUT", 401)])
+@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("HEAD", 200), ("POST", 401), ("PUT", 401)])
 def test_only_reading_health_needs_no_key(method: str, status: int) -> None:
     assert ask(guarded(), method, "/health").status_code == status
 
@@ -75,6 +75,11 @@ def test_no_hashes_without_open_access_lets_nobody_in() -> None:
 @pytest.mark.parametrize(("size", "status"), [(100, 200), (101, 413)])
 def test_a_body_over_the_limit_gets_413(size: int, status: int) -> None:
     assert ask(guarded(), "POST", "/", headers=BEARER, content=b"x" * size).status_code == status
+
+
+def test_a_length_of_thousands_of_digits_gets_413() -> None:
+    headers = {**BEARER, "Content-Length": "9" * 5000}
+    assert ask(guarded(), "POST", "/", headers=headers, content=b"x").status_code == 413
 
 
 @pytest.mark.parametrize(("chunks", "status"), [(5, 200), (6, 413)])

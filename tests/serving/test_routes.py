@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from openai.types import Completion
-from openai.types.chat import ChatCompletion
+from openai.types.chat import ChatCompletion, ChatCompletionMessage
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.serving.engines import TextEngine
+from trainshed.runtime.serving.engines import EngineSettings, TextEngine, build_engine
+from trainshed.runtime.serving.questions import ChatQuestion, CompletionQuestion, read_question
 from trainshed.runtime.serving.routes import build_asgi
 from trainshed.runtime.serving.settings import AppSettings
+
+from .conftest import TEXT
 
 SETTINGS = AppSettings(
     name="tiny",
@@ -43,6 +48,12 @@ def asker(engine: TextEngine) -> Ask:
         return asyncio.run(asyncio.wait_for(once(), 30))
 
     return ask
+
+
+async def post(engine: TextEngine, content: bytes) -> httpx.Response:
+    transport = httpx.ASGITransport(build_asgi(engine, SETTINGS))
+    async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
+        return await client.post("/v1/completions", content=content)
 
 
 @pytest.fixture
@@ -152,6 +163,14 @@ def test_a_seed_repeats_an_answer(ask: Ask) -> None:
         ({"presence_penalty": 0.5}, "presence_penalty", "0.5 is not supported"),
         ({"temprature": 0.5}, "temprature", "no such parameter"),
         ({"tools": []}, "tools", "no such parameter"),
+        ({"n": True}, "n", "True is not supported"),
+        ({"seed": 2**63}, "seed", "less than or equal"),
+        ({"seed": -(2**63) - 1}, "seed", "greater than or equal"),
+        ({"seed": 1.5}, "seed", "integer"),
+        ({"top_k": -2}, "top_k", "greater than or equal to -1"),
+        ({"max_tokens": 10**400}, "max_tokens", "less than or equal"),
+        ({"temperature": -1e-300}, "temperature", "greater than or equal to 0"),
+        ({"temperature": True}, "temperature", "valid number"),
         ({"temperature": 3}, "temperature", "less than or equal to 2"),
         ({"temperature": "hot"}, "temperature", "valid number"),
         ({"top_p": 0}, "top_p", "greater than 0"),
@@ -180,27 +199,190 @@ def test_what_is_not_supported_is_refused_by_name(ask: Ask, body: dict[str, Any]
             return
 
 
-def test_values_that_change_nothing_are_accepted(ask: Ask) -> None:
-    neutral = {
-        "n": 1,
-        "best_of": 1,
-        "echo": False,
-        "logprobs": None,
-        "presence_penalty": 0,
-        "user": "me",
-        "top_p": None,
-    }
-    assert ask("/v1/completions", prompt="class ", **neutral).status_code == 200
+NEUTRAL: dict[str, list[Any]] = {
+    "frequency_penalty": [None, 0, 0.0, -0.0],
+    "logit_bias": [None, {}],
+    "n": [None, 1],
+    "presence_penalty": [None, 0, 0.0],
+    "seed": [None, 0, -(2**63), 2**63 - 1],
+    "stop": [None, []],
+    "stream": [None, False],
+    "stream_options": [None],
+    "temperature": [None, 0, 1e-320, 2],
+    "top_k": [None, 0, -1, 2**63 - 1],
+    "top_p": [None, 1, 5e-324],
+    "user": [None, "me"],
+}
+NEUTRAL_COMPLETION = {"best_of": [None, 1], "echo": [None, False], "logprobs": [None], "suffix": [None, ""]}
+NEUTRAL_CHAT = {
+    "audio": [None],
+    "function_call": [None, "none"],
+    "functions": [None, []],
+    "logprobs": [None, False],
+    "max_completion_tokens": [None],
+    "metadata": [None, {}],
+    "modalities": [None, ["text"]],
+    "moderation": [None],
+    "parallel_tool_calls": [None, True, False],
+    "prediction": [None],
+    "prompt_cache_key": [None, "key"],
+    "prompt_cache_options": [None],
+    "prompt_cache_retention": [None],
+    "reasoning_effort": [None],
+    "response_format": [None, {"type": "text"}],
+    "safety_identifier": [None, "me"],
+    "service_tier": [None, "auto", "default"],
+    "store": [None, False],
+    "tool_choice": [None, "none", "auto"],
+    "tools": [None, []],
+    "top_logprobs": [None, 0],
+    "verbosity": [None],
+    "web_search_options": [None],
+}
+
+
+def test_values_that_ask_for_nothing_are_accepted(ask: Ask, ask_chat: Ask) -> None:
+    user = [{"role": "user", "content": "hello"}]
+    for field, values in (NEUTRAL | NEUTRAL_COMPLETION).items():
+        for value in values:
+            answer = ask("/v1/completions", prompt="class ", max_tokens=1, **{field: value})
+            assert answer.status_code == 200, f"{field}: {value!r}: {answer.text}"
+    for field, values in (NEUTRAL | NEUTRAL_CHAT).items():
+        for value in values:
+            answer = ask_chat("/v1/chat/completions", messages=user, max_tokens=1, **{field: value})
+            assert answer.status_code == 200, f"{field}: {value!r}: {answer.text}"
+
+
+def test_every_parameter_of_the_official_client_may_be_null() -> None:
+    from openai.types.chat.completion_create_params import CompletionCreateParamsBase as ChatParams
+    from openai.types.completion_create_params import CompletionCreateParamsBase as CompletionParams
+
+    for params, question in ((ChatParams, ChatQuestion), (CompletionParams, CompletionQuestion)):
+        required = {"model": "tiny", "messages": [{"role": "user", "content": "x"}], "prompt": "x"}
+        nulls: dict[str, Any] = dict.fromkeys(params.__annotations__)
+        body = nulls | {name: value for name, value in required.items() if name in nulls}
+        read_question(question, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("tools", [{"type": "function"}]), ("response_format", {"type": "json_object"}), ("metadata", {"a": "b"})],
+)
+def test_what_asks_for_something_else_is_refused(ask_chat: Ask, field: str, value: Any) -> None:
+    error = error_of(
+        ask_chat("/v1/chat/completions", messages=[{"role": "user", "content": "x"}], **{field: value}), 400
+    )
+    assert error["param"] == field
+    assert "is not supported; leave it out or send" in error["message"]
+
+
+@pytest.mark.parametrize("content", ["a turn", None])
+def test_the_turn_of_an_assistant_comes_back_as_the_client_dumps_it(ask_chat: Ask, content: str | None) -> None:
+    turn = ChatCompletionMessage(role="assistant", content=content, annotations=[]).model_dump()
+    first, last = {"role": "user", "content": "hello", "name": None}, {"role": "user", "content": "again"}
+    short = {"role": "assistant", "content": content or ""}
+    dumped, plain = (
+        ask_chat("/v1/chat/completions", messages=[first, given, last], max_tokens=5).json() for given in (turn, short)
+    )
+    assert dumped["choices"] == plain["choices"]
+    assert dumped["usage"] == plain["usage"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
+@pytest.mark.parametrize("field", ["temperature", "top_p", "presence_penalty", "max_tokens", "n", "seed"])
+def test_what_is_no_finite_number_is_refused_by_name(engine: TextEngine, field: str, number: str) -> None:
+    body = '{"model": "tiny", "prompt": "x", "max_tokens": 1, "F": V}'.replace("F", field).replace("V", number)
+    error = error_of(asyncio.run(post(engine, body.encode())), 400)
+    assert field in error["message"]
+
+
+@pytest.mark.parametrize("temperature", [1e-320, 1e-38, 1e-30, 1e-6])
+def test_a_tiny_temperature_answers_as_none_at_all(ask: Ask, temperature: float) -> None:
+    asked = {"prompt": "class ", "max_tokens": 30}
+    greedy = ask("/v1/completions", **asked, temperature=0).json()["choices"]
+    assert ask("/v1/completions", **asked, temperature=temperature).json()["choices"] == greedy
+
+
+def test_a_prompt_that_cannot_fit_is_refused_by_its_characters(ask: Ask, ask_chat: Ask, engine: TextEngine) -> None:
+    text = "x" * 900_000
+    error = error_of(ask("/v1/completions", prompt=text), 400)
+    assert error["param"] == "prompt"
+    assert "900000 characters" in error["message"]
+    error = error_of(ask_chat("/v1/chat/completions", messages=[{"role": "user", "content": text}]), 400)
+    assert error["param"] == "messages"
+    longest = TEXT[:40] * 10
+    assert len(engine.encode(longest)) < 256, "a text within the context is never refused by its characters"
+
+
+def test_health_is_answered_while_a_long_prompt_is_tokenized(roomy_engine: TextEngine) -> None:
+    async def both() -> tuple[bool, httpx.Response]:
+        transport = httpx.ASGITransport(build_asgi(roomy_engine, SETTINGS))
+        async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
+            body = {"model": "tiny", "prompt": "def add(first, second) " * 43_000}
+            asked = asyncio.create_task(client.post("/v1/completions", json=body))
+            await asyncio.sleep(0)  # the prompt comes first
+            healthy = await client.get("/health")
+            assert healthy.status_code == 200
+            return asked.done(), await asked
+
+    answered_first, answer = asyncio.run(both())
+    assert not answered_first
+    assert "context of 4096 tokens" in error_of(answer, 400)["message"]
+
+
+def test_health_is_answered_while_every_place_is_taken_and_the_queue_is_full(roomy_engine: TextEngine) -> None:
+    small = replace(SETTINGS, target_ongoing_requests=1, max_queued_requests=3, max_tokens=4000)
+    body = {"model": "tiny", "prompt": [5, 6], "max_tokens": 4000, "temperature": 0}
+
+    async def crowd() -> None:
+        transport = httpx.ASGITransport(build_asgi(roomy_engine, small))
+        async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
+            asked = [asyncio.create_task(client.post("/v1/completions", json=body)) for _ in range(5)]
+            while (await client.get("/v1/status")).json()["waiting_requests"] < 3:
+                await asyncio.sleep(0.01)
+            assert (await client.get("/health")).json() == {"status": "ok"}
+            refused = await client.post("/v1/completions", json=body)
+            assert error_of(refused, 503)["code"] == "overloaded"
+            assert refused.headers["retry-after"] == "1"
+            assert not any(task.done() for task in asked)
+            asked[4].cancel()  # one that waits leaves the queue, one that is answered gives its place to the next
+            asked[0].cancel()
+            while (status := (await client.get("/v1/status")).json())["waiting_requests"] != 1:
+                await asyncio.sleep(0.01)
+            assert status["running_requests"] <= 2
+            for task in asked:
+                task.cancel()
+            while roomy_engine.running_requests:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(crowd(), 60))
+
+
+def test_a_dead_engine_says_when_to_ask_again(gpt2_dir: Path) -> None:
+    engine = build_engine(gpt2_dir, EngineSettings())
+    engine.stop()
+    for path, body in (("/health", {}), ("/v1/completions", {"prompt": [5], "max_tokens": 2})):
+        answer = asker(engine)(path, **body)
+        assert error_of(answer, 503)["code"] == "engine_stopped"
+        assert answer.headers["retry-after"] == "5"
+
+
+def test_a_special_token_in_a_message_is_text_and_counted(ask_chat: Ask, chat_engine: TextEngine) -> None:
+    content = "a<|endoftext|>b"
+    before = ask_chat("/v1/status").json()["special_tokens_in_texts"].get("<|endoftext|>", 0)
+    for path, asked in (
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": content}]}),
+        ("/v1/completions", {"prompt": f"<user>{content}\n<assistant>"}),
+    ):
+        answer = ask_chat(path, **asked, max_tokens=1).json()
+        plain = chat_engine.encode("<user>a<") + chat_engine.encode("|endoftext|>b\n<assistant>")
+        assert abs(answer["usage"]["prompt_tokens"] - len(plain)) <= 1
+    assert ask_chat("/v1/status").json()["special_tokens_in_texts"]["<|endoftext|>"] == before + 2
 
 
 def test_a_body_that_is_no_json_object_is_refused(engine: TextEngine) -> None:
-    async def send(content: bytes) -> httpx.Response:
-        transport = httpx.ASGITransport(build_asgi(engine, SETTINGS))
-        async with httpx.AsyncClient(transport=transport, base_url="http://endpoint") as client:
-            return await client.post("/v1/completions", content=content)
-
-    for content in (b"", b"{", b"[1]", b"\xff"):
-        assert "JSON object" in error_of(asyncio.run(send(content)), 400)["message"]
+    for content in (b"", b"{", b"[1]", b"\xff", b'{"prompt": "\\ud800"}', b"[" * 5000):
+        assert "JSON object" in error_of(asyncio.run(post(engine, content)), 400)["message"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -281,6 +463,8 @@ def test_a_chat_stream_opens_with_its_role(ask_chat: Ask) -> None:
         ([{"role": "developer", "content": "x"}], "no developers here"),
         ([{"role": "wizard", "content": "x"}], "'wizard' is not supported"),
         ([], "at least 1 item"),
+        ([{"role": "user", "content": None}], "a turn of the user must have content"),
+        ([{"role": "assistant", "tool_calls": [{"id": "1"}]}], "messages.0.tool_calls"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], "messages.0.content"),
     ],
 )

@@ -1,6 +1,6 @@
 """Who may ask and how much they may send, decided before any of the application's code runs.
 
-A pure ASGI layer: it sees every request, also those to paths that do not exist. Only `GET /health` needs no key.
+A pure ASGI layer: it sees every request, also those to paths that do not exist. Only reading `/health` needs no key.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Guard:
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """The whole body, or None as soon as it is known to be too long."""
         announced = Headers(scope=scope).get("content-length", "0")
-        if not announced.isdecimal() or int(announced) > self._max_body_bytes:
+        digits = len(str(self._max_body_bytes))
+        if not announced.isdecimal() or len(announced) > digits or int(announced) > self._max_body_bytes:
             return None
         body = bytearray()
         more = True
@@ -71,7 +72,7 @@ class Guard:
 
 def _is_health(scope: Scope) -> bool:
     path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
-    return path == "/health" and scope["method"] == "GET"
+    return path == "/health" and scope["method"] in ("GET", "HEAD")
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

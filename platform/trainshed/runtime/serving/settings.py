@@ -13,6 +13,8 @@ from trainshed.runtime.serving.engines import EngineSettings
 MAX_PROMPTS = 16
 """Prompts that one request may hold."""
 
+_ROOM_FOR_CHECKS = 32
+
 
 @dataclass(frozen=True)
 class AppSettings:
@@ -34,6 +36,7 @@ class AppSettings:
     max_replicas: int = 1
     target_ongoing_requests: float = 4
     max_queued_requests: int = 64
+    """Requests that wait in each replica; see Gate."""
     cpus: float = 0.25
     gpus: float = 0
     threads: int = 1
@@ -42,6 +45,8 @@ class AppSettings:
     cache_tokens: int = 8192
     """Tokens of keys and values that a replica holds; see EngineSettings."""
     max_body_bytes: int = 1_000_000
+    obey_special_tokens: bool = False
+    """Whether a client's text that spells a special token becomes that token."""
 
     def __post_init__(self) -> None:
         if not self.key_hashes and not self.open_access:
@@ -50,16 +55,22 @@ class AppSettings:
             raise PlatformError(f"endpoint {self.name}: key_hashes must be SHA-256 in hexadecimal, 64 characters each")
 
     @property
-    def max_ongoing_requests(self) -> int:
-        """Requests that a replica takes at once: twice what autoscaling aims at, so that bursts are batched."""
+    def places(self) -> int:
+        """Requests that a replica answers at once: twice what autoscaling aims at, so that bursts are batched."""
         return max(2, round(2 * self.target_ongoing_requests))
+
+    @property
+    def max_ongoing_requests(self) -> int:
+        """Requests that Serve hands to a replica: those answered, those that wait in it, and room for health checks."""
+        return self.places + self.max_queued_requests + _ROOM_FOR_CHECKS
 
     @property
     def engine(self) -> EngineSettings:
         """What the replica's engine gets."""
         return EngineSettings(
             cache_tokens=self.cache_tokens,
-            max_requests=self.max_ongoing_requests * MAX_PROMPTS,
+            max_requests=self.places * MAX_PROMPTS,
             threads=self.threads,
             gpu=self.gpus > 0,
+            obey_special_tokens=self.obey_special_tokens,
         )

@@ -5,12 +5,15 @@ An engine holds one model and one tokenizer, answers many requests at once, and 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from trainshed.errors import PlatformError
+
+LEAST_TEMPERATURE = 1e-5
+"""What is below is greedy, as in vLLM."""
 
 Finish = Literal["stop", "length"]
 
@@ -45,11 +48,13 @@ class EngineSettings:
     """CPU threads of a forward pass."""
     gpu: bool = False
     attention: str = "sdpa"
+    obey_special_tokens: bool = False
+    """Whether a client's text that spells a special token becomes that token."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. A temperature of 0 takes the most likely one and ignores the rest."""
+    """How the next token is chosen. With a temperature next to 0 it is the most likely one, whatever the rest says."""
 
     max_tokens: int
     temperature: float = 1.0
@@ -58,6 +63,11 @@ class Sampling:
     """0: all tokens."""
     seed: int | None = None
     """The same seed, prompt and model give the same tokens, whatever else the engine is answering."""
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely token is taken. Scores over a tinier temperature are infinite or no numbers."""
+        return self.temperature < LEAST_TEMPERATURE
 
 
 @dataclass(frozen=True)
@@ -82,9 +92,23 @@ class TextEngine(Protocol):
     @property
     def running_requests(self) -> int: ...
 
-    def encode(self, text: str) -> list[int]: ...
+    @property
+    def special_tokens_in_texts(self) -> dict[str, int]:
+        """How often texts of clients spelled each special token so far."""
 
-    def encode_chat(self, messages: Sequence[dict[str, Any]]) -> list[int]: ...
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a prompt; takes long where it is long. Any thread may call it.
+
+        Raises:
+            RequestError: it has more characters than can fit the context.
+        """
+
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The tokens of a conversation up to where the answer begins; the contents of its messages are text.
+
+        Raises:
+            RequestError: there is no chat template, it refuses these messages, or they are too long.
+        """
 
     def decode(self, tokens: Sequence[int]) -> str: ...
 

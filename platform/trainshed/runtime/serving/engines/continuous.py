@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import torch
-from jinja2 import TemplateError
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from trainshed.errors import PlatformError
@@ -29,6 +28,7 @@ from trainshed.runtime.serving.engines import (
     Step,
 )
 from trainshed.runtime.serving.engines.loading import end_tokens, load_model, load_tokenizer
+from trainshed.runtime.serving.engines.prompts import PromptEncoder
 from trainshed.runtime.serving.engines.sampling import SamplingRows
 
 _PAGE_TOKENS = 32
@@ -49,6 +49,9 @@ class ContinuousEngine:
             raise PlatformError(f"{model_dir}: {sizes}; they do not belong together")
         trained_window = getattr(text_config, "max_position_embeddings", None) or settings.cache_tokens
         self.context_window = min(int(trained_window), settings.cache_tokens)
+        self._prompts = PromptEncoder(
+            self._tokenizer, context_window=self.context_window, obey=settings.obey_special_tokens
+        )
         self._end_tokens = end_tokens(model, self._tokenizer)
         self._max_requests = settings.max_requests
         self._open: set[str] = set()
@@ -58,7 +61,7 @@ class ContinuousEngine:
     @property
     def has_chat_template(self) -> bool:
         """Whether messages can be turned into a prompt."""
-        return bool(self._tokenizer.chat_template)
+        return self._prompts.has_chat_template
 
     @property
     def running_requests(self) -> int:
@@ -69,25 +72,18 @@ class ContinuousEngine:
         scheduler = processor.scheduler
         return int(self._manager.input_queue.qsize() + len(scheduler.active_requests) + len(scheduler.waiting_requests))
 
+    @property
+    def special_tokens_in_texts(self) -> dict[str, int]:
+        """How often texts of clients spelled each special token so far."""
+        return self._prompts.special_tokens_in_texts
+
     def encode(self, text: str) -> list[int]:
         """The tokens of a prompt, with the special tokens that this tokenizer puts around a text."""
-        return list(self._tokenizer(text)["input_ids"])
+        return self._prompts.text(text)
 
-    def encode_chat(self, messages: Sequence[dict[str, Any]]) -> list[int]:
-        """The tokens of a conversation, up to where the answer begins.
-
-        Raises:
-            RequestError: the tokenizer has no template, or its template refuses these messages.
-        """
-        if not self.has_chat_template:
-            raise RequestError("this model has no chat template; ask /v1/completions with a prompt", "messages")
-        try:
-            tokens = self._tokenizer.apply_chat_template(
-                list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
-            )
-        except (TemplateError, TypeError, ValueError) as error:
-            raise RequestError(f"the chat template refuses these messages: {error}", "messages") from error
-        return list(tokens)
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The tokens of a conversation, up to where the answer begins."""
+        return self._prompts.chat(messages)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, without special ones."""

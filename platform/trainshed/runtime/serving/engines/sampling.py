@@ -37,7 +37,7 @@ class SamplingRows:
     @property
     def do_processing(self) -> bool:
         """Whether any request of the batch samples; a greedy batch costs nothing here."""
-        return any(row.sampling.temperature > 0 for row in self._rows)
+        return any(not row.sampling.greedy for row in self._rows)
 
     def check_kwargs(self, kwargs: dict[str, Any]) -> None:
         """Nothing to refuse: a request carries one validated `Sampling`."""
@@ -59,7 +59,7 @@ class SamplingRows:
         if len(self._rows) != scores.shape[0]:
             raise RuntimeError(f"{scores.shape[0]} rows of scores for {len(self._rows)} requests")
         chosen = [
-            _sampled(scores[index : index + 1], row) if row.sampling.temperature > 0 else scores[index : index + 1]
+            scores[index : index + 1] if row.sampling.greedy else _sampled(scores[index : index + 1], row)
             for index, row in enumerate(self._rows)
         ]
         return torch.cat(chosen)
@@ -67,6 +67,8 @@ class SamplingRows:
 
 def _sampled(scores: torch.Tensor, row: _Row) -> torch.Tensor:
     rule = row.sampling
+    scores = scores.float()
+    scores = scores - scores.max()  # 0 at most: a small temperature makes -inf of the others, never inf
     scores = TemperatureLogitsWarper(rule.temperature)(None, scores)
     if rule.top_k > 0:
         scores = TopKLogitsWarper(top_k=min(rule.top_k, scores.shape[-1]))(None, scores)
