@@ -93,7 +93,7 @@ def test_a_metric_that_is_no_number_is_never_the_best(record):
 def test_trials_that_the_end_of_a_sweep_cut_off_do_not_run_any_more(record):
     record.finish("stopped")
     assert "stopped, 2 of 3 trials done" in shown("show", "sweep").splitlines()[0]
-    assert [row["state"] for row in json.loads(shown("show", "sweep", "--json"))] == ["cut off", "ended", "failed"]
+    assert [row["state"] for row in json.loads(shown("show", "sweep", "--json"))] == ["ended", "cut off", "failed"]
 
 
 def test_a_sweep_whose_cluster_has_ended_is_lost_in_every_list_and_one_that_does_not_answer_is_not(record, tmp_path):

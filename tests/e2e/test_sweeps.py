@@ -207,15 +207,42 @@ def test_folds_are_compared_by_their_mean(platform, folder):
                                     [60, pytest.approx(sum(finals) / 3)]]  # fmt: skip
 
 
-def test_the_best_trial_is_registered_as_it_stands(platform, folder):
-    short = {**SWEEP, "name": "kept", "register": "weeks-model", "search": {"kind": "random", "trials": 2}}
-    platform.run("submit", write(folder, {**short, "stop_early": {"kind": "none"}}))
-    assert result(platform, "kept")["registered"] == "weeks-model@1"
-    lineage = platform.json("show", "kept")["lineage"]
-    assert lineage["trial"]["trial"] == result(platform, "kept")["best"]["trial"]
-    from transformers import AutoModelForCausalLM
+def test_a_model_is_registered_also_where_the_best_trial_was_stopped_early_or_stopped_itself(platform, folder):
+    """The higher loss is sought: the second trial is behind at step 20 and stopped, and better than what the first
+    comes to, so it is trained to its end before it is registered."""
+    rates = {"optimizer.learning_rate": {"choice": [0.001, 0.0015]}}
+    turned = {**SWEEP, "space": rates, "goal": "maximize", "search": {"kind": "grid", "concurrent": 1}}
+    trained_on = {**turned, "name": "trained-on", "register": "first-model", "best_among": "all"}
+    waits = {**TRAIN, "regularization": {"early_stopping": {"patience": 1, "min_delta": 100.0}}}
+    weary = {**SWEEP, "name": "weary", "train": waits, "register": "second-model", "search": {"kind": "grid"}}
+    weary["space"] = {"optimizer.learning_rate": {"choice": [0.5]}}
+    platform.run("submit", write(folder, trained_on, weary))
+    for name, model, best in (("trained-on", "first", 1), ("weary", "second", 0)):
+        found = result(platform, name)
+        assert (found["registered"], found["best"]["trial"]) == (f"{model}-model@1", f"trial-0000{best}")
+        lineage = platform.json("show", name)["lineage"]
+        assert lineage["trial"]["trial"] == found["best"]["trial"]
+        assert loss_of_export(platform, name) == pytest.approx(found["best"]["value"], rel=1e-5)
+        left = {path.parents[1].name for path in platform.folder(name).glob("trials/*/checkpoints/step-*")}
+        assert left == {found["best"]["trial"]}
+        assert not (platform.folder(name) / "tune").exists(), "Ray Tune's own folder"
+    first, early = result(platform, "trained-on")["trials"]
+    assert early["history"][0][1] > first["value"], "it was not the best when it was stopped"
+    assert (early["state"], [step for step, _ in early["history"]]) == ("ended", [20, 40, 60])
+    events = map(json.loads, (platform.folder("trained-on") / "events.jsonl").read_text().splitlines())
+    assert [one["state"] for one in events if one.get("trial") == early["trial"]] == ["running", "stopped early"]
+    (itself,) = result(platform, "weary")["trials"]
+    assert (itself["state"], itself["by"], itself["history"][-1][0]) == ("ended", "early_stopping", 40)
+    best = min(itself["history"], key=lambda one: one[1])
+    assert itself["value"] == best[1]
+    assert platform.json("show", "weary")["lineage"]["checkpoint"]["step"] == best[0]
 
-    AutoModelForCausalLM.from_pretrained(platform.folder("kept") / "model")
+
+def loss_of_export(platform, name):
+    """Of the exported model over what its training held out, by its own checkpoint's words."""
+    found = json.loads((platform.folder(name) / "lineage.json").read_text())["checkpoint"]
+    manifest = json.loads((platform.folder(name) / found["folder"] / "manifest.json").read_text())
+    return manifest["metrics"]["validation_loss"]
 
 
 def test_errors_of_the_code_end_a_sweep_after_a_stated_number(platform, folder):

@@ -15,6 +15,7 @@ from trainshed.runtime.tuning.folds import FoldedReport
 from trainshed.runtime.tuning.story import best_of, story, training_of
 from trainshed.spec.load import job_from_data
 from trainshed.spec.stopping import Budget
+from trials_on_disk import trial_on_disk
 
 JOB = job_from_data(TUNE)
 
@@ -49,6 +50,18 @@ def test_a_fold_that_runs_counts_with_its_newest_figures(tmp_path):
     assert trial.held_out() == said
 
 
+def test_a_fold_counts_with_its_best_step_where_that_is_exported(tmp_path):
+    trial, said = TrialFiles(Storage.open(tmp_path), "sweep", 2), []
+    folded = FoldedReport(trial, 10, said.append, of_the_best=True)
+    folds = [[(5, 3.0, 0.1), (10, float("nan"), 0.2)], [(5, 1.0, 0.3), (10, 1.0, 0.4), (15, 2.0, 0.5)]]
+    for fold in folds:
+        for step, loss, accuracy in fold:
+            folded.report({"step": step, "validation_loss": loss, "validation_accuracy": accuracy})
+        folded.fold_ended()
+    assert [row["validation_loss"] for row in said] == [3.0, 3.0, 2.0, 2.0, 2.0]
+    assert said[-1]["validation_accuracy"] == pytest.approx((0.1 + 0.4) / 2)
+
+
 def test_half_the_batch_is_twice_the_passes_and_an_odd_one_has_no_half():
     training = JOB.train
     half = with_half_the_batch(training)
@@ -75,14 +88,7 @@ def test_a_budget_has_a_limit_that_holds(budget, said):
 
 
 def trial(folder, number, losses, **ended):
-    files = TrialFiles(Storage.open(folder), "sweep", number)
-    files.begin({"optimizer.learning_rate": 0.001 * (number + 1)}, JOB.train)
-    rows = [{"step": 5 * n, "validation_loss": loss, "learning_rate": 0.1 / n} for n, loss in enumerate(losses, 1)]
-    lines = "".join(f"{row}\n".replace("'", '"') for row in rows)
-    files.storage.write(f"{files.folder}/metrics.jsonl", lines.encode())
-    if ended:
-        files.end(**ended)
-    return files
+    return trial_on_disk(folder, JOB.train, number, losses, ended=ended or None)
 
 
 def test_the_best_trial_is_one_that_did_not_fail(tmp_path):
@@ -93,7 +99,7 @@ def test_the_best_trial_is_one_that_did_not_fail(tmp_path):
     ]
     stories = [story(JOB, one) for one in files]
     assert [one["state"] for one in stories] == ["ended", "failed", "cut off"]
-    assert best_of(JOB, stories)["trial"] == "trial-00002"
+    assert best_of(JOB, stories)["trial"] == "trial-00000"
     assert stories[0]["history"] == [(5, 5.0), (10, 4.0)]
     with pytest.raises(PlatformError, match="1 of 1 failed with: oops"):
         best_of(JOB, stories[1:2])

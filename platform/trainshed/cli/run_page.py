@@ -44,10 +44,12 @@ def facts_of(record: Record, job: dict[str, Any], result: dict[str, Any]) -> lis
         case "prepare":
             splits = result["manifest"]["splits"].items()
             return [*said, *((name, _split_text(split)) for name, split in splits), ("data", result["address"])]
-        case "tune":
+        case "tune" if result["best"] is not None:
             settings = [("", f"{path} = {cell(value)}") for path, value in result["best"]["settings"].items()]
             picture = record.storage.address(record.at("sweep.png"))
             return [*said, ("best trial", result["best"]["trial"]), *settings, ("picture", picture)]
+        case "tune":
+            return said
         case "train":
             return [*said, *_training_facts(record, result)]
         case _:
@@ -59,7 +61,7 @@ def draw(record: Record) -> None:
     """The loss curve of a training, or the trials of a sweep, in characters."""
     result = record.result or {}
     if "trials" in result:
-        _draw_trials(result)
+        _draw_trials(record.job["job"], result)
     elif len(record.metrics) > 1:
         _draw_curve(record.metrics)
 
@@ -88,16 +90,18 @@ def _training_facts(record: Record, result: dict[str, Any]) -> list[tuple[str, A
     ]
 
 
-def _draw_trials(result: dict[str, Any]) -> None:
-    sign = -1.0 if result.get("goal") == "max" else 1.0
+def _draw_trials(job: dict[str, Any], result: dict[str, Any]) -> None:
+    from trainshed.record.ranking import rank_of  # pydantic comes with it
+    from trainshed.spec.load import job_from_data
+    from trainshed.spec.tune import TuneJob
 
-    def value(trial: dict[str, Any]) -> float:
-        return float("inf") if trial["value"] is None else sign * float(trial["value"])
-
+    sweep = job_from_data(job)
+    assert isinstance(sweep, TuneJob)
+    ranked = sorted(result["trials"], key=lambda trial: rank_of(sweep, trial["state"], trial["value"]))
     paths = list(dict.fromkeys(path for trial in result["trials"] for path in trial["settings"]))
-    rows = []
-    for trial in sorted(result["trials"], key=value):
-        mark = "*" if trial["trial"] == result["best"]["trial"] else ""
+    rows, best = [], (result["best"] or {}).get("trial")
+    for trial in ranked:
+        mark = "*" if trial["trial"] == best else ""
         step = trial["history"][-1][0] if trial["history"] else 0
         found = trial["cause"] if trial["value"] is None else f"{trial['value']:.4f}"
         settings = [cell(trial["settings"].get(path, "")) for path in paths]

@@ -112,20 +112,15 @@ class Trials:
 
     def rows(self) -> list[dict[str, Any]]:
         """One a trial, the best first: trial, state, step, value, settings, device_s, cause."""
+        from trainshed.record.ranking import rank_of
         from trainshed.record.run import ENDED
-        from trainshed.record.trials import CUT, begun, is_measured
+        from trainshed.record.trials import CUT, begun
 
         otherwise = CUT if self.state in (*ENDED, LOST) else RUNNING
         known = list(self._over.values())
         begun_since = begun(self._record.storage, self._record.at(), but=self._over)
         found = [*known, *[self._row(trial, otherwise) for trial in begun_since]]
-        sign = -1.0 if self._job.mode == "max" else 1.0
-
-        def rank(row: dict[str, Any]) -> tuple[bool, float, str]:
-            known = is_measured(row["value"])
-            return not known, sign * row["value"] if known else 0.0, row["trial"]
-
-        return sorted(found, key=rank)
+        return sorted(found, key=lambda row: (rank_of(self._job, row["state"], row["value"]), row["trial"]))
 
     def cells(self, rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
         """Head and lines of the table."""
@@ -162,13 +157,19 @@ class Trials:
         return said + used + (f" (limits: {', '.join(limits)})" if limits else "")
 
     def _row(self, trial: TrialFiles, otherwise: str) -> dict[str, Any]:
-        newest, ended = self._newest_figures(trial), trial.ended or {"state": otherwise}
+        from trainshed.record.ranking import exports_best, figure_of
+
+        facts, ended = trial.facts or {}, trial.ended or {"state": otherwise}
+        newest = counts = self._newest_figures(trial)
+        if exports_best(facts["training"]):  # it counts by a row that may lie anywhere
+            counts = figure_of(facts, trial.held_out())
         row = {
             "trial": trial.name,
             "state": ended["state"],
+            "by": ended.get("by"),
             "step": newest.get("step", 0),
-            "value": None if ended["state"] == "failed" else newest.get(self._job.metric),
-            "settings": (trial.facts or {})["settings"],
+            "value": None if ended["state"] == "failed" else counts.get(self._job.metric),
+            "settings": facts["settings"],
             "device_s": ended.get("device_s"),
             "cause": ended.get("cause"),
         }

@@ -159,11 +159,17 @@ def find_finished(storage: Storage, target: str, kind: str) -> Record:
     if not fitting:
         raise UsageError(f"run://{name} is a {named[0].job['job']['kind']} run; a {kind} run is needed here")
     for run in fitting:
-        if run.state in USABLE:
+        if _can_be_built_on(run, kind):
             return run
+    missing = "has a best trial" if kind == "tune" else "has succeeded"
     raise UsageError(
-        f"run://{name}: no run of that name has succeeded; the newest, {fitting[0].run_id}, is {fitting[0].state}"
+        f"run://{name}: no run of that name {missing}; the newest, {fitting[0].run_id}, is {fitting[0].state}"
     )
+
+
+def _can_be_built_on(run: Record, kind: str) -> bool:
+    """A sweep that could not register its model has a best trial all the same; one whose budget was too small, none."""
+    return bool((run.result or {}).get("best")) if kind == "tune" else run.state in USABLE
 
 
 def _with_jobs(runs: list[Record]) -> Iterator[tuple[Record, dict[str, Any]]]:

@@ -23,6 +23,8 @@ END_BYTES = 1 << 16
 ENDED = "ended"
 EARLY = "stopped early"
 FAILED = "failed"
+OWN_STOP = "early_stopping"
+"""What `by` in ended.json says of a trial that ended by its training's own rule; else it is the sweep's rule."""
 CUT = "cut off"
 """The sweep ended before the trial did: at a limit of its budget."""
 
@@ -30,6 +32,11 @@ CUT = "cut off"
 def name_of(number: int) -> str:
     """`trial-00003` of 3."""
     return f"trial-{number:05d}"
+
+
+def number_of(name: str) -> int:
+    """3 of `trial-00003`."""
+    return int(name.rsplit("-", 1)[-1])
 
 
 @dataclass(frozen=True)
@@ -94,8 +101,12 @@ class TrialFiles:
         return {}
 
     def drop_state(self) -> None:
-        """Removes its checkpoints: nothing goes on from them any more."""
-        self.storage.delete(f"{self.folder}/{CHECKPOINTS}")
+        """Removes its checkpoints, its folds' too: nothing goes on from them any more."""
+        for folder in (self.folder, *self._folds()):
+            self.storage.delete(f"{folder}/{CHECKPOINTS}")
+
+    def _folds(self) -> list[str]:
+        return [f"{self.folder}/{name}" for name in self.storage.names(self.folder) if name.startswith("fold-")]
 
 
 def failure_of(ended: dict[str, Any] | None) -> FailureKind | None:
@@ -116,6 +127,6 @@ def begun(storage: Storage, sweep: str, *, but: Container[str] = ()) -> Iterator
     for name in sorted(storage.names(f"{sweep}/trials")):
         if name in but:
             continue
-        trial = TrialFiles(storage, sweep, int(name.rsplit("-", 1)[-1]))
+        trial = TrialFiles(storage, sweep, number_of(name))
         if trial.facts is not None:
             yield trial

@@ -110,6 +110,8 @@ class Driver:
             reporter.log(traceback.format_exc().rstrip(), detail=True)
             log_path = self.storage.address(record.at("logs"))
             return self._end(reporter, "failed", cause=cause_of(error), log=log_path)
+        if failure := result.pop("failure", None):
+            return self._end(reporter, "failed", cause=failure, **result)
         if result.get("limit"):
             return self._end(reporter, "budget_reached", cause=result["limit"], **result)
         self.done[job.name] = record

@@ -42,6 +42,9 @@ class TuneJob(Part):
     """So many trainings a trial, each with another part of the training data held out; the metric is their mean."""
     budget: Budget = Budget()
     failures: Failures = Failures()
+    best_among: Literal["finished", "all"] = "finished"
+    """`finished`: one that was cut off is the best only where none came to its end; `all`: the figure alone counts, and
+    with `register` a best trial that was stopped early is trained to its end first."""
     register_as: Name | None = Field(default=None, alias="register")
     """The model name under which the best trial, as it stands, becomes the next version; from_best trains it anew."""
 

@@ -1,5 +1,7 @@
 """A trial of several trainings, each with another part of the data held out; what it reports is their mean.
 
+A fold counts with its newest figures; where the training exports its best step, with those of its best step so far.
+
 A step of the trial counts through its folds, so that a scheduler can end it after a fold or in the middle of one: at
 the same step every trial has seen the same folds.
 """
@@ -11,7 +13,8 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from trainshed.record.trials import TrialFiles
+from trainshed.record.checkpoints import METRIC
+from trainshed.record.trials import TrialFiles, is_measured
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -19,17 +22,18 @@ Report = Callable[[dict[str, Any]], None]
 class FoldedReport:
     """Means over the folds so far: the last figures of those that are done, the newest of the one that runs."""
 
-    def __init__(self, trial: TrialFiles, steps: int, report: Report) -> None:
+    def __init__(self, trial: TrialFiles, steps: int, report: Report, *, of_the_best: bool = False) -> None:
         self._trial, self._steps, self._report = trial, steps, report
+        self._of_the_best = of_the_best
         self._finals: list[dict[str, float]] = []
         self._newest: dict[str, float] = {}
         self._rows: list[dict[str, Any]] = []
 
     def report(self, metrics: dict[str, Any]) -> None:
         """What the running fold has measured at its own step."""
-        self._newest = {
-            key: float(metrics[key]) for key in metrics if key == "train_loss" or key.startswith("validation_")
-        }
+        found = {key: float(metrics[key]) for key in metrics if key == "train_loss" or key.startswith("validation_")}
+        if not (self._of_the_best and self._newest and _is_worse(found, self._newest)):
+            self._newest = found
         fold = len(self._finals)
         row: dict[str, Any] = {"step": fold * self._steps + int(metrics["step"]), "fold": fold}
         for key in self._newest:
@@ -44,6 +48,12 @@ class FoldedReport:
     def fold_ended(self) -> None:
         """Its last figures stand."""
         self._finals.append(self._newest)
+        self._newest = {}
+
+
+def _is_worse(found: dict[str, float], best: dict[str, float]) -> bool:
+    """Of equal losses the newer one counts, as in `figure_of`; one that is no number never does."""
+    return not is_measured(found[METRIC]) or found[METRIC] > best[METRIC]
 
 
 def folder_of(trial: TrialFiles, fold: int) -> str:

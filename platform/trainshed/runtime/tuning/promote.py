@@ -1,4 +1,7 @@
-"""The best trial as it stands becomes the sweep's model: its checkpoint is exported, with lineage, and registered."""
+"""The best trial becomes the sweep's model: its checkpoint is exported, with lineage, and registered.
+
+One that was stopped early is trained to its end first, where the job chooses the best among all trials.
+"""
 
 from __future__ import annotations
 
@@ -13,46 +16,59 @@ from trainshed.record.checkpoints import all_checkpoints
 from trainshed.record.lineage import training_lineage
 from trainshed.record.registry import register
 from trainshed.record.run import Record
-from trainshed.record.trials import TrialFiles
+from trainshed.record.trials import ENDED, TrialFiles, begun
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.scratch import scratch
-from trainshed.runtime.training.fit import fit
+from trainshed.runtime.training.fit import Fitted, fit
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.run import LIBRARIES, data_lineage
+from trainshed.runtime.training.stopped import Stopped
+from trainshed.runtime.tuning.ceilings import Spent
+from trainshed.runtime.tuning.story import story
 from trainshed.spec.train import Training
 from trainshed.spec.tune import TuneJob
 
 
 def promote(
-    job: TuneJob, reporter: Reporter, plan: WorkerPlan, best: dict[str, Any], *, data: Record, code: dict[str, Any]
+    job: TuneJob,
+    reporter: Reporter,
+    plan: WorkerPlan,
+    trial: TrialFiles,
+    *,
+    data: Record,
+    code: dict[str, Any],
+    spent: Spent,
 ) -> str:
     """Exports and registers; the version, as `NAME@N`.
 
     Raises:
-        PlatformError: the best trial ended before its last step, so its weights are not what its settings come to.
+        PlatformError: no trial came to its end, and the job does not say that the best of the others is trained on.
+        Stopped: it was asked to stop while it trained the trial to its end.
     """
-    record, number = reporter.record, int(best["trial"].rsplit("-", 1)[-1])
-    trial = TrialFiles(record.storage, record.at(), number)
-    training = Training.model_validate_json(json.dumps((trial.facts or {})["training"]), strict=True)
-    newest = next(iter(all_checkpoints(record.storage, trial.folder)), None)
-    if newest is None or newest.step < training.steps:
+    record, state = reporter.record, (trial.ended or {}).get("state")
+    if state != ENDED and job.best_among == "finished":
         raise PlatformError(
-            f"register: the best trial, {trial.name}, was {best['state']} at step {newest.step if newest else 0} of "
-            f"{training.steps}; train its settings to the end with a train document that says from_best"
+            f"register: no trial came to its end with a figure; the best of the others is {trial.name}. Say "
+            "best_among: all to train it to its end first, or train its settings with a document that says from_best"
         )
+    training = Training.model_validate_json(json.dumps((trial.facts or {})["training"]), strict=True)
     own = dataclasses.replace(plan, training=training.model_dump(mode="json"), folder=trial.folder, export=True)
-    fitted = fit(own, training, say=reporter.log)  # it goes on after the last step: there is only the export to do
+    if state == ENDED:
+        fitted = fit(own, training, say=reporter.log)  # it goes on after the last step: there is only the export to do
+    else:
+        fitted = _trained_on(own, training, trial, reporter, spent)
     with scratch("promote") as copy:
         local = record.storage.download(f"{trial.folder}/model", copy)
         record.storage.upload(local, record.at("model"))
     record.storage.delete(f"{trial.folder}/model")
+    best = story(job, trial)
     lineage = training_lineage(
         run_id=record.run_id,
         job=job.model_dump(mode="json", by_alias=True),
         code=code,
         data=data_lineage(data),
         trial={"run_id": record.run_id, "trial": trial.name, "settings": best["settings"]},
-        checkpoint={"folder": f"trials/{trial.name}/{fitted.checkpoint}", "step": training.steps},
+        checkpoint={"folder": f"trials/{trial.name}/{fitted.checkpoint}", "step": fitted.metrics["step"]},
         model_sha256=fitted.metrics["model_sha256"],
         environment={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     )
@@ -68,3 +84,23 @@ def promote(
     registered = str(register(record.storage, job.register_as, facts))
     reporter.log(f"registered {registered}: {trial.name} as it stands")
     return registered
+
+
+def _trained_on(plan: WorkerPlan, training: Training, trial: TrialFiles, reporter: Reporter, spent: Spent) -> Fitted:
+    """From its newest checkpoint to its last step; from then on it is one that has ended."""
+    storage, record, before = trial.storage, reporter.record, trial.ended or {}
+    newest = next((one.step for one in all_checkpoints(storage, trial.folder)), 0)
+    reporter.log(
+        f"{trial.name} was stopped early; it is trained from step {newest} to its end, step {training.steps}, before "
+        "it is registered"
+    )
+    spent.begins(trial.number)
+    try:
+        fitted = fit(plan, training, say=reporter.log, stopping=lambda: record.asked_to_stop)
+    finally:
+        held = spent.ends(trial.number)
+        spent.keep()
+    if fitted.stopped:
+        raise Stopped(sum(one.ended is not None for one in begun(storage, record.at())), None, what="trial")
+    trial.end(ENDED, device_s=float(before.get("device_s") or 0.0) + held)
+    return fitted

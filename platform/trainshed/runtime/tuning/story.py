@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from trainshed.errors import PlatformError
+from trainshed.record.ranking import figure_of, rank_of
 from trainshed.record.trials import CUT, FAILED, TrialFiles, is_measured
 from trainshed.spec.points import points_of
 from trainshed.spec.train import Training
@@ -14,15 +15,16 @@ from trainshed.spec.tune import TuneJob
 
 
 def story(job: TuneJob, trial: TrialFiles) -> dict[str, Any]:
-    """One trial: settings, `history` of the metric as `[step, value]`, its last `value`, how and why it ended."""
+    """One trial: settings, `history` of the metric as `[step, value]`, what it counts by, how it ended and why."""
     facts, ended = trial.facts or {}, trial.ended or {"state": CUT}
     history = [(row["step"], row[job.metric]) for row in trial.held_out() if job.metric in row]
     failed = ended["state"] == FAILED
+    figure = figure_of(facts, trial.held_out())
     return {
         "trial": trial.name,
         "settings": facts.get("settings", {}),
         "history": history,
-        "value": history[-1][1] if history and not failed else None,
+        "value": None if failed else figure.get(job.metric),
         "state": ended["state"],
         "cause": ended.get("cause"),
         "kind": ended.get("kind"),
@@ -48,7 +50,7 @@ def training_of(job: TuneJob, trial: TrialFiles) -> dict[str, Any]:
 
 
 def best_of(job: TuneJob, trials: list[dict[str, Any]]) -> dict[str, Any]:
-    """The trial with the best metric.
+    """The trial with the best metric, of those that came to their end before those that were cut off.
 
     Raises:
         PlatformError: no trial came to a metric; the message is the commonest cause.
@@ -58,5 +60,4 @@ def best_of(job: TuneJob, trials: list[dict[str, Any]]) -> dict[str, Any]:
         causes = Counter(str(trial["cause"] or f"it was {trial['state']} before it reported") for trial in trials)
         cause, count = causes.most_common(1)[0] if causes else ("there was none", 0)
         raise PlatformError(f"no trial came to a metric; {count} of {len(trials)} failed with: {cause}")
-    pick = min if job.mode == "min" else max
-    return pick(with_value, key=lambda trial: float(trial["value"]))
+    return min(with_value, key=lambda trial: rank_of(job, trial["state"], trial["value"]))

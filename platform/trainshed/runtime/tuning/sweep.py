@@ -14,25 +14,25 @@ import ray
 import ray.tune
 
 from trainshed.record.run import Record, now
-from trainshed.record.trials import TrialFiles, begun, is_measured, name_of
-from trainshed.runtime.cause import cause_of
+from trainshed.record.trials import begun, is_measured, name_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.samples import check_samples
-from trainshed.runtime.training.stopped import Stopped
 from trainshed.runtime.tuning.alive import watching_trials
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
+from trainshed.runtime.tuning.conclusion import conclude
 from trainshed.runtime.tuning.entry import TrialPlan, run_trial
 from trainshed.runtime.tuning.room import Limited, at_once, of_a_trial, room_now
 from trainshed.runtime.tuning.schedulers import scheduler_of, seeded
 from trainshed.runtime.tuning.search import Numbered, Settings
-from trainshed.runtime.tuning.story import best_of, story, training_of
 from trainshed.runtime.tuning.watcher import Watcher
 from trainshed.spec.room import of_a_worker
 from trainshed.spec.space_check import fits
 from trainshed.spec.stopping import Pb2, Pbt
 from trainshed.spec.tune import TuneJob
 
+TUNE = "tune"
+"""Ray Tune's own folder, while it runs: trials that ended are told again from the Record, so none of it is needed."""
 LOST_RETRIES = 3
 """So often a trial is started again whose process or machine was lost."""
 
@@ -40,9 +40,7 @@ LOST_RETRIES = 3
 def sweep(
     job: TuneJob, reporter: Reporter, *, data: Record, earlier: Sequence[Record], code: dict[str, Any]
 ) -> dict[str, Any]:
-    """Runs the trials and returns the result: the best one with its whole training, and every trial's story.
-
-    `earlier` are the sweeps that `search.learn_from` names.
+    """Runs the trials and returns the result; see `conclude`. `earlier` are the sweeps that `search.learn_from` names.
 
     Raises:
         PlatformError: no trial came to a metric; the message is the commonest cause.
@@ -61,40 +59,12 @@ def sweep(
     searcher = _searcher(job, record, earlier)
     with watching_trials(job.train.workers, say=watcher.hung) as beats:
         plan = _plan(job, record, data, beats)
-        _tuner(job, reporter, plan, watcher, ceilings, searcher).fit()
+        try:
+            _tuner(job, reporter, plan, watcher, ceilings, searcher).fit()
+        finally:
+            record.storage.delete(record.at(TUNE))  # pickles that nobody reads
     spent.keep()
-    trials = [story(job, trial) for trial in begun(record.storage, record.at())]
-    if ceilings.why == "stopped":
-        raise Stopped(sum(trial["state"] != "cut off" for trial in trials), None, what="trial")
-    best = best_of(job, trials)
-    settings = ", ".join(f"{path} {_short(value)}" for path, value in best["settings"].items())
-    reporter.log(f"best of {len(trials)}: {best['trial']}, {job.metric} {best['value']:.4f}, {settings}")
-    if ceilings.why is not None:
-        reporter.log(f"ended before its last trial: {ceilings.words}; the best so far is kept")
-    training = training_of(job, TrialFiles(record.storage, record.at(), int(best["trial"].rsplit("-", 1)[-1])))
-    used = {"hours": spent.wall_s / 3600, "device_hours": spent.device_s / 3600}
-    limit = ceilings.words if ceilings.why == "budget" else None
-    try:
-        from trainshed.runtime.tuning.report import write_report  # matplotlib, which the first trial does not wait for
-
-        write_report(record, job, trials, best, training, spent=used, limit=limit)
-        reporter.log(f"report: {record.storage.address(record.at('report.html'))}")
-    except Exception as error:  # hours of trials are not lost for a picture
-        reporter.log(f"the report could not be written: {cause_of(error)}")
-    registered = None
-    if job.register_as is not None and ceilings.why is None:
-        from trainshed.runtime.tuning.promote import promote  # torch, which most sweeps' drivers do without
-
-        registered = promote(job, reporter, plan.worker, best, data=data, code=code)
-    return {
-        "best": {**best, "training": training},
-        "trials": trials,
-        "metric": job.metric,
-        "goal": job.mode,
-        "spent": {**used, "cost": job.budget.cost(used["device_hours"]), "currency": job.budget.currency},
-        "registered": registered,
-        "limit": limit,
-    }
+    return conclude(job, reporter, plan.worker, ceilings, spent, data=data, code=code)
 
 
 def _tuner(
@@ -123,7 +93,7 @@ def _tuner(
         ),
         run_config=ray.tune.RunConfig(
             name=f"tune-{now().replace(':', '')}",  # a fresh one each time: the Record remembers, Tune need not
-            storage_path=record.storage.path(record.at("tune")),
+            storage_path=record.storage.path(record.at(TUNE)),
             storage_filesystem=None if record.storage.is_local else record.storage.fs,
             failure_config=ray.tune.FailureConfig(max_failures=LOST_RETRIES),
             callbacks=[watcher],
@@ -177,7 +147,3 @@ def _say_what_begins(job: TuneJob, reporter: Reporter, *, ended: int) -> None:
         count = job.train.workers.max_count
         each = ", ".join(f"{count * amount:g} {name}" for name, amount in of_a_worker(job).items())
         reporter.log(f"the cluster has room for {room} of {asked} trials at once ({each} each): the others wait")
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

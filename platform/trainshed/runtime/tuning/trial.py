@@ -24,7 +24,7 @@ from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
 from trainshed.record.checkpoints import METRIC
 from trainshed.record.journal import read_lines
 from trainshed.record.storage import Storage
-from trainshed.record.trials import FAILED, TrialFiles
+from trainshed.record.trials import ENDED, FAILED, OWN_STOP, TrialFiles
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.failure import kind_of
 from trainshed.runtime.training.beats import Pulse
@@ -99,7 +99,7 @@ def _to_its_end(
     for _ in range(plan.memory_retries + 1):
         trial.begin(settings, training, **story)
         try:
-            _train(training, trial, plan, link)
+            stopped_itself = _train(training, trial, plan, link)
         except Exception as error:
             kind, half = kind_of(error), with_half_the_batch(training)
             if kind is FailureKind.LOST:
@@ -109,23 +109,36 @@ def _to_its_end(
                 training = half
                 continue
             trial.end(FAILED, kind=kind, cause=cause_of(error))
+        else:
+            if stopped_itself:  # Tune sees a trial without its last step; what ends one at a rule never comes here
+                trial.end(ENDED, by=OWN_STOP)
         return
     cause = f"out of memory, also with {training.workers.per_device} sample(s) a pass"
     trial.end(FAILED, kind=FailureKind.MEMORY, cause=cause)
 
 
-def _train(training: Training, trial: TrialFiles, plan: TrialPlan, link: Link) -> None:
+def _train(training: Training, trial: TrialFiles, plan: TrialPlan, link: Link) -> bool:
+    """All of a trial; whether it ended by its own early stopping, or one of its folds did."""
     if plan.folds is None:
         own = dataclasses.replace(plan.worker, folder=trial.folder)
         _train_once(training, own, link)
-        return
-    folded = FoldedReport(trial, training.steps, link.report)
+        return _stopped_itself(training, own)
+    folded = FoldedReport(trial, training.steps, link.report, of_the_best=training.exports_best)
+    stopped_itself = False
     of_a_fold = dataclasses.replace(link, report=folded.report)
     for fold in range(plan.folds):
         own = dataclasses.replace(plan.worker, folder=folder_of(trial, fold), fold=(fold, plan.folds))
         _train_once(training, own, of_a_fold)
         folded.fold_ended()
         trial.storage.delete(f"{own.folder}/{CHECKPOINTS}")
+        stopped_itself = stopped_itself or _stopped_itself(training, own)
+    return stopped_itself
+
+
+def _stopped_itself(training: Training, plan: WorkerPlan) -> bool:
+    """Whether a training that has come to its end did so before its last step, which only its own rule makes it do."""
+    rows = read_lines(Storage.open(plan.storage), f"{plan.folder}/metrics.jsonl")
+    return training.regularization.early_stopping is not None and rows[-1]["step"] < training.steps
 
 
 def _train_once(training: Training, plan: WorkerPlan, link: Link) -> None:

@@ -8,6 +8,7 @@ import ray.tune
 from ray.tune.experiment import Trial
 
 from trainshed.errors import FailureKind
+from trainshed.record.ranking import Rank, figure_of, rank_of
 from trainshed.record.storage import Storage
 from trainshed.record.trials import EARLY, ENDED, FAILED, TrialFiles, failure_of, is_measured
 from trainshed.runtime.cause import cause_of
@@ -25,7 +26,7 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         self._storage: Storage = reporter.record.storage
         self._sweep = reporter.record.at()
         self._done: set[int] = set()
-        self._best: tuple[float, int] | None = None
+        self._best: tuple[Rank, int] | None = None
         self._code_errors: list[str] = []
         self._hung: dict[int, str] = {}
         self.ceilings: Ceilings | None = None
@@ -104,21 +105,19 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         self._done.add(files.number)
         if failure_of(ended) is FailureKind.CODE:
             self._code_errors.append(str(ended["cause"]))
+        counts = figure_of(files.facts or {}, files.held_out()) or result
         if not told_again:
             cause = {"cause": ended["cause"]} if "cause" in ended else {}
-            self._event(files, str(ended["state"]), result, **cause)
-        self._keep_the_best(files, result)
+            self._event(files, str(ended["state"]), counts, **cause)
+        self._keep_the_best(files, str(ended["state"]), counts.get(self._job.metric))
         self._progress()
 
-    def _keep_the_best(self, files: TrialFiles, result: dict[str, Any]) -> None:
+    def _keep_the_best(self, files: TrialFiles, state: str, value: float | None) -> None:
         """Only the best trial's last checkpoint is of use once trials have ended; a population's are, to the end."""
         if self._job.is_population:
             return
-        value = result.get(self._job.metric)
-        rank = value if is_measured(value) and (files.ended or {}).get("state") != FAILED else None
-        if rank is not None and self._job.mode == "max":
-            rank = -rank
-        if rank is None or (self._best is not None and rank >= self._best[0]):
+        rank = rank_of(self._job, state, value)
+        if state == FAILED or not is_measured(value) or (self._best is not None and rank >= self._best[0]):
             files.drop_state()
             return
         if self._best is not None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from jinja2 import Environment
 
+from trainshed.record.ranking import rank_of
 from trainshed.record.run import Record, now
-from trainshed.record.trials import CUT, EARLY, is_measured
+from trainshed.record.trials import CUT, EARLY, OWN_STOP
 from trainshed.runtime.tuning.report.scales import scale_of
 from trainshed.spec.tune import TuneJob
 
@@ -20,6 +21,8 @@ WHY = {
     "median": "its best was worse than the median of the others so far (median)",
 }
 """What `by` of a trial that ended early means; a limit of the budget is in words already."""
+OWN_WORDS = {OWN_STOP: "its validation loss no longer fell (regularization.early_stopping)"}
+"""What `by` means of one that came to its own end before its last step."""
 
 PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -69,7 +72,7 @@ Spent: {{ "%.2f"|format(spent.hours) }} hours, {{ "%.2f"|format(spent.device_hou
 {% for path in paths %}
 <td>{{ scales[path].name(trial.settings[path]) if path in trial.settings else "" }}</td>{% endfor %}
 <td>{{ "%.1f"|format(trial.device_s / 60) if trial.device_s is not none else "" }}</td>
-<td class="why">{{ trial.cause or trial.by or "" }}
+<td class="why">{{ trial.cause or own_words.get(trial.by) or trial.by or "" }}
 {% for taken in trial.took_over %} took over {{ taken.from }} at step {{ taken.step }}{% endfor %}</td></tr>
 {% endfor %}</table></div></body></html>
 """)
@@ -86,8 +89,7 @@ def page(
     limit: str | None,
 ) -> str:
     """The page; whatever a trial said is escaped."""
-    sign = 1.0 if job.mode == "min" else -1.0
-    ranked = sorted(trials, key=lambda one: (False, sign * one["value"]) if is_measured(one["value"]) else (True, 0.0))
+    ranked = sorted(trials, key=lambda one: rank_of(job, one["state"], one["value"]))
     failed = Counter((one["kind"], one["cause"]) for one in trials if one["cause"])
     scales = {path: scale_of(values) for path, values in job.space.items()}
     whole, stopped = job.steps_of_a_trial, [one for one in trials if one["state"] in (EARLY, CUT)]
@@ -110,6 +112,7 @@ def page(
         stopped=stopped,
         spared=f"{whole * len(stopped) - sum(one['history'][-1][0] for one in stopped if one['history']):,}",
         planned=f"{whole * len(trials):,}",
+        own_words=OWN_WORDS,
         why=lambda one: WHY.get(str(one["by"]), one["by"] or "the sweep had ended"),
         settings=lambda one: ", ".join(f"{path} {scales[path].name(value)}" for path, value in one["settings"].items()),
     )

@@ -1,0 +1,49 @@
+"""By which figure a trial counts, and which of two trials is the better one.
+
+The sweep, its report and the command line ask here, so that they name the same best trial. Knows rows and states, no
+files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainshed.record.checkpoints import METRIC
+from trainshed.record.trials import CUT, EARLY, is_measured
+from trainshed.spec.tune import TuneJob
+
+Rank = tuple[bool, bool, float]
+
+
+def figure_of(facts: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of a trial's held-out rows the one that it counts by; empty where there is none.
+
+    The last one; where the training exports its best step, the row of that step: of equal losses the newest. Folds
+    report the mean over their best steps already; see `runtime.tuning.folds`.
+    """
+    if not rows:
+        return {}
+    measured = [row for row in rows if is_measured(row.get(METRIC))]
+    if not exports_best(facts.get("training", {})) or not measured or "fold" in rows[-1]:
+        return rows[-1]
+    lowest = min(row[METRIC] for row in measured)
+    return next(row for row in reversed(measured) if row[METRIC] == lowest)
+
+
+def exports_best(training: Mapping[str, Any]) -> bool:
+    """Whether a training, as JSON, exports the weights of its best step; see `Training.exports_best`."""
+    policy = (training.get("regularization") or {}).get("early_stopping")
+    return policy is not None and bool(policy["restore_best"])
+
+
+def rank_of(job: TuneJob, state: str, value: float | None) -> Rank:
+    """Sorts trials, the best first: those with a figure, of these those that were not cut off, of these by the figure.
+
+    With `best_among: all` the figure alone counts.
+    """
+    if not is_measured(value) or value is None:
+        return True, False, math.inf
+    cut_off = job.best_among == "finished" and state in (EARLY, CUT)
+    return False, cut_off, value if job.mode == "min" else -value
