@@ -6,9 +6,10 @@ import pytest
 
 from job_texts import PREPARE, TUNE, changed, text
 from trainshed.errors import SpecError
-from trainshed.spec.load import load_files
+from trainshed.spec.load import load_files, outside_references
 from trainshed.spec.space import Normal, draw, grid, points
 from trainshed.spec.space_check import fits, pick_at_random
+from trainshed.spec.train import Training
 
 COSINE = {"kind": "cosine", "warmup_steps": 3}
 CONDITIONAL = {
@@ -137,6 +138,80 @@ def test_a_rule_over_several_keys_points_at_the_one_that_it_names(key, changes, 
     lines = (tmp_path / "job.yaml").read_text().splitlines()
     (fault,) = [fault for fault in caught.value.faults if key in fault.message]
     assert key in lines[fault.line - 1]
+
+
+ONES = {"choice": [1, 2]}
+NOT_SEARCHED = {
+    "steps": ONES,
+    "validation.every_steps": ONES,
+    "validation.max_samples": ONES,
+    "validation": {"choice": [{"every_steps": 5}]},
+    "recovery.attempts": ONES,
+    "recovery": {"choice": [{"attempts": 1}]},
+    "self_test": {"choice": [True, False]},
+    "checkpoint.every_steps": ONES,
+    "max_failures": ONES,
+    "workers": {"choice": [{"count": 2}]},
+    "workers.hang_timeout_s": {"choice": [60, 70]},
+    "task.kind": {"choice": ["causal_lm"]},
+    "task": {"choice": [{"kind": "causal_lm"}]},
+    "data": {"uniform": [0.0, 1.0]},
+}
+
+
+@pytest.mark.parametrize("path", list(NOT_SEARCHED))
+def test_what_all_trials_share_cannot_be_searched(path, tmp_path):
+    with pytest.raises(SpecError) as caught:
+        sweep(tmp_path, {path: NOT_SEARCHED[path], **TUNE["space"]})
+    (fault,) = caught.value.faults
+    lines = (tmp_path / "job.yaml").read_text().splitlines()
+    assert fault.key == f"space.{path}"
+    assert lines[fault.line - 1].strip().startswith(f"{path}:")
+
+
+@pytest.mark.parametrize("field", sorted(Training.model_fields))
+def test_every_field_of_a_training_is_searched_or_refused_and_none_is_ignored(field, tmp_path):
+    searched = {
+        "model.layers": ONES,
+        "data": {"choice": ["run://text"]},
+        "lora": {"choice": [None, {"rank": 4}]},
+        "freeze": {"choice": [[], ["transformer.wte.*"]]},
+        "optimizer.weight_decay": {"uniform": [0.0, 0.1]},
+        "schedule.warmup_steps": ONES,
+        "regularization.label_smoothing": {"uniform": [0.0, 0.1]},
+        "engine.zero_stage": {"choice": [1, 2]},
+        "precision": {"choice": ["fp32"]},
+        "workers.per_device_batch_size": ONES,
+        "global_batch_size": {"choice": [8, 16]},
+        "seed": ONES,
+    }
+    own = {path: values for path, values in searched.items() if path.split(".")[0] == field}
+    assert own or field in {path.split(".")[0] for path in NOT_SEARCHED}, "nobody has thought of it"
+    if own:
+        assert list(sweep(tmp_path, own).space) == list(own)
+
+
+@pytest.mark.parametrize(
+    ("space", "values", "said"),
+    [
+        ({"seed": ONES}, {"folds": 3}, "the seed says which samples each fold holds out"),
+        ({"data": {"choice": ["run://text"]}}, {"folds": 3}, "with folds each trial holds out a part of its own data"),
+        ({"data": {"choice": ["run://text"]}}, {"metric": "train_loss"}, "say a metric of held-out data"),
+        ({"data": {"choice": ["text"]}}, {}, "say run://NAME"),
+        ({"data": {"choice": ["run://text", "run://sweep"]}}, {}, "run://sweep stands later in the file"),
+        ({"data": {"choice": ["run://short", "run://text"]}}, {}, "run://short: model.context: 40 is under"),
+    ],
+)
+def test_trials_are_compared_on_the_same_held_out_samples_of_data_that_fits(space, values, said, tmp_path):
+    short = changed(PREPARE, name="short", pack={"block_size": 128})
+    job = changed(TUNE, space=space, train__model__context=40, **values)
+    fits = changed(PREPARE, pack={"block_size": 32})
+    with pytest.raises(SpecError) as caught:
+        outside_references(load(tmp_path, fits, short, job))
+    (fault,) = caught.value.faults
+    assert said in fault.message
+    path = next(iter(space))
+    assert (tmp_path / "job.yaml").read_text().splitlines()[fault.line - 1].strip() == f"{path}:"
 
 
 def test_a_setting_is_drawn_only_where_its_condition_holds(tmp_path):

@@ -39,6 +39,15 @@ def test_the_hungriest_trial_has_the_end_or_choice_of_every_path_that_moves_memo
     assert smaller.needed < sweep.needed
 
 
+def test_data_of_longer_samples_makes_the_hungriest_trial():
+    over = job(space={"data": {"choice": ["run://text", "run://long"]}, **SPACE})
+    of_each = {"run://text": SIZES, "run://long": DataSizes(vocab_size=4096, context=1024)}
+    _, found = plan_sweep(over, SIZES, of_each=of_each)
+    _, shorter = planned()
+    assert found.sweep.settings["data"] == "run://long"
+    assert found.sweep.needed > shorter.needed
+
+
 def test_where_nothing_moves_memory_every_trial_needs_the_same():
     _, sweep = planned(space={"optimizer.learning_rate": {"log_uniform": [0.0001, 0.01]}})
     assert sweep.settings == {}

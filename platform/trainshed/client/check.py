@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from trainshed.client.ray_head import default_cpus
 from trainshed.client.uploads import upload_faults
@@ -15,8 +16,9 @@ from trainshed.record.registry import resolve
 from trainshed.record.run import find_finished
 from trainshed.record.storage import Storage
 from trainshed.spec.fitting import DataForm, form_of, form_of_manifest, misfits
+from trainshed.spec.held_out import difference
 from trainshed.spec.job import Job
-from trainshed.spec.load import LoadedJob, outside_references, resolve_best
+from trainshed.spec.load import LoadedJob, data_sets, misfits_with, outside_references, resolve_best
 from trainshed.spec.plan import Plan, plan, plan_sweep, refuse_what_cannot_fit, resolved
 from trainshed.spec.prepare import PrepareJob
 from trainshed.spec.room import room_for
@@ -71,7 +73,8 @@ def plans(
             continue
         sizes = _data_form(training.data, loaded, storage).sizes
         if isinstance(one.job, TuneJob):
-            sweep, own = plan_sweep(one.job, sizes, machine_bytes=_share(machine_bytes, one.job))
+            of_each = {data: _data_form(data, loaded, storage).sizes for data in one.job.data_sets}
+            sweep, own = plan_sweep(one.job, sizes, of_each=of_each, machine_bytes=_share(machine_bytes, one.job))
             made.append(own)
             settled.append(_kept(one, sweep))
             continue
@@ -128,12 +131,17 @@ def _training(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> 
 
 def _data_faults(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> list[Fault]:
     """Ways in which a training does not fit data that is there; `load` compares documents of one submission."""
-    training = _training(one, loaded, storage)
-    if training is None or any(f"run://{other.job.name}" == training.data for other in loaded):
-        return []
-    inside = "train." if isinstance(one.job, TuneJob) else ""
-    found = misfits(training, _data_form(training.data, loaded, storage))
-    return [one.fault(inside + key, message) for key, message in found]
+    if isinstance(one.job, TrainFromBest):
+        training = _training(one, loaded, storage)
+        if training is None or any(f"run://{other.job.name}" == training.data for other in loaded):
+            return []
+        return [one.fault(key, said) for key, said in misfits(training, _data_form(training.data, loaded, storage))]
+    there = [data for data in data_sets(one.job) if all(f"run://{other.job.name}" != data for other in loaded)]
+    faults = [fault for data in there for fault in misfits_with(one, data, _data_form(data, loaded, storage))]
+    manifests = {data: _manifest(data, storage) for data in there}
+    if not faults and len(manifests) > 1 and (said := difference(manifests)):
+        faults.append(one.fault("space.data", said))  # those that documents before this one make are compared later
+    return faults
 
 
 def _data_form(reference: str, loaded: Sequence[LoadedJob], storage: Storage) -> DataForm:
@@ -142,4 +150,8 @@ def _data_form(reference: str, loaded: Sequence[LoadedJob], storage: Storage) ->
     for other in loaded:
         if isinstance(other.job, PrepareJob) and other.job.name == name:
             return form_of(other.job)
-    return form_of_manifest((find_finished(storage, reference, "prepare").result or {})["manifest"])
+    return form_of_manifest(_manifest(reference, storage))
+
+
+def _manifest(reference: str, storage: Storage) -> dict[str, Any]:
+    return dict((find_finished(storage, reference, "prepare").result or {})["manifest"])

@@ -125,10 +125,11 @@ class Driver:
 
                 return prepare(job, reporter)
             case TuneJob():
+                from trainshed.runtime.tuning.data import bound
                 from trainshed.runtime.tuning.sweep import sweep
 
                 earlier = [self._find(target, "tune") for target in getattr(job.search, "learn_from", ())]
-                data = self._find(job.train.data, "prepare")
+                data = bound(job, reporter.record, lambda target: self._find(target, "prepare"))
                 return sweep(job, reporter, data=data, earlier=earlier, code=self.submission.code)
             case TrainJob():
                 return self._train(job, reporter, trial=reporter.record.job.get("trial"))

@@ -66,6 +66,7 @@ def references(job: Job) -> list[Reference]:
             earlier = getattr(job.search, "learn_from", ())
             return [
                 Reference(key="train.data", target=job.train.data, wants="prepare"),
+                *(Reference(key="space.data", target=target, wants="prepare") for target in job.data_sets[1:]),
                 *(Reference(key="search.learn_from", target=target, wants="tune") for target in earlier),
             ]
         case TrainJob():

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainshed.errors import Fault, SpecError
 from trainshed.spec.faults import explain, said_of_kind, validate
-from trainshed.spec.fitting import form_of, misfits
+from trainshed.spec.fitting import DataForm, form_of, misfits
 from trainshed.spec.job import Job, JobDocument, Reference, references
 from trainshed.spec.override import override
 from trainshed.spec.part import Part
@@ -232,11 +232,26 @@ def _data_faults(loaded: list[LoadedJob]) -> list[Fault]:
     forms = {f"run://{one.job.name}": form_of(one.job) for one in loaded if isinstance(one.job, PrepareJob)}
     faults = []
     for one in loaded:
-        training = one.job.train if isinstance(one.job, TuneJob) else one.job
-        if isinstance(training, Training) and training.data in forms:
-            inside = "train." if isinstance(one.job, TuneJob) else ""
-            faults += [one.fault(inside + key, message) for key, message in misfits(training, forms[training.data])]
+        for data in data_sets(one.job):
+            faults += misfits_with(one, data, forms[data]) if data in forms else []
     return faults
+
+
+def data_sets(job: Job) -> tuple[str, ...]:
+    """References to the data that a job's trainings read; empty where it has none, or a sweep's best says them."""
+    if isinstance(job, TuneJob):
+        return job.data_sets
+    return (job.data,) if isinstance(job, TrainJob) else ()
+
+
+def misfits_with(one: LoadedJob, data: str, form: DataForm) -> list[Fault]:
+    """Every way in which a document's training does not fit one of its data sets."""
+    job = one.job
+    if isinstance(job, TuneJob) and data != job.train.data:
+        return [one.fault("space.data", f"{data}: {key}: {said}") for key, said in misfits(job.train, form)]
+    training, inside = (job.train, "train.") if isinstance(job, TuneJob) else (job, "")
+    assert isinstance(training, Training)
+    return [one.fault(inside + key, said) for key, said in misfits(training, form)]
 
 
 def _answers(job: Job, reference: Reference) -> bool:

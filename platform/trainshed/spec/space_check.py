@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from trainshed.errors import Fault, SpecError
 from trainshed.spec.override import override
+from trainshed.spec.searchable import path_faults
 from trainshed.spec.space import Choice, Integer, LogUniform, Normal, Range, Uniform, draw, ends, holds
 from trainshed.spec.train import Training
 from trainshed.spec.tune import TuneJob
@@ -24,7 +25,8 @@ def space_faults(job: TuneJob, document: Document) -> list[Fault]:
     faults: list[Fault] = []
     for path, values in job.space.items():
         line = document.line_of(("space", path))
-        found = _workers_faults(path) or _condition_faults(job, path, values) or _value_faults(job, path, values)
+        found = path_faults(job, path, values) or _condition_faults(job, path, values)
+        found = found or _value_faults(job, path, values)
         faults += [Fault(document.file, line, f"space.{path}", message) for message in found]
     if faults:
         return faults
@@ -52,13 +54,6 @@ def pick_at_random(source: random.Random) -> Callable[[str, Range], JsonValue]:
         raise AssertionError(values)
 
     return pick
-
-
-def _workers_faults(path: str) -> list[str]:
-    """What a trial asks of the cluster is said once for all of them."""
-    if path.split(".")[0] != "workers" or path == "workers.per_device_batch_size":
-        return []
-    return ["all trials of a sweep get the same workers; of those only workers.per_device_batch_size can be searched"]
 
 
 def _condition_faults(job: TuneJob, path: str, values: Range) -> list[str]:

@@ -49,6 +49,13 @@ class TuneJob(Part):
     """The model name under which the best trial, as it stands, becomes the next version; from_best trains it anew."""
 
     @property
+    def data_sets(self) -> tuple[str, ...]:
+        """Every reference to data that a trial may read, each once, the training's own first."""
+        searched = self.space.get("data")
+        chosen = searched.choice if isinstance(searched, Choice) else ()
+        return tuple(dict.fromkeys([self.train.data, *map(str, chosen)]))
+
+    @property
     def trials(self) -> int:
         """How many there are to be."""
         if not isinstance(self.search, GridSearch):

@@ -5,6 +5,7 @@ Whatever goes wrong here, the result is written: hours of trials are not lost fo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from trainshed.record.checkpoints import METRIC, prune
@@ -26,7 +27,7 @@ def conclude(
     ceilings: Ceilings,
     spent: Spent,
     *,
-    data: Record,
+    data: Mapping[str, Record],
     code: dict[str, Any],
 ) -> dict[str, Any]:
     """The result: the best trial with its whole training, every trial's story, what was spent, which limit ended it.
@@ -53,7 +54,7 @@ def conclude(
         result |= _registered(job, reporter, plan, ceilings, spent, files, data=data, code=code)
         trials = result["trials"] = _stories(job, reporter.record)
         best = next(trial for trial in trials if trial["trial"] == best["trial"])
-    training = training_of(job, files)
+    training = training_of(job, files, data)
     _write_report(job, reporter, trials, best, training, spent, limit)
     _clean_up(job, reporter.record, files)
     return {**result, "best": {**best, "training": training}, "spent": _used(job, spent)}
@@ -77,7 +78,7 @@ def _registered(
     spent: Spent,
     files: TrialFiles,
     *,
-    data: Record,
+    data: Mapping[str, Record],
     code: dict[str, Any],
 ) -> dict[str, Any]:
     """`registered`, the version; where that failed it is None, and `failure` says why."""

@@ -8,6 +8,7 @@ end, and run one at a time.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ class TrialPlan:
 
     worker: WorkerPlan
     """Of the sweep's own training; a trial has its own folder in the sweep's."""
+    data: Mapping[str, str]
+    """Folders of the data sets that trials may read, by reference."""
     memory_retries: int
     folds: int | None
     """Trainings of a trial, in cross-validation."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -24,6 +25,7 @@ from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.run import LIBRARIES, data_lineage
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.runtime.tuning.ceilings import Spent
+from trainshed.runtime.tuning.data import folders
 from trainshed.runtime.tuning.story import story
 from trainshed.spec.train import Training
 from trainshed.spec.tune import TuneJob
@@ -35,7 +37,7 @@ def promote(
     plan: WorkerPlan,
     trial: TrialFiles,
     *,
-    data: Record,
+    data: Mapping[str, Record],
     code: dict[str, Any],
     spent: Spent,
 ) -> str:
@@ -52,7 +54,13 @@ def promote(
             "best_among: all to train it to its end first, or train its settings with a document that says from_best"
         )
     training = Training.model_validate_json(json.dumps((trial.facts or {})["training"]), strict=True)
-    own = dataclasses.replace(plan, training=training.model_dump(mode="json"), folder=trial.folder, export=True)
+    own = dataclasses.replace(
+        plan,
+        training=training.model_dump(mode="json"),
+        data=folders(data)[training.data],
+        folder=trial.folder,
+        export=True,
+    )
     if state == ENDED:
         fitted = fit(own, training, say=reporter.log)  # it goes on after the last step: there is only the export to do
     else:
@@ -66,7 +74,7 @@ def promote(
         run_id=record.run_id,
         job=job.model_dump(mode="json", by_alias=True),
         code=code,
-        data=data_lineage(data),
+        data=data_lineage(data[training.data]),
         trial={"run_id": record.run_id, "trial": trial.name, "settings": best["settings"]},
         checkpoint={"folder": f"trials/{trial.name}/{fitted.checkpoint}", "step": fitted.metrics["step"]},
         model_sha256=fitted.metrics["model_sha256"],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from trainshed.errors import PlatformError
 from trainshed.record.ranking import figure_of, rank_of
+from trainshed.record.run import Record
 from trainshed.record.trials import CUT, FAILED, TrialFiles, is_measured
 from trainshed.spec.points import points_of
 from trainshed.spec.train import Training
@@ -36,8 +38,11 @@ def story(job: TuneJob, trial: TrialFiles) -> dict[str, Any]:
     }
 
 
-def training_of(job: TuneJob, trial: TrialFiles) -> dict[str, Any]:
-    """The trial's whole training as JSON. A population's best has the schedule that its changes came to."""
+def training_of(job: TuneJob, trial: TrialFiles, data: Mapping[str, Record]) -> dict[str, Any]:
+    """The trial's whole training as JSON, which reads the very data that the trial has read.
+
+    A population's best has the schedule that its changes came to.
+    """
     facts = trial.facts or {}
     training = Training.model_validate_json(json.dumps(facts["training"]), strict=True)
     if job.is_population and (rates := [float(row["learning_rate"]) for row in trial.rows()]):
@@ -46,7 +51,8 @@ def training_of(job: TuneJob, trial: TrialFiles) -> dict[str, Any]:
         training = training.model_copy(
             update={"optimizer": optimizer, "schedule": schedule, "checkpoint": job.train.checkpoint}
         )
-    return training.model_dump(mode="json")
+    made_on = f"run://{data[training.data].run_id}"
+    return training.model_copy(update={"data": made_on}).model_dump(mode="json")
 
 
 def best_of(job: TuneJob, trials: list[dict[str, Any]]) -> dict[str, Any]:

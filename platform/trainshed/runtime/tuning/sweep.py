@@ -7,7 +7,7 @@ that were cut off go on from their checkpoints, and the searcher hands out what 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -17,10 +17,10 @@ from trainshed.record.run import Record, now
 from trainshed.record.trials import begun, is_measured, name_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.plan import WorkerPlan
-from trainshed.runtime.training.samples import check_samples
 from trainshed.runtime.tuning.alive import watching_trials
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
 from trainshed.runtime.tuning.conclusion import conclude
+from trainshed.runtime.tuning.data import folders
 from trainshed.runtime.tuning.entry import TrialPlan, run_trial
 from trainshed.runtime.tuning.room import Limited, at_once, of_a_trial, room_now
 from trainshed.runtime.tuning.schedulers import scheduler_of, seeded
@@ -38,16 +38,18 @@ LOST_RETRIES = 3
 
 
 def sweep(
-    job: TuneJob, reporter: Reporter, *, data: Record, earlier: Sequence[Record], code: dict[str, Any]
+    job: TuneJob, reporter: Reporter, *, data: Mapping[str, Record], earlier: Sequence[Record], code: dict[str, Any]
 ) -> dict[str, Any]:
-    """Runs the trials and returns the result; see `conclude`. `earlier` are the sweeps that `search.learn_from` names.
+    """Runs the trials and returns the result; see `conclude`.
+
+    `data` are the runs that made what trials read, by reference; see `tuning.data`. `earlier` are the sweeps that
+    `search.learn_from` names.
 
     Raises:
         PlatformError: no trial came to a metric; the message is the commonest cause.
         Stopped: it was asked to stop.
     """
     record = reporter.record
-    check_samples(job.train, (data.result or {})["manifest"])
     before = list(begun(record.storage, record.at()))
     spent = Spent(job, record)
     watcher = Watcher(job, reporter, spent)
@@ -103,7 +105,7 @@ def _tuner(
     )
 
 
-def _plan(job: TuneJob, record: Record, data: Record, beats: Any) -> TrialPlan:
+def _plan(job: TuneJob, record: Record, data: Mapping[str, Record], beats: Any) -> TrialPlan:
     training, interval = job.train, None
     if isinstance(job.stop_early, Pbt | Pb2):  # one that is replaced goes on from any of the others, wherever that is
         interval = job.stop_early.interval_steps
@@ -112,12 +114,12 @@ def _plan(job: TuneJob, record: Record, data: Record, beats: Any) -> TrialPlan:
     worker = WorkerPlan(
         training=training.model_dump(mode="json"),
         storage=record.storage.uri,
-        data=(data.result or {})["data"],
+        data=folders(data)[training.data],
         folder=record.at(),
         export=False,
     )
     share = min(1.0, job.gpus_of_a_worker)
-    return TrialPlan(worker, job.failures.memory_retries, job.folds, interval, beats, gpu_share=share)
+    return TrialPlan(worker, folders(data), job.failures.memory_retries, job.folds, interval, beats, gpu_share=share)
 
 
 def _searcher(job: TuneJob, record: Record, earlier: Sequence[Record]) -> Numbered:

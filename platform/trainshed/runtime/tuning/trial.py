@@ -119,15 +119,16 @@ def _to_its_end(
 
 def _train(training: Training, trial: TrialFiles, plan: TrialPlan, link: Link) -> bool:
     """All of a trial; whether it ended by its own early stopping, or one of its folds did."""
+    worker = dataclasses.replace(plan.worker, data=plan.data[training.data])
     if plan.folds is None:
-        own = dataclasses.replace(plan.worker, folder=trial.folder)
+        own = dataclasses.replace(worker, folder=trial.folder)
         _train_once(training, own, link)
         return _stopped_itself(training, own)
     folded = FoldedReport(trial, training.steps, link.report, of_the_best=training.exports_best)
     stopped_itself = False
     of_a_fold = dataclasses.replace(link, report=folded.report)
     for fold in range(plan.folds):
-        own = dataclasses.replace(plan.worker, folder=folder_of(trial, fold), fold=(fold, plan.folds))
+        own = dataclasses.replace(worker, folder=folder_of(trial, fold), fold=(fold, plan.folds))
         _train_once(training, own, of_a_fold)
         folded.fold_ended()
         trial.storage.delete(f"{own.folder}/{CHECKPOINTS}")

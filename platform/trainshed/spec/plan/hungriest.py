@@ -6,7 +6,7 @@ Pure; knows the arithmetic of a plan, not what there is to fit into.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -26,6 +26,7 @@ MOST_POINTS = 512
 """So many are tried at most; each path's hungriest values come first."""
 
 Settings = dict[str, JsonValue]
+SizesOf = Callable[[Training], DataSizes]
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,20 @@ class Hungriest:
     """Whether weights and activations of every point that was tried are known."""
 
 
-def hungriest(job: TuneJob, sizes: DataSizes) -> Hungriest | None:
+def sizes_by_data(sizes: DataSizes, of_each: Mapping[str, DataSizes]) -> SizesOf:
+    """The sizes of the data that a training reads, and `sizes` of what is in no list."""
+    return lambda training: of_each.get(training.data, sizes)
+
+
+def hungriest(job: TuneJob, sizes_of: SizesOf) -> Hungriest | None:
     """The trial that needs the most on its device; None where none can be counted from the job."""
-    moving = _moving(job, sizes)
+    moving = _moving(job, sizes_of)
     tried = list(itertools.islice(_points(job, moving), MOST_POINTS))
-    counted = [(count, *point) for point in tried if (count := bytes_of(point[1], sizes)) is not None]
+    counted = [(count, *point) for point in tried if (count := bytes_of(point[1], sizes_of(point[1]))) is not None]
     if not counted:
         return None
     _, settings, training = max(counted, key=lambda one: one[0])
-    layers = all(cost_of(one, sizes).layers is not None for _, one in tried)
+    layers = all(cost_of(one, sizes_of(one)).layers is not None for _, one in tried)
     return Hungriest(settings, training, all_counted=layers and len(counted) == len(tried))
 
 
@@ -79,9 +85,9 @@ def _points(job: TuneJob, moving: dict[str, list[JsonValue]]) -> Iterator[tuple[
         yield {path: settings[path] for path in moving if path in settings}, training
 
 
-def _moving(job: TuneJob, sizes: DataSizes) -> dict[str, list[JsonValue]]:
+def _moving(job: TuneJob, sizes_of: SizesOf) -> dict[str, list[JsonValue]]:
     """The paths that move memory and those that they hang on, each with its values, the hungriest first."""
-    bytes_by = {path: _bytes_by_value(job, path, values, sizes) for path, values in job.space.items()}
+    bytes_by = {path: _bytes_by_value(job, path, values, sizes_of) for path, values in job.space.items()}
     names = {path for path, rows in bytes_by.items() if any(len(set(row.values())) > 1 for row in rows)}
     while more := {path for name in names for key in job.space[name].when for path in _above(job, key)} - names:
         names |= more
@@ -97,14 +103,15 @@ def _moving(job: TuneJob, sizes: DataSizes) -> dict[str, list[JsonValue]]:
     return moving
 
 
-def _bytes_by_value(job: TuneJob, path: str, values: Range, sizes: DataSizes) -> list[dict[int, int | None]]:
+def _bytes_by_value(job: TuneJob, path: str, values: Range, sizes_of: SizesOf) -> list[dict[int, int | None]]:
     """For each training that a path may be set in, the bytes by the number of its value, where that can stand."""
     rows = []
     for base in reachable(job, path):
         row: dict[int, int | None] = {}
         for number, value in enumerate(_extremes(values) if holds(values.when, base) else ()):
             try:
-                row[number] = bytes_of(override(base, {path: value}), sizes)
+                training = override(base, {path: value})
+                row[number] = bytes_of(training, sizes_of(training))
             except SpecError:
                 continue
         rows.append(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pydantic import JsonValue
@@ -9,7 +10,7 @@ from pydantic import JsonValue
 from trainshed.errors import PlanError
 from trainshed.spec.models import DataSizes
 from trainshed.spec.plan.choose import Plan, plan, resolved
-from trainshed.spec.plan.hungriest import Hungriest, hungriest
+from trainshed.spec.plan.hungriest import Hungriest, hungriest, sizes_by_data
 from trainshed.spec.plan.limits import limits_of
 from trainshed.spec.plan.price import HourPrice
 from trainshed.spec.plan.refusal import refuse_what_cannot_fit
@@ -22,22 +23,30 @@ MOST = 100
 """Trials on one device at most, as the job file allows."""
 
 
-def plan_sweep(job: TuneJob, sizes: DataSizes, *, machine_bytes: int | None = None) -> tuple[TuneJob, Plan]:
+def plan_sweep(
+    job: TuneJob,
+    sizes: DataSizes,
+    *,
+    of_each: Mapping[str, DataSizes] | None = None,
+    machine_bytes: int | None = None,
+) -> tuple[TuneJob, Plan]:
     """The job with numbers in place of every `auto`, and the plan of its training with what its trials need.
 
+    `sizes` are those of the training's data, `of_each` those of every data set that a trial may read, by reference;
     `machine_bytes` is what one trial may have of this machine.
 
     Raises:
         PlanError: a trial of the space cannot fit, or not so many on a device; or an `auto` cannot be answered.
     """
-    point = hungriest(job, sizes)
+    sizes_of = sizes_by_data(sizes, of_each or {})
+    point = hungriest(job, sizes_of)
     if point is None:
         _refuse_blind(job, None)
         own = plan(job.name, job.train, sizes, machine_bytes=machine_bytes)
         refuse_what_cannot_fit(own, job.train)
         settled = job.model_copy(update={"train": resolved(job.train, own.chosen)} | _one_each(job))
         return settled, replace(own, price=_own_price(job))
-    of_point = plan(_named(job, point), point.training, sizes, machine_bytes=machine_bytes)
+    of_point = plan(_named(job, point), point.training, sizes_of(point.training), machine_bytes=machine_bytes)
     refuse_what_cannot_fit(of_point, point.training)
     assert of_point.chosen is not None
     training = _as_chosen(job, point, of_point, sizes, machine_bytes)

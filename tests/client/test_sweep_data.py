@@ -1,0 +1,62 @@
+"""A sweep over data sets that are in storage: each is found, fits, and is compared before anything is handed over."""
+
+import pytest
+
+from job_texts import TUNE, changed, text
+from trainshed.client.check import check, plans
+from trainshed.errors import SpecError
+from trainshed.record.run import Record
+from trainshed.record.storage import Storage
+from trainshed.spec.load import load_files
+
+OVER_DATA = changed(TUNE, train__data="run://tiny", space={"data": {"choice": ["run://tiny", "run://other"]}})
+
+
+def prepared(folder, name, *, held_out="22", block_size=32, vocab_size=512):
+    record = Record(Storage.open(folder), f"{name}-261127-000000-abcdef01")
+    record.begin({"kind": "prepare", "name": name}, created_at="2026-11-27", number=0)
+    splits = {"train": {"samples": 50, "shards": []}, "validation": {"samples": 5, "shards": [{"sha256": held_out}]}}
+    manifest = {
+        "form": "packed",
+        "block_size": block_size,
+        "vocab_size": vocab_size,
+        "tokenizer_sha256": "aa",
+        "own_tokenizer": True,
+        "splits": splits,
+    }
+    record.finish("succeeded", data=f"data/{name}", manifest=manifest)
+
+
+def checked(folder, job=OVER_DATA):
+    file = folder / "job.yaml"
+    file.write_text(text(job))
+    loaded, storage = load_files([file]), Storage.open(folder)
+    check(loaded, storage)
+    return plans(loaded, storage)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (None, "run://other is neither an earlier document here nor a run"),
+        ({"held_out": "33"}, "run://tiny and run://other do not compare: other samples are held out"),
+        ({"block_size": 64}, "run://tiny and run://other do not compare: they differ in their block size"),
+        ({"block_size": 2048}, "run://other: model.context: 1024 is under the data's pack.block_size, 2048"),
+    ],
+)
+def test_a_data_set_that_is_not_there_or_does_not_compare_is_refused_at_its_line(tmp_path, other, said):
+    prepared(tmp_path, "tiny")
+    if other is not None:
+        prepared(tmp_path, "other", **other)
+    with pytest.raises(SpecError) as caught:
+        checked(tmp_path, changed(OVER_DATA, train__model__context=1024))
+    (fault,) = caught.value.faults
+    assert said in fault.message
+    assert (tmp_path / "job.yaml").read_text().splitlines()[fault.line - 1].strip() == "data:"
+
+
+def test_data_sets_that_compare_are_taken(tmp_path):
+    prepared(tmp_path, "tiny")
+    prepared(tmp_path, "other")
+    settled, _ = checked(tmp_path)
+    assert settled[0].job.data_sets == ("run://tiny", "run://other")

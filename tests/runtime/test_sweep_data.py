@@ -1,0 +1,126 @@
+"""Trials over several data sets: bound once, and each trained on its own."""
+
+import json
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+
+from job_texts import TUNE, changed
+from trainshed.errors import PlatformError
+from trainshed.record.run import Record, find_finished
+from trainshed.record.storage import Storage
+from trainshed.record.trials import TrialFiles
+from trainshed.runtime.data import tokenizer
+from trainshed.runtime.shards import BlockWriter
+from trainshed.runtime.training.beats import Beats, Pulse
+from trainshed.runtime.training.plan import WorkerPlan
+from trainshed.runtime.tuning.data import bound, folders
+from trainshed.runtime.tuning.entry import TrialPlan
+from trainshed.runtime.tuning.story import training_of
+from trainshed.runtime.tuning.trial import Link, _to_its_end
+from trainshed.spec.load import job_from_data
+from trainshed.spec.override import override
+from trainshed.spec.tokenizers import TrainBpe
+
+BLOCK = 8
+SWEEP = changed(
+    TUNE,
+    train__data="run://low",
+    train__model={"kind": "gpt2", "layers": 1, "heads": 1, "width": 8},
+    train__engine={"kind": "ddp"},
+    train__workers={"count": 1, "per_device_batch_size": 4},
+    train__global_batch_size=4,
+    train__steps=4,
+    train__validation={"every_steps": 4},
+    train__self_test=False,
+    space={"data": {"choice": ["run://low", "run://high"]}},
+)
+JOB = job_from_data(SWEEP)
+
+
+def prepared(storage, name, tokens, *, held_out=3, day=1):
+    """A prepare run whose training samples are one token again and again."""
+    record = Record(storage, f"{name}-26112{day}-000000-abcdef01")
+    record.begin({"kind": "prepare", "name": name}, created_at=f"2026-11-2{day}", number=0)
+    folder = f"data/{name}-{day}"
+    trained = tokenizer.train(TrainBpe(vocab_size=300), ["the cat sat on the mat"] * 9)
+    tokenizer.save(trained, TrainBpe(vocab_size=300), BLOCK, storage_path(storage, folder) / "tokenizer")
+    splits = {}
+    for split, token in (("train", tokens), ("validation", held_out)):
+        writer = BlockWriter(storage, folder, split, BLOCK, 300)
+        writer.add(np.full(16 * BLOCK, token, dtype=np.uint32))
+        splits[split] = writer.close()
+    manifest = {"block_size": BLOCK, "vocab_size": trained.get_vocab_size(), "splits": splits}
+    storage.write_json(f"{folder}/manifest.json", manifest)
+    record.finish("succeeded", data=folder, manifest=manifest)
+    return record
+
+
+def storage_path(storage, folder):
+    from pathlib import Path
+
+    return Path(storage.path(folder))
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return Storage.open(tmp_path)
+
+
+def found_in(storage):
+    return lambda target: find_finished(storage, target, "prepare")
+
+
+def test_a_sweep_that_goes_on_reads_the_runs_that_it_has_read(storage):
+    sweep = Record(storage, "sweep-1")
+    prepared(storage, "low", 1)
+    prepared(storage, "high", 2)
+    first = bound(JOB, sweep, found_in(storage))
+    prepared(storage, "high", 5, day=2)
+    assert found_in(storage)("run://high").run_id.startswith("high-261122")
+    again = bound(JOB, sweep, found_in(storage))
+    assert {name: run.run_id for name, run in again.items()} == {name: run.run_id for name, run in first.items()}
+
+
+@pytest.mark.parametrize("hostile", [{"run://low": "../../etc"}, {"run://low": "run://../x"}, ["run://low"], 7])
+def test_what_storage_says_of_bound_runs_is_no_path(storage, hostile):
+    sweep = Record(storage, "sweep-1")
+    storage.write_json(sweep.at("data.json"), hostile)
+    with pytest.raises(PlatformError, match=r"data\.json: not a list of runs by reference"):
+        bound(JOB, sweep, found_in(storage))
+
+
+def test_data_whose_held_out_samples_differ_ends_the_sweep_before_its_first_trial(storage):
+    prepared(storage, "low", 1)
+    prepared(storage, "high", 2, held_out=4)
+    with pytest.raises(PlatformError, match=r"space\.data: run://low and run://high do not compare: other samples"):
+        bound(JOB, Record(storage, "sweep-1"), found_in(storage))
+    assert not storage.exists("runs/sweep-1/data.json"), "the data can be prepared again"
+
+
+@pytest.mark.slow
+def test_each_trial_trains_on_the_data_that_its_settings_name_and_the_best_names_the_run(storage, local_ray):
+    sweep = Record(storage, "sweep-1")
+    prepared(storage, "low", 1)
+    high = prepared(storage, "high", 2)
+    runs = bound(JOB, sweep, found_in(storage))
+    worker = WorkerPlan({}, storage.uri, "data/nowhere", sweep.at(), export=False)
+    plan = TrialPlan(worker, folders(runs), 0, None, None, None, gpu_share=0.0)
+    first_losses, beats = [], local_ray.remote(num_cpus=0)(Beats).remote()
+    try:
+        for number, name in enumerate(["run://low", "run://high", "run://low"]):
+            trial, settings = TrialFiles(storage, sweep.at(), number), {"data": name}
+            training, pulse = override(JOB.train, settings), Pulse(beats, number)
+            _to_its_end(training, trial, plan, Link(lambda row: None, 0, pulse), settings=settings, story={})
+            pulse.end()
+            assert trial.ended is None, trial.ended
+            first_losses.append(trial.rows()[0]["train_loss"])
+    finally:
+        dist.destroy_process_group()
+        local_ray.kill(beats)
+    assert first_losses[0] == first_losses[2] != first_losses[1]
+    best = training_of(JOB, TrialFiles(storage, sweep.at(), 1), runs)
+    assert best["data"] == f"run://{high.run_id}"
+    assert found_in(storage)(best["data"]).run_id == high.run_id
+    assert json.dumps(best)
