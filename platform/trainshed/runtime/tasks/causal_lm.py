@@ -17,9 +17,11 @@ from trainshed.errors import PlatformError
 from trainshed.runtime.tasks.collating import IGNORED, inputs, pad
 from trainshed.runtime.tasks.configuration import configuration
 from trainshed.runtime.tasks.facts import DataFacts
+from trainshed.runtime.tasks.fitting import positions
 from trainshed.runtime.tasks.making import Place
 from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
+from trainshed.runtime.tasks.routing import RouterLoss
 from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.train import Training
 
@@ -36,11 +38,13 @@ class CausalLmTask:
         if "context" in type(shape).model_fields and shape.context is None:
             shape = shape.model_copy(update={"context": longest})
         config = configuration(shape, facts)
-        if getattr(config, "max_position_embeddings", longest) < longest:
+        most = positions(config)
+        if most is not None and most < longest:
             raise PlatformError(
-                f"model.context: the model takes {config.max_position_embeddings} tokens, a sample and its target have "
+                f"model.context: the model takes {most} tokens, a sample and its target have "
                 f"up to {longest}; prepare shorter ones or raise it"
             )
+        self._routers = RouterLoss(config)
         self._model = TransformersModel(AutoModelForCausalLM, config, training, facts)
 
     def make_model(self) -> torch.nn.Module:
@@ -49,8 +53,8 @@ class CausalLmTask:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What there is to say of the weights it has made: a head that is new."""
-        return self._model.remarks
+        """What there is to say of its loss, and of the weights it has made: a head that is new."""
+        return (*self._routers.remarks, *self._model.remarks)
 
     def make_in_parts(self, place: Place) -> torch.nn.Module:
         """As `make_model`; each part is placed when its weights are there."""
@@ -76,15 +80,16 @@ class CausalLmTask:
         return float(samples * (time - 1))
 
     def loss(self, forward: Forward, batch: Batch, *, label_smoothing: float) -> torch.Tensor:
-        """Cross-entropy of each token given those before, summed."""
-        logits, targets = _predictions(forward, batch)
-        return F.cross_entropy(
-            logits.float().flatten(0, 1),
+        """Cross-entropy of each token given those before, summed; the routers' loss too where the model asks for it."""
+        outputs, targets = _outputs(forward, batch)
+        loss = F.cross_entropy(
+            outputs.logits[:, :-1].float().flatten(0, 1),
             targets.flatten(),
             ignore_index=IGNORED,
             label_smoothing=label_smoothing,
             reduction="sum",
         )
+        return self._routers.add(loss, outputs, self.weight(batch))
 
     def meter(self) -> Meter:
         """Loss, perplexity, accuracy."""
@@ -117,8 +122,13 @@ class CausalLmTask:
         return ids[:-1] if len(ids) > 1 and ids[-1] == self._facts.special.eos else ids
 
 
+def _outputs(forward: Forward, batch: Batch) -> tuple[Any, torch.Tensor]:
+    """What the model says of a batch, and the tokens that all but the last predict."""
+    given = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    return forward(**given), batch.get("labels", batch["input_ids"])[:, 1:]
+
+
 def _predictions(forward: Forward, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits of every token but the last and the tokens they predict."""
-    given = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    targets = batch.get("labels", batch["input_ids"])[:, 1:]
-    return forward(**given).logits[:, :-1], targets
+    outputs, targets = _outputs(forward, batch)
+    return outputs.logits[:, :-1], targets

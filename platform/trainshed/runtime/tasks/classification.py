@@ -14,13 +14,13 @@ from trainshed.runtime.tasks.configuration import configuration
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.labels import Labels
 from trainshed.runtime.tasks.making import Place
+from trainshed.runtime.tasks.pixels import Pixels, pixels_of
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
+from trainshed.runtime.tasks.routing import refuse_router_loss
 from trainshed.runtime.tasks.weights import TransformersModel
+from trainshed.spec.models import Pretrained
 from trainshed.spec.tasks import ImageClassification, TextClassification
 from trainshed.spec.train import Training
-
-MIDDLE, HALF = 127.5, 127.5
-"""Pixels 0 to 255 become -1 to 1, as ViT's own image processor has it."""
 
 
 class ClassificationTask:
@@ -35,6 +35,10 @@ class ClassificationTask:
         self._labels = Labels(problem, facts, task.class_weights)
         auto = AutoModelForSequenceClassification if of_text else AutoModelForImageClassification
         config = configuration(training.model, facts, problem=problem)
+        refuse_router_loss(config, task.kind)
+        self._pixels = Pixels()  # -1 to 1, as ViT's own image processor has it
+        if facts.image is not None and isinstance(training.model, Pretrained):
+            self._pixels = pixels_of(training.model, facts.image[1])
         self._model = TransformersModel(auto, config, training, facts, labelled=True)
 
     def make_model(self) -> torch.nn.Module:
@@ -43,8 +47,9 @@ class ClassificationTask:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What there is to say of the weights it has made: a head that is new."""
-        return self._model.remarks
+        """What there is to say of its images, and of the weights it has made: a head that is new."""
+        of_images = () if self._pixels.remark is None else (self._pixels.remark,)
+        return (*of_images, *self._model.remarks)
 
     def make_in_parts(self, place: Place) -> torch.nn.Module:
         """As `make_model`; each part is placed when its weights are there."""
@@ -67,8 +72,11 @@ class ClassificationTask:
         return self._labels.meter(_logits)
 
     def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
-        """Safetensors, config.json with the labels' names, and the tokenizer."""
+        """Safetensors, config.json with the labels' names, and the tokenizer or how pixels are read."""
         self._model.export(state, folder)
+        if self._facts.image is not None:
+            size, channels = self._facts.image
+            self._pixels.save(folder, size=size, channels=channels)
 
     def examine(self, folder: Path, samples: Samples) -> dict[str, float]:  # noqa: ARG002
         """Nothing more."""
@@ -85,7 +93,7 @@ class ClassificationTask:
 
     def _inputs(self, rows: dict[str, Any]) -> Batch:
         if "pixels" in rows:
-            return {"pixel_values": (torch.from_numpy(rows["pixels"]).float() - MIDDLE) / HALF}
+            return {"pixel_values": self._pixels.values(rows["pixels"])}
         return inputs(rows["tokens"], self._facts.pad)
 
 

@@ -18,9 +18,12 @@ from transformers import (
 )
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.tasks.existing import check_vocabulary, read_config
+from trainshed.runtime.tasks.existing import LOAD_ERRORS, first_line, read_config
 from trainshed.runtime.tasks.facts import DataFacts
+from trainshed.runtime.tasks.fitting import POSITIONS_AFTER_PADDING, check_sizes_fit, check_vocabulary
+from trainshed.runtime.tasks.routing import refuse_unused
 from trainshed.spec.models import T5, Bart, Bert, Config, Gpt2, Llama, Lstm, Model, Pretrained, Qwen2, Qwen3, Vit
+from trainshed.spec.models.folder import check_sizes
 from trainshed.spec.walk import nearest
 
 ROTARY = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}
@@ -48,7 +51,9 @@ def configuration(shape: Model, facts: DataFacts, *, problem: str | None = None)
             config = read_config(shape, **labels)
             if facts.tokenizer is not None:
                 check_vocabulary(shape, config, facts)
-            return _checked(config, facts)
+            if problem is not None:
+                _pads_as_the_data(config, facts)
+            return check_sizes_fit(config, facts)
         case Lstm():
             raise ValueError("an lstm has no transformers configuration")
         case _:
@@ -158,34 +163,32 @@ def _any(shape: Config, facts: DataFacts, labels: dict[str, Any]) -> PreTrainedC
     unknown = [name for name in shape.settings if name not in names]
     if unknown:
         raise PlatformError(f"model.settings.{unknown[0]}: {shape.model_type} has none; {nearest(unknown[0], names)}")
+    refuse_unused(shape.settings)
     size, channels = facts.image or (0, 0)
     given = _marks(facts) if facts.tokenizer is not None else {"image_size": size, "num_channels": channels}
+    if labels and facts.tokenizer is not None and shape.model_type not in POSITIONS_AFTER_PADDING:
+        given["pad_token_id"] = facts.pad
     given |= {**labels, "use_cache": False}
     said = {name: value for name, value in given.items() if name in names or name in labels}
     try:
-        return _checked(AutoConfig.for_model(shape.model_type, **(said | shape.settings)), facts)
-    except (ValueError, TypeError) as error:
-        raise PlatformError(f"model.settings: {error}") from error
-
-
-def _checked(config: PreTrainedConfig, facts: DataFacts) -> PreTrainedConfig:
-    longest = getattr(config, "max_position_embeddings", None)
-    if longest is not None and longest < facts.block_size:
-        raise PlatformError(
-            f"model: it takes {longest} tokens, the data's samples have up to {facts.block_size}; prepare shorter ones"
-        )
-    if facts.image is not None and getattr(config, "image_size", facts.image[0]) != facts.image[0]:
-        raise PlatformError(
-            f"model: it takes images of {config.image_size} pixels on each side, the data's have {facts.image[0]}; "
-            f"say `size: {config.image_size}` in the data's source"
-        )
-    return config
+        config = AutoConfig.for_model(shape.model_type, **(said | shape.settings))
+    except LOAD_ERRORS as error:
+        raise PlatformError(f"model.settings: {first_line(error)}") from error
+    check_sizes("model.settings", config.to_dict())
+    return check_sizes_fit(config, facts)
 
 
 def _marks(facts: DataFacts) -> dict[str, Any]:
     special = facts.special
     marks = {"bos_token_id": special.bos, "eos_token_id": special.eos, "pad_token_id": special.pad}
     return {"vocab_size": facts.vocab_size, **{name: number for name, number in marks.items() if number is not None}}
+
+
+def _pads_as_the_data(config: PreTrainedConfig, facts: DataFacts) -> None:
+    """A decoder that classifies looks at the last token that is no padding: it must know what the data pads with."""
+    counts_from_it = config.is_encoder_decoder or config.model_type in POSITIONS_AFTER_PADDING
+    if facts.tokenizer is not None and not counts_from_it:
+        config.pad_token_id = facts.pad
 
 
 def _labels(facts: DataFacts, problem: str | None) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
 from trainshed.runtime.scratch import scratch_of_process
-from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.spec.models import Pretrained
 from trainshed.spec.models.folder import check_sizes, folder_config
 from trainshed.spec.places import is_address, is_directory
@@ -82,20 +81,13 @@ def read_config(spec: Pretrained, **changes: Any) -> PreTrainedConfig:
     return config
 
 
-def check_vocabulary(spec: Pretrained, config: PreTrainedConfig, facts: DataFacts) -> None:
-    """The data must be tokenised by the model's own tokenizer.
+def tokenizer_of(spec: Pretrained) -> Any:
+    """Its tokenizer; None where it has none.
 
     Raises:
-        PlatformError: it is not.
+        PlatformError: it cannot be read.
     """
-    hint = f"prepare it with `tokenizer: {{kind: pretrained, name_or_path: {spec.name_or_path}}}`"
-    if facts.vocab_size > config.vocab_size:
-        raise PlatformError(
-            f"{spec.name_or_path}: the model knows {config.vocab_size} tokens, the data has {facts.vocab_size}; {hint}"
-        )
-    own = _tokenizer(located(spec.name_or_path), spec.revision)
-    if own is not None and own.get_vocab() != AutoTokenizer.from_pretrained(facts.text_folder).get_vocab():
-        raise PlatformError(f"{spec.name_or_path}: the data was not tokenised by this model's tokenizer; {hint}")
+    return _tokenizer(located(spec.name_or_path), spec.revision)
 
 
 def first_line(error: Exception) -> str:

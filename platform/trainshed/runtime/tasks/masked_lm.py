@@ -17,6 +17,7 @@ from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.making import Place
 from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
+from trainshed.runtime.tasks.routing import refuse_router_loss
 from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.tasks import MaskedLm
 from trainshed.spec.train import Training
@@ -37,6 +38,7 @@ class MaskedLmTask:
         self._facts = facts
         self._probability = task.mask_probability
         config = configuration(training.model, facts)
+        refuse_router_loss(config, "masked_lm")
         self._model = TransformersModel(AutoModelForMaskedLM, config, training, facts)
         self._special = np.array(sorted(facts.special.all), dtype=np.int64)
         self._ordinary = np.setdiff1d(np.arange(facts.vocab_size), self._special)

@@ -17,6 +17,7 @@ from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.making import Place
 from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
+from trainshed.runtime.tasks.routing import refuse_router_loss
 from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.tasks import Seq2SeqLm
 from trainshed.spec.train import Training
@@ -33,6 +34,7 @@ class Seq2SeqLmTask:
         self._facts = facts
         self._generated_samples = task.generated_samples
         config = configuration(training.model, facts)
+        refuse_router_loss(config, "seq2seq_lm")
         start = getattr(config, "decoder_start_token_id", None)
         if start is None:
             raise PlatformError(f"model: a {config.model_type} says no decoder_start_token_id; seq2seq_lm needs one")

@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig
 
 from trainshed.runtime.tasks.adapting import add_adapters, freeze, merge_adapters
 from trainshed.runtime.tasks.facts import DataFacts
+from trainshed.runtime.tasks.fitting import check_kind
 from trainshed.runtime.tasks.loading import load_weights
 from trainshed.runtime.tasks.making import Place, left_where_it_is, made_in_parts
 from trainshed.spec.models import Pretrained, growth
@@ -27,6 +28,7 @@ class TransformersModel:
     def __init__(
         self, auto: Any, config: PreTrainedConfig, training: Training, facts: DataFacts, *, labelled: bool = False
     ) -> None:
+        check_kind(auto, config, training.task.kind)
         self._auto = auto
         self.config = config
         self._training = training

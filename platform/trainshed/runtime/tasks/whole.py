@@ -19,12 +19,12 @@ HEADS = frozenset(
     {
         "classification_head", "classifier", "cls", "cls_classifier", "discriminator_predictions",
         "distillation_classifier", "embed_out", "final_logits_bias", "generator_lm_head", "generator_predictions",
-        "lm_head", "lm_predictions", "mask_predictions", "multiple_choice_head", "pooler", "pre_classifier",
-        "pred_layer", "predictions", "qa_outputs", "score", "sop_classifier", "v_head", "vocab_layer_norm",
-        "vocab_projector", "vocab_transform",
+        "lm_head", "lm_predictions", "logit_bias", "logit_scale", "mask_predictions", "multiple_choice_head", "pooler",
+        "pre_classifier", "pred_layer", "predictions", "qa_outputs", "score", "sop_classifier", "text_model",
+        "text_projection", "v_head", "visual_projection", "vocab_layer_norm", "vocab_projector", "vocab_transform",
     }
 )  # fmt: skip
-"""Names that transformers gives to what stands on a model for one task."""
+"""Names that transformers gives to what stands on a model, or beside it, for one task."""
 
 OLD_BUFFERS = re.compile(
     r"(^|\.)((attn|attention)\.(masked_)?bias|position_ids|rotary_emb\.inv_freq|embed_positions\.(weights|_float_tensor)"
