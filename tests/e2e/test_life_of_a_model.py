@@ -10,6 +10,8 @@ from openai import OpenAI
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from listeners import looking_at_listeners, open_to_others
+
 pytestmark = pytest.mark.slow
 
 CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
@@ -77,16 +79,30 @@ def job(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def lived(platform, job):
-    """The command's own output, after the whole job; it begins without a cluster and without a key."""
+def life(platform, job):
+    """The command's own output, after the whole job, and what its cluster listened on meanwhile."""
     platform.run("cluster", "down")
     (platform.home / "secrets" / "PLATFORM_API_KEY").unlink(missing_ok=True)
-    return platform.run("submit", job)
+    with looking_at_listeners(platform.home) as found:
+        return platform.run("submit", job), found
+
+
+@pytest.fixture(scope="module")
+def lived(life):
+    """The command's own output; it began without a cluster and without a key."""
+    return life[0]
 
 
 def test_the_cluster_is_started_and_said(lived):
     assert "no cluster is configured: starting Ray on this machine" in lived.stderr
     assert "made a key for PLATFORM_API_KEY" in lived.stderr
+
+
+def test_nothing_listens_where_another_machine_reaches_it(life):
+    _, listeners = life
+    assert open_to_others(listeners) == set()
+    for title in ("ray::ImplicitFunc", "ray::StandbyWorker", "ray::ServeReplica"):  # a trial, a worker, a replica
+        assert any(title in seen for seen, _ in listeners), f"{title} was not looked at"
 
 
 def test_every_document_succeeds_and_says_how_far_it_is(lived, platform):

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from trainshed.record.storage import Storage
 from trainshed.runtime.scratch import scratch_of_process
 from trainshed.runtime.serving.engines import build_engine
+from trainshed.runtime.serving.own_address import listen_on_own_address
 from trainshed.runtime.serving.routes import build_asgi
 from trainshed.runtime.serving.settings import AppSettings
 
@@ -25,6 +26,7 @@ class Replica:
     """One copy of the model. It is ready when it has generated, and healthy while its engine lives."""
 
     def __init__(self, settings: AppSettings) -> None:
+        listen_on_own_address()
         self._settings = settings
         self._engine = build_engine(_local_folder(settings.model_dir), settings.engine)
         self._engine.warm_up()

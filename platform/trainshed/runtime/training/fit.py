@@ -25,6 +25,7 @@ from trainshed.runtime.training.elastic import FreeRoom
 from trainshed.runtime.training.environment import CONTROLLER_ENVIRONMENT, WORKER_ENVIRONMENT
 from trainshed.runtime.training.group import GroupWatch, WatchedGroup, run_controller
 from trainshed.runtime.training.leaving import HearNotice
+from trainshed.runtime.training.meeting import Meeting
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.restarts import Restarts
 from trainshed.runtime.training.spares import Spares
@@ -105,6 +106,7 @@ def fit(
         place=place,
         train_loop_config={"plan": dataclasses.asdict(plan), "beats": beats, "report_validation": bool(callbacks)},
         scaling_config=scaling(training.workers),
+        torch_config=Meeting(),
         run_config=ray.train.RunConfig(
             name=FOLDER,
             storage_path=storage.path(plan.folder),

@@ -31,6 +31,7 @@ from trainshed.runtime.training.beats import Pulse
 from trainshed.runtime.training.fit import fit
 from trainshed.runtime.training.host import Notice, World
 from trainshed.runtime.training.loop import log
+from trainshed.runtime.training.meeting import LOOPBACK, listen_on
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.worker import run_worker
 from trainshed.runtime.tuning.entry import TrialPlan
@@ -162,6 +163,7 @@ def _train_once(training: Training, plan: WorkerPlan, link: Link) -> None:
         return
     if not dist.is_initialized():
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed asks for it
+        listen_on(LOOPBACK)
         dist.init_process_group("nccl" if training.workers.gpus else "gloo", store=HashStore(), rank=0, world_size=1)
     assert link.pulse is not None
     run_worker(own, TrialHost(link.report, link.pulse, steps=training.steps))
