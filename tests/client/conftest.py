@@ -34,7 +34,7 @@ def _no_address_from_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     home = tmp_path_factory.mktemp("home")
-    local, started = up(home, say=print, wait_s=120)
+    local, started = up(home, say=print)
     assert started
     yield Running(home, local)
     down(home, say=print)

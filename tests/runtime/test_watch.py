@@ -16,7 +16,7 @@ from trainshed.errors import PlatformError
 from trainshed.runtime.training.beats import Beat, Beats, Member, Order, Seen, whereabouts
 from trainshed.runtime.training.leaving import Leave
 from trainshed.runtime.training.restarts import classes, judge
-from trainshed.runtime.training.warden import SILENT_S, hanging, kill_here
+from trainshed.runtime.training.warden import hanging, kill_here
 from trainshed.spec.workers import Workers
 from waiting import wait_for
 
@@ -28,13 +28,55 @@ def beat(member, step=5, phase="training", *, waits=False):
     return Beat(member, step, phase, "training/loop.py:9 run", waits)
 
 
-def seen(member, *, silent=0.0, stuck=0.0, waits=False, phase="training"):
-    return Seen(member, beat(member, phase=phase, waits=waits), silent, stuck)
+def seen(member, *, silent=0.0, stuck=0.0, waits=False, phase="training", load=0.0, gap=0.0):
+    return Seen(member, beat(member, phase=phase, waits=waits), silent, stuck, load, gap)
 
 
 def test_a_silent_worker_is_hung_and_the_one_that_waits_for_it_is_not():
-    found = hanging([seen(ZERO, stuck=16, waits=True), seen(ONE, silent=SILENT_S + 1, stuck=16)], PATIENT)
-    assert [(one.member, cause) for one, cause in found] == [(ONE, "worker 1 has been silent for 16 s")]
+    found = hanging([seen(ZERO, stuck=21, waits=True), seen(ONE, silent=21, stuck=21)], PATIENT)
+    said = "worker 1 has been silent for 21 s; waited for 20 s, see workers.silent_timeout_s"
+    assert [(one.member, cause) for one, cause in found] == [(ONE, said)]
+
+
+@pytest.mark.parametrize(
+    ("load", "gap", "field", "limit_s", "words"),
+    [
+        (0.0, 0.0, 20, 20, "20 s"),
+        (1.0, 0.0, 20, 20, "20 s"),
+        (3.0, 0.0, 20, 60, "60 s (20 s at a load of 3.0 per core)"),
+        (15.0, 0.0, 20, 300, "300 s (20 s at a load of 15.0 per core)"),
+        (0.0, 12.0, 20, 36, "36 s (20 s; it took 12 s before)"),
+        (4.0, 12.0, 20, 80, "80 s (20 s at a load of 4.0 per core)"),
+        (2.0, 0.0, 5, 10, "10 s (5 s at a load of 2.0 per core)"),
+        (2.0, 0.0, 90, 180, "180 s (90 s at a load of 2.0 per core)"),
+        (900.0, 0.0, 20, 400, "400 s (20 s at a load of 900.0 per core)"),
+    ],
+)
+def test_how_long_a_worker_may_be_silent_grows_with_the_load_and_with_what_it_came_back_from(
+    load, gap, field, limit_s, words
+):
+    workers = Workers(silent_timeout_s=field, hang_timeout_s=10_000)
+    assert hanging([seen(ZERO, silent=limit_s - 1, load=load, gap=gap)], workers) == [], (
+        "it is alive, as far as we know"
+    )
+    ((_, cause),) = hanging([seen(ZERO, silent=limit_s + 1, load=load, gap=gap)], workers)
+    assert cause.endswith(f"waited for {words}, see workers.silent_timeout_s")
+
+
+def test_a_driver_that_did_not_run_itself_misses_nobody():
+    clock = [100.0]
+    beats = Beats(lambda: clock[0])
+    beats.begin([ZERO])
+    beats.beat(beat(ZERO))
+    clock[0] += 90  # nobody called it: its own machine was busy, and the beats wait in its queue
+    (one,) = beats.look().seen
+    assert (one.silent_s, one.stuck_s) == (0.0, 0.0)
+    for _ in range(30):  # now it is called once a second, and the worker still says nothing
+        clock[0] += 1
+        (one,) = beats.look().seen
+    assert (one.silent_s, one.stuck_s) == (30.0, 30.0)
+    beats.beat(beat(ZERO))
+    assert beats.look().seen[0].gap_s == 30.0
 
 
 def test_without_a_step_for_too_long_the_worker_that_waits_for_nobody_is_hung():
@@ -42,7 +84,8 @@ def test_without_a_step_for_too_long_the_worker_that_waits_for_nobody_is_hung():
     assert hanging([seen(ZERO, stuck=299, waits=True), seen(ONE, stuck=299)], PATIENT) == []
     ((found, cause),) = hanging(group, PATIENT)
     assert found.member == ONE
-    assert cause == "worker 1 has made no step for 301 s, step 5, at training/loop.py:9 run"
+    said = "worker 1 has made no step for 301 s (workers.hang_timeout_s is 300), step 5, at training/loop.py:9 run"
+    assert cause == said
 
 
 def test_where_all_wait_for_each_other_all_are_hung():
@@ -52,7 +95,7 @@ def test_where_all_wait_for_each_other_all_are_hung():
 def test_the_first_step_may_take_longer_and_not_for_ever():
     assert hanging([seen(ZERO, stuck=599, phase="starting")], PATIENT) == []
     ((_, cause),) = hanging([seen(ZERO, stuck=601, phase="starting")], PATIENT)
-    assert cause.startswith("worker 0 has made no step for 601 s")
+    assert cause.startswith("worker 0 has made no step for 601 s (workers.start_timeout_s is 600)")
     slow = Workers(hang_timeout_s=900, start_timeout_s=600)
     assert hanging([seen(ZERO, stuck=899, phase="starting")], slow) == []
 

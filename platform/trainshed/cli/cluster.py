@@ -32,16 +32,18 @@ def up(
     cpus: int | None = typer.Option(
         None, "--cpus", min=1, help="CPUs Ray may give out. Default: the cores here and one more."
     ),
+    start_timeout_s: float | None = context.StartTimeoutOption,
     as_json: bool = context.JsonOption,
 ) -> None:
     """Start Ray on this machine: loopback, token authentication, ports of its own.
 
     \b
     platform cluster up
+    platform cluster up --start-timeout 600
     """
     from trainshed.client.local_cluster import up as start
 
-    cluster, started = start(context.home(), say=say, cpus=cpus)
+    cluster, started = start(context.home(), say=say, cpus=cpus, start_timeout_s=start_timeout_s)
     if not started:
         say("the local cluster runs already")
     _print_cluster(cluster, as_json=as_json)

@@ -34,6 +34,14 @@ ProfileOption = typer.Option(
     metavar="FILE",
     help="Cluster profile: which machines there are, and what they cost. Default: $PLATFORM_PROFILE.",
 )
+StartTimeoutOption = typer.Option(
+    None,
+    "--start-timeout",
+    metavar="SECONDS",
+    min=1.0,
+    help="How long the cluster may take until it accepts jobs. Default: 120 for one that is started here, 60 for "
+    "another; longer on a busy machine.",
+)
 JsonOption = typer.Option(False, "--json", help="Print JSON for programs.")
 
 
@@ -90,7 +98,7 @@ def need_address(explicit: str | None) -> Address:
     return found
 
 
-def address_or_local(explicit: str | None) -> Address:
+def address_or_local(explicit: str | None, *, start_timeout_s: float | None = None) -> Address:
     """The configured cluster; without one the local cluster, which is started and said."""
     found = address_or_none(explicit)
     if found is not None:
@@ -99,7 +107,7 @@ def address_or_local(explicit: str | None) -> Address:
     from trainshed.client.local_cluster import up
 
     say("no cluster is configured: starting Ray on this machine")
-    cluster, _ = up(home(), say=say)
+    cluster, _ = up(home(), say=say, start_timeout_s=start_timeout_s)
     say(f"local cluster at {cluster.dashboard_url}; `platform cluster down` ends it")
     started = find_address(home(), cluster.dashboard_url)
     assert started is not None

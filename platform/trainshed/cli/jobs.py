@@ -41,6 +41,7 @@ def submit(
     dry_run: bool = typer.Option(False, "--dry-run", help="Check and plan; hand nothing over."),
     profile: Path | None = context.ProfileOption,
     address: str | None = context.AddressOption,
+    start_timeout_s: float | None = context.StartTimeoutOption,
     as_json: bool = context.JsonOption,
 ) -> None:
     """Check a job and hand it to a Ray cluster.
@@ -59,8 +60,10 @@ def submit(
         return
     from trainshed.cli.follow import follow_submission  # HTTP and progress bars: a refused job does not pay for them
     from trainshed.client import submit as client
+    from trainshed.client.ready import until_ready
 
-    where = context.address_or_local(address)
+    where = context.address_or_local(address, start_timeout_s=start_timeout_s)
+    until_ready(where, say=say, start_timeout_s=start_timeout_s)
     submitted = client.submit(loaded, where, storage, home=context.home(), say=say)
     if as_json:
         print_json_line(

@@ -185,6 +185,7 @@ def resume(
     sets: list[str] = ChangeOption,
     follow: bool = typer.Option(True, "--follow/--detach", help="Show progress until the end, or return at once."),
     address: str | None = context.RunAddressOption,
+    start_timeout_s: float | None = context.StartTimeoutOption,
     as_json: bool = context.JsonOption,
 ) -> None:
     """Go on with a training that failed, was stopped, or was lost: same run, from its newest checkpoint.
@@ -202,10 +203,13 @@ def resume(
     record = find_run(storage, run)
     from trainshed.cli.follow import follow_submission  # a name that does not exist does not pay for these
     from trainshed.client import resume as client
+    from trainshed.client.ready import until_ready
 
     seen = states.see(record)
     prepared = client.prepare(record, seen.state, sets, why=seen.why)
-    where = states.clusters.to_go_on(record.job) or context.address_or_local(address)
+    own = states.clusters.to_go_on(record.job)
+    where = own or context.address_or_local(address, start_timeout_s=start_timeout_s)
+    until_ready(where, say=say, start_timeout_s=start_timeout_s)
     submitted = client.resume(prepared, where, storage, home=context.home())
     runs_of_it = [planned.run_id for planned in submitted.runs]
     if as_json:

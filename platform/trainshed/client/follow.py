@@ -56,7 +56,7 @@ def follow(
             pause_s = poll_s if events else min(pause_s * _SLOWER, poll_s * _SLOWEST)
             if status.terminal:
                 lost = " (the end of its log could not be read)" if log.given_up else ""
-                yield {"event": "job_end", "state": status.state, "message": status.message + lost}
+                yield {"event": "job_end", "state": status.state, "message": status.cause + lost}
                 return
         time.sleep(pause_s)
 

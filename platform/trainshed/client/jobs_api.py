@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from trainshed.client.package import Package
+from trainshed.client.ray_log import without_log
 from trainshed.errors import ClusterError, UsageError
 
 ATTEMPTS = 3
@@ -57,6 +58,11 @@ class JobStatus:
     exit_code: int | None
     entrypoint: str
     metadata: Mapping[str, str]
+
+    @property
+    def cause(self) -> str:
+        """The message in a line: of the log that Ray adds only what is an error."""
+        return without_log(self.message)
 
     @property
     def terminal(self) -> bool:
@@ -113,6 +119,10 @@ class JobsClient:
         """Whether the agent of `node` has reported for work: the head's agent starts the jobs."""
         params = {"node_id": node.node_id, "glob": "no-such-log"}
         return self._send("GET", "/api/v0/logs", params=params).is_success
+
+    def ready_head(self) -> Node | None:
+        """The head, once its agent has reported for work: until then a submission ends in "No available agent"."""
+        return next((node for node in self.nodes() if node.head and self.agent_answers(node)), None)
 
     def upload(self, package: Package) -> bool:
         """Send `package` unless the cluster has it already; returns whether it was sent."""

@@ -1,11 +1,12 @@
 """The cluster that comes with the laptop: one Ray head on the loopback, started and ended by the platform.
 
-Knows `<home>/cluster/`: state.json (which cluster runs), token, lock, ray.log. One home has at most one cluster; two
-homes have two, which never touch each other or any other Ray on the machine.
+Knows `<home>/cluster/`: state.json (which cluster runs), token, lock, ray.log, start_took_s. One home has at most one
+cluster; two homes have two, which never touch each other or any other Ray on the machine.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -23,10 +24,12 @@ from pathlib import Path
 
 import psutil
 
-from trainshed.client.jobs_api import JobsClient, Node, Unreachable
+from trainshed.client.jobs_api import JobsClient, Unreachable
 from trainshed.client.processes import alive, end_cluster
 from trainshed.client.ray_head import LOOPBACK, default_cpus, free_ports, head_command, head_environment
+from trainshed.client.ray_log import error_in
 from trainshed.errors import ClusterError
+from trainshed.patience import Wait
 
 Say = Callable[[str], None]
 
@@ -35,6 +38,16 @@ _GRACE_S = 5.0
 _POLL_S = 0.1
 # Short, because the paths of Ray's sockets below it may have 107 characters at most.
 _TEMP_ROOT, _TEMP_PREFIX = "/tmp", "ts-"  # noqa: S108 - mkdtemp makes a directory of our own in it
+
+
+START_S = 120.0
+"""So long a start may take on a quiet machine; it takes ten seconds there."""
+_RAYS_DEADLINE_S = 28.0
+"""Ray's head gives its own raylet 30 s, whatever the machine does besides, and ends. No setting changes that."""
+
+
+class _EndedByRay(ClusterError):
+    """The head ended so late that it may have been its own deadline; a wrong setting ends it at once."""
 
 
 @dataclass(frozen=True)
@@ -66,26 +79,43 @@ class LocalCluster:
         return hashlib.sha256(made.encode()).hexdigest()[:16]
 
 
-def up(home: Path, *, say: Say, cpus: int | None = None, wait_s: float = 120.0) -> tuple[LocalCluster, bool]:
+def up(
+    home: Path, *, say: Say, cpus: int | None = None, start_timeout_s: float | None = None
+) -> tuple[LocalCluster, bool]:
     """The running cluster of `home`, started if there was none; the flag tells whether it was.
 
-    Raises ClusterError if it is not ready for jobs within `wait_s` seconds; what was started has then been ended.
+    Raises ClusterError if it is not ready for jobs in time; what was started has then been ended. How long that is
+    depends on how busy this machine is and how long the last start took here, unless `start_timeout_s` says it.
     """
     with _locked(home):
+        wait = _wait_for_start(home, start_timeout_s)
         if (running := find(home)) is not None:
-            return _ready(running, wait_s=wait_s), False
-        _remove(home)  # what a cluster that died left behind
+            return _ready(running, wait), False
         say("starting a local Ray cluster")
-        cluster = _start(home, cpus=cpus or default_cpus())
-        try:
-            _write_state(home, cluster)  # at once: if this process is killed now, `down` still finds the cluster
-            cluster = _ready(cluster, wait_s=wait_s)
-            _write_state(home, cluster)
-        except BaseException:
-            _end(cluster)
-            _state_path(home).unlink(missing_ok=True)
-            raise
-        return cluster, True
+        while True:
+            _remove(home)  # what a cluster that died left behind
+            try:
+                return _up(home, cpus or default_cpus(), wait), True
+            except _EndedByRay as ended:
+                if wait.over:
+                    raise
+                say(f"{ended}; starting it again, since this machine may take {wait}")
+
+
+def _up(home: Path, cpus: int, wait: Wait) -> LocalCluster:
+    """Starts a cluster and waits until it is ready; ends what it started where that fails."""
+    began = time.monotonic()
+    cluster = _start(home, cpus=cpus)
+    try:
+        _write_state(home, cluster)  # at once: if this process is killed now, `down` still finds the cluster
+        cluster = _ready(cluster, wait)
+        _write_state(home, cluster)
+        _write_private(_took_path(home), f"{time.monotonic() - began:.1f}\n")
+    except BaseException:
+        _end(cluster)
+        _state_path(home).unlink(missing_ok=True)
+        raise
+    return cluster
 
 
 def find(home: Path) -> LocalCluster | None:
@@ -136,29 +166,31 @@ def _start(home: Path, *, cpus: int) -> LocalCluster:
     )
 
 
-def _ready(cluster: LocalCluster, *, wait_s: float) -> LocalCluster:
+def _wait_for_start(home: Path, start_timeout_s: float | None) -> Wait:
+    if start_timeout_s is not None:
+        return Wait(start_timeout_s, exact=True)
+    try:
+        took_s = float(_took_path(home).read_text())
+    except (OSError, ValueError):  # none has been started here
+        took_s = 0.0
+    return Wait(START_S, took_s=took_s)
+
+
+def _ready(cluster: LocalCluster, wait: Wait) -> LocalCluster:
     """Wait until the head takes jobs; fills in what only the running head knows."""
-    give_up_at = time.monotonic() + wait_s
+    log, began = Path(cluster.log), time.monotonic()
     with JobsClient(cluster.dashboard_url, cluster.token, timeout_s=5.0) as jobs:
         while True:
             if not alive(cluster.pid, cluster.pid_started):
-                raise ClusterError(f"the local Ray cluster ended while starting: {_last_line(cluster.log)}")
-            head = _head_ready_for_jobs(jobs)
-            if head is not None:
-                return replace(cluster, gpus=int(head.resources.get("GPU", 0)), ray_version=jobs.version())
-            if time.monotonic() > give_up_at:
-                raise ClusterError(
-                    f"the local Ray cluster was not ready within {wait_s:.0f} s: {_last_line(cluster.log)}"
-                )
+                ended = f"the local Ray cluster ended while starting: {error_in(log)}"
+                raise (_EndedByRay if time.monotonic() - began > _RAYS_DEADLINE_S else ClusterError)(ended)
+            with contextlib.suppress(Unreachable):
+                if (head := jobs.ready_head()) is not None:
+                    return replace(cluster, gpus=int(head.resources.get("GPU", 0)), ray_version=jobs.version())
+            if wait.over:
+                late = f"the local Ray cluster was not ready within {wait}, --start-timeout gives it longer"
+                raise ClusterError(f"{late}: {error_in(log)}")
             time.sleep(_POLL_S)
-
-
-def _head_ready_for_jobs(jobs: JobsClient) -> Node | None:
-    """The head, once its agent has reported for work: until then a submission ends in "No available agent"."""
-    try:
-        return next((node for node in jobs.nodes() if node.head and jobs.agent_answers(node)), None)
-    except Unreachable:
-        return None
 
 
 def _end(cluster: LocalCluster) -> None:
@@ -186,6 +218,10 @@ def _state_path(home: Path) -> Path:
     return home / "cluster" / "state.json"
 
 
+def _took_path(home: Path) -> Path:
+    return home / "cluster" / "start_took_s"
+
+
 def _read_state(home: Path) -> LocalCluster | None:
     try:
         return LocalCluster(**json.loads(_state_path(home).read_text()))
@@ -211,8 +247,3 @@ def _locked(home: Path) -> Iterator[None]:
     with (_directory(home) / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _last_line(log: str) -> str:
-    lines = Path(log).read_text(errors="replace").strip().splitlines() if Path(log).exists() else []
-    return f"{lines[-1].strip() if lines else 'it said nothing'} (log: {log})"

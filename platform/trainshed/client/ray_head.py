@@ -99,6 +99,10 @@ def head_environment(
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
         "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics),
+        "RAY_gcs_server_port_wait_time_s": "120",  # tries of a second each; Ray's 20 are too few on a busy machine
+        # Serve's controller restarts a proxy that is so late, and the port goes with it; Serve's own are 5 and 10.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
         "RAY_DEDUP_LOGS": "0",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # reports and deaths of workers are seen at this interval
         "OMP_NUM_THREADS": "1",

@@ -9,6 +9,7 @@ from trainshed.client.address import Address
 from trainshed.client.jobs_api import JobsClient, JobStatus
 from trainshed.client.submit import submit_command
 from trainshed.errors import ClusterError
+from trainshed.patience import Wait
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 
@@ -22,17 +23,17 @@ def stop_submission(address: Address, submission_id: str) -> JobStatus:
     """Asks a job to end until it has; Ray forgets the request while a job is pending.
 
     Raises:
-        ClusterError: it has not ended within a minute.
+        ClusterError: it has not ended within a minute, or longer on a busy machine.
     """
     with JobsClient(address.url, address.token) as jobs:
-        return _until_ended(jobs, submission_id, STOP_WAIT_S, ask_to_stop=True)
+        return _until_ended(jobs, submission_id, Wait(STOP_WAIT_S), ask_to_stop=True)
 
 
 def stop_run(address: Address, record: Record, *, grace_s: float = GRACE_S) -> str:
     """Ends a run; the state it is in then. A training or a sweep is asked first, and has `grace_s` seconds to save.
 
     Raises:
-        ClusterError: it has not ended within a minute after that.
+        ClusterError: it has not ended within a minute after that, or longer on a busy machine.
     """
     if grace_s and record.state == "running" and record.job["job"]["kind"] in ("train", "tune"):
         record.ask_to_stop()
@@ -56,19 +57,18 @@ def delete_endpoint(address: Address, storage: Storage, name: str) -> None:
     submission_id = f"ts-delete-{name}-{secrets.token_hex(3)}"
     submit_command(address, storage, f"--delete-endpoint {name} --storage {storage.uri}", submission_id)
     with JobsClient(address.url, address.token) as jobs:
-        ended = _until_ended(jobs, submission_id, DELETE_WAIT_S, ask_to_stop=False)
+        ended = _until_ended(jobs, submission_id, Wait(DELETE_WAIT_S), ask_to_stop=False)
     if ended.state != "SUCCEEDED":
-        raise ClusterError(f"the endpoint {name} was not taken down: {ended.message or ended.state}")
+        raise ClusterError(f"the endpoint {name} was not taken down: {ended.cause or ended.state}")
 
 
-def _until_ended(jobs: JobsClient, submission_id: str, wait_s: float, *, ask_to_stop: bool) -> JobStatus:
-    deadline = time.monotonic() + wait_s
+def _until_ended(jobs: JobsClient, submission_id: str, wait: Wait, *, ask_to_stop: bool) -> JobStatus:
     while True:
         status = jobs.status(submission_id)
         if status.terminal:
             return status
-        if time.monotonic() > deadline:
-            raise ClusterError(f"{submission_id} has not ended within {wait_s:.0f} s; it is {status.state}")
+        if wait.over:
+            raise ClusterError(f"{submission_id} has not ended within {wait}; it is {status.state}")
         if ask_to_stop:
             jobs.stop(submission_id)
         time.sleep(POLL_S)

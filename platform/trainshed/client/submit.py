@@ -12,7 +12,7 @@ from pathlib import Path
 
 from trainshed import __version__
 from trainshed.client.address import Address
-from trainshed.client.jobs_api import JobsClient
+from trainshed.client.jobs_api import JobsClient, UnknownJob, Unreachable
 from trainshed.client.known_clusters import remember
 from trainshed.client.package import Package, own_package, package_files
 from trainshed.client.uploads import root_of, uploads
@@ -85,9 +85,30 @@ def hand_over(
                 {"py_modules": [code.uri], "working_dir": working.uri, "env_vars": _env(storage)},
                 {"runs": " ".join(run.run_id for run in submission.runs), "storage": storage.uri},
             )
+        except Unreachable:
+            if not _arrived(jobs, submission.submission_id):
+                take_back()
+                raise
         except ClusterError:
             take_back()
             raise
+
+
+def _arrived(jobs: JobsClient, submission_id: str) -> bool:
+    """Whether the cluster has a job whose submission it did not answer in time.
+
+    Raises:
+        Unreachable: it does not say: the job may run, so that its record must stay.
+    """
+    try:
+        jobs.status(submission_id)
+    except UnknownJob:
+        return False
+    except Unreachable as error:
+        raise Unreachable(
+            f"{error}; {submission_id} may have arrived all the same: `platform runs` shows it once the cluster answers"
+        ) from error
+    return True
 
 
 def submit_command(address: Address, storage: Storage, arguments: str, submission_id: str) -> None:

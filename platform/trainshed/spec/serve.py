@@ -56,3 +56,5 @@ class ServeJob(Part):
     replicas: Replicas = Replicas()
     max_tokens: Count = 256
     """Tokens a request may ask for at most; the model's context bounds it too."""
+    start_timeout_s: Positive = 180
+    """So long the proxy, then the replicas, then the first answer may take on a quiet machine; longer on a busy one."""

@@ -36,6 +36,9 @@ class Workers(Part):
     memory_gb: Positive | None = None
     """Memory of one worker's device; the plan refuses what is over it. The GPU's where it is not given."""
 
+    silent_timeout_s: Positive = 20
+    """A worker that has not beaten for so long on a quiet machine is killed and started again. It beats once a second,
+    whatever it computes; on a busy machine it is waited for as many times longer as processes wait for each core."""
     hang_timeout_s: Positive = 300
     """A training that has made no step for so long is taken as hung: its workers are killed and started again."""
     start_timeout_s: Positive = 1800

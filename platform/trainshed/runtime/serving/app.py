@@ -8,6 +8,7 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig
 from starlette.types import ASGIApp
 
+from trainshed.patience import patience
 from trainshed.record.storage import Storage
 from trainshed.runtime.scratch import scratch_of_process
 from trainshed.runtime.serving.engines import build_engine
@@ -55,7 +56,7 @@ def build_application(settings: AppSettings) -> serve.Application:
         max_queued_requests=settings.max_queued_requests,
         autoscaling_config=_autoscaling(settings),
         health_check_period_s=5,
-        health_check_timeout_s=30,
+        health_check_timeout_s=patience(30).seconds,
         graceful_shutdown_wait_loop_s=1,
         max_constructor_retry_count=1,
         max_surge_percent=_SURGE_PERCENT,

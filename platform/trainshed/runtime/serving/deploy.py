@@ -53,9 +53,10 @@ def deploy(job: ServeJob, reporter: Reporter, *, trained: Mapping[str, Record]) 
         gpus=job.replicas.gpus,
         max_tokens=job.max_tokens,
     )
-    url = run_application(settings, int(os.environ.get("PLATFORM_SERVE_PORT") or DEFAULT_PORT))
+    port = int(os.environ.get("PLATFORM_SERVE_PORT") or DEFAULT_PORT)
+    url = run_application(settings, port, job.start_timeout_s)
     reporter.progress("serve", 2, 3, what="ask a first question")
-    said = probe(url, keys[0])
+    said = probe(url, keys[0], start_timeout_s=job.start_timeout_s)
     reporter.progress("serve", 3, 3, what="ready")
     facts = {
         "url": url,

@@ -5,6 +5,7 @@ Every failure of Ray becomes one line that says what happened to the replica.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -17,40 +18,48 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 
 from trainshed.errors import ClusterError, PlatformError
+from trainshed.patience import Wait
 from trainshed.runtime.serving.app import build_application
 from trainshed.runtime.serving.settings import AppSettings
 
 HOST_VARIABLE = "PLATFORM_SERVE_HOST"
 """Where the proxy listens; 127.0.0.1 unless it says otherwise."""
 
+START_S = 180.0
+"""What a serve job's `start_timeout_s` is where it says nothing."""
+
 _POLL_S = 0.2
+_ANSWER_S = 10.0
+"""Of the proxy to a question that costs nothing; it is asked again, until the start has taken too long."""
 _PROBE_TOKENS = 4
 _CAUSE = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Exit)): *(.+)$")
 
 
-def start_serve(http_port: int) -> None:
+def start_serve(http_port: int, start_timeout_s: float = START_S) -> None:
     """Starts Serve's controller and its HTTP proxy, where they do not run yet.
 
     Raises:
         ClusterError: Serve cannot start, or already listens on another port.
     """
+    wait = Wait(start_timeout_s)
     try:
-        serve.start(proxy_location="HeadOnly", http_options={"host": _host(), "port": http_port})
+        with contextlib.suppress(TimeoutError):  # Serve waits for its proxy for a minute, and leaves it to start on
+            serve.start(proxy_location="HeadOnly", http_options={"host": _host(), "port": http_port})
     except (RayError, RayServeException, RuntimeError, ValueError) as error:
         raise ClusterError(f"Ray Serve did not start on port {http_port}: {_one_line(str(error))}") from error
-    _await_proxy(f"http://{_reachable_host()}:{http_port}", wait_s=10)
+    _await_proxy(f"http://{_reachable_host()}:{http_port}", wait)
 
 
-def run_application(settings: AppSettings, http_port: int, wait_s: float = 180) -> str:
+def run_application(settings: AppSettings, http_port: int, start_timeout_s: float = START_S) -> str:
     """Runs the endpoint, or replaces the one of that name, and waits until its replicas are ready.
 
     Returns the base URL, `http://HOST:PORT/NAME`.
 
     Raises:
-        PlatformError: a replica failed (with its cause), or none was ready within `wait_s`. A replaced endpoint
-            goes on serving its former version.
+        PlatformError: a replica failed (with its cause), or none was ready in time. A replaced endpoint goes on
+            serving its former version.
     """
-    start_serve(http_port)
+    start_serve(http_port, start_timeout_s)
     target = serve.RunTarget(
         target=build_application(settings), name=settings.name, route_prefix=f"/{settings.name}", logging_config=None
     )
@@ -58,34 +67,34 @@ def run_application(settings: AppSettings, http_port: int, wait_s: float = 180) 
         serve.run_many([target], wait_for_applications_running=False)
     except (RayError, RayServeException, RuntimeError, ValueError) as error:
         raise PlatformError(f"endpoint {settings.name}: Ray Serve refuses it: {_one_line(str(error))}") from error
-    _await_running(settings.name, wait_s)
+    _await_running(settings.name, Wait(start_timeout_s))
     return f"http://{_reachable_host()}:{http_port}/{settings.name}"
 
 
-def probe(url: str, key: str | None, *, wait_s: float = 30) -> str:
+def probe(url: str, key: str | None, *, start_timeout_s: float = START_S) -> str:
     """Asks the endpoint for a few tokens over HTTP, as a client would; returns the text.
 
     Raises:
-        PlatformError: it did not answer with a completion within `wait_s`.
+        PlatformError: it did not answer with a completion in time.
     """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    deadline = time.monotonic() + wait_s
-    with httpx.Client(base_url=url, headers=headers, timeout=wait_s, trust_env=False) as client:
+    wait = Wait(start_timeout_s)
+    with httpx.Client(base_url=url, headers=headers, timeout=wait.limit.seconds, trust_env=False) as client:
         while True:
             try:
-                models = client.get("/v1/models")
-                if models.status_code != 404 or time.monotonic() > deadline:
+                models = client.get("/v1/models", timeout=_ANSWER_S)
+                if models.status_code != 404 or wait.over:
                     break
             except httpx.TransportError as error:
-                if time.monotonic() > deadline:
-                    raise PlatformError(f"{url}: no answer within {wait_s:g} s: {error}") from error
+                if wait.over:
+                    raise PlatformError(f"{url}: no answer within {wait}, see start_timeout_s: {error}") from error
             time.sleep(_POLL_S)
         model = _answered(models)["data"][0]["id"]
         question = {"model": model, "prompt": "The", "max_tokens": _PROBE_TOKENS, "temperature": 0}
         try:
             answer = client.post("/v1/completions", json=question)
         except httpx.TransportError as error:
-            raise PlatformError(f"{url}: no completion within {wait_s:g} s: {error}") from error
+            raise PlatformError(f"{url}: no completion within {wait}, see start_timeout_s: {error}") from error
         return str(_answered(answer)["choices"][0]["text"])
 
 
@@ -110,23 +119,22 @@ def _reachable_host() -> str:
     return "127.0.0.1" if host in ("0.0.0.0", "::", "localhost") else host  # noqa: S104
 
 
-def _await_proxy(url: str, *, wait_s: float) -> None:
-    deadline = time.monotonic() + wait_s
+def _await_proxy(url: str, wait: Wait) -> None:
     while True:
         try:
             httpx.get(f"{url}/-/healthz", timeout=5, trust_env=False)  # 503 until there is a first application
             return
         except httpx.TransportError as error:
             found = str(error)
-        if time.monotonic() > deadline:
+        if wait.over:
             raise ClusterError(
-                f"Ray Serve does not answer at {url}: {found}; a Serve that was started before keeps its own port"
+                f"Ray Serve did not answer at {url} within {wait}, see start_timeout_s: {found}; a Serve that was "
+                "started before keeps its own port"
             )
         time.sleep(_POLL_S)
 
 
-def _await_running(name: str, wait_s: float) -> None:
-    deadline = time.monotonic() + wait_s
+def _await_running(name: str, wait: Wait) -> None:
     while True:
         try:
             application = serve.status().applications.get(name)
@@ -137,9 +145,9 @@ def _await_running(name: str, wait_s: float) -> None:
                 return
             case ApplicationStatus.DEPLOY_FAILED | ApplicationStatus.UNHEALTHY:
                 raise PlatformError(f"endpoint {name}: its replica failed: {_cause(application)}")
-            case status if time.monotonic() > deadline:
+            case status if wait.over:
                 state = f"{status.value}: {_cause(application)}" if status else "unknown to Serve"
-                raise PlatformError(f"endpoint {name}: not ready after {wait_s:g} s, {state}")
+                raise PlatformError(f"endpoint {name}: not ready within {wait}, see start_timeout_s: {state}")
         time.sleep(_POLL_S)
 
 

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from types import FrameType
@@ -21,12 +22,15 @@ import ray
 from ray.exceptions import ActorDiedError
 
 import trainshed
+from trainshed.patience import load_per_core
 
 log = logging.getLogger("trainshed.training")
 
 OURS = trainshed.__path__[0]
 BEAT_S = 1.0
 ANSWER_S = 10.0
+STARVED_S = 5.0
+"""The driver looks once a second, and workers beat as often: an actor that nobody called for longer did not run."""
 
 
 class Order(StrEnum):
@@ -64,6 +68,8 @@ class Beat:
     """The innermost line of the training thread that tells something, as `file:line function`."""
     waits: bool
     """Whether it stands in a collective operation, waiting for other workers."""
+    load: float = 0.0
+    """Processes that want to run, for each core of its machine."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,10 @@ class Seen:
     """Since its newest beat, or since its group began."""
     stuck_s: float
     """Since its step or phase last changed, or its process began to beat."""
+    load: float = 0.0
+    """Of its machine when it last beat, or of this one now, whichever is the higher."""
+    gap_s: float = 0.0
+    """The longest that it was silent before, and came back from."""
 
 
 @dataclass(frozen=True)
@@ -88,17 +98,21 @@ class Look:
 
 
 class Beats:
-    """Keeps the newest beat of every worker of the present group. Times are this process's own monotonic clock.
+    """Keeps the newest beat of every worker of the present group. Times are this process's own clock.
 
+    Time in which this process itself did not run is nobody's silence: beats wait in its queue meanwhile.
     An actor that Ray had to start again knows no group: it takes those for it that beat, until the next one begins.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._members: dict[int, Member] = {}
         self._closed = False
         self._beats: dict[int, Beat] = {}
         self._heard: dict[int, float] = {}
         self._moved: dict[int, float] = {}
+        self._gaps: dict[int, float] = {}
+        self._called = clock()
         self._notes: list[str] = []
         self._order = Order.GO_ON
         self._furthest = 0
@@ -106,7 +120,7 @@ class Beats:
     def begin(self, members: list[Member]) -> None:
         """A new group stands; every process that is not of it is to go."""
         self._members, self._closed = {member.worker: member for member in members}, True
-        self._beats, now = {}, time.monotonic()
+        self._beats, self._gaps, now = {}, {}, self._now()
         self._heard = dict.fromkeys(self._members, now)
         self._moved = dict.fromkeys(self._members, now)
         if self._order is Order.REGROUP:
@@ -118,7 +132,7 @@ class Beats:
 
     def beat(self, beat: Beat) -> Order:
         """A worker lives; what it should do."""
-        worker, now = beat.member.worker, time.monotonic()
+        worker, now = beat.member.worker, self._now()
         if self._members.get(worker) != beat.member:
             if self._closed:
                 return Order.BEGONE
@@ -126,6 +140,8 @@ class Beats:
         before = self._beats.get(worker)
         if before is None or (before.member, before.step, before.phase) != (beat.member, beat.step, beat.phase):
             self._moved[worker] = now
+        if before is not None and before.member == beat.member:
+            self._gaps[worker] = max(self._gaps.get(worker, 0.0), now - self._heard[worker])
         self._beats[worker], self._heard[worker] = beat, now
         self._furthest = max(self._furthest, beat.step)
         return self._order
@@ -138,12 +154,24 @@ class Beats:
 
     def look(self) -> Look:
         """The present group, and what was noted since the last look."""
-        now, notes, self._notes = time.monotonic(), tuple(self._notes), []
-        seen = tuple(
-            Seen(member, self._beats.get(n), now - self._heard[n], now - self._moved[n])
-            for n, member in sorted(self._members.items())
-        )
-        return Look(seen, notes)
+        now, notes, self._notes = self._now(), tuple(self._notes), []
+        return Look(tuple(self._seen(member, now) for _, member in sorted(self._members.items())), notes)
+
+    def _seen(self, member: Member, now: float) -> Seen:
+        worker, beat = member.worker, self._beats.get(member.worker)
+        load = max(load_per_core(), 0.0 if beat is None else beat.load)
+        gap_s = self._gaps.get(worker, 0.0)
+        return Seen(member, beat, now - self._heard[worker], now - self._moved[worker], load, gap_s)
+
+    def _now(self) -> float:
+        """The time of this call. What passed since the last one, where it is too much, is taken off every age."""
+        now = self._clock()
+        asleep = now - self._called
+        self._called = now
+        if asleep > STARVED_S:
+            for clock in (self._heard, self._moved):
+                clock.update({worker: at + asleep for worker, at in clock.items()})
+        return now
 
     def give(self, order: Order) -> None:
         """What every worker hears from now on; an order to stop is never taken back."""
@@ -191,7 +219,7 @@ class Pulse:
     def _run(self) -> None:
         while not self._over.is_set():
             where, waits = whereabouts(self._watched)
-            beat = Beat(self._member, self.step, self.phase, where, waits)
+            beat = Beat(self._member, self.step, self.phase, where, waits, load_per_core())
             try:
                 self.order = ray.get(self._beats.beat.remote(beat), timeout=ANSWER_S)
             except ActorDiedError:

@@ -4,7 +4,8 @@ WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "TOKEN
 
 CONTROLLER_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # Ray's 2 s are half the time that a restart takes
-    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "40",  # the second line behind our heartbeat; Ray's own is 600
+    # The second line behind our heartbeat, which knows how busy a machine is; this one does not. Ray's own is 600.
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "400",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process; we are told by SIGTERM (`leaving.py`)
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",  # a group that finds no room is sized anew
     "RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0",  # the controller blocks on purpose: nothing else runs in its loop

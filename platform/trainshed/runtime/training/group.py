@@ -7,10 +7,12 @@ runs in the driver's process: as an actor of its own it would be one more proces
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
 import ray
+from ray.exceptions import GetTimeoutError
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.worker_group.placement_group_handle import DefaultPlacementGroupHandle
@@ -20,6 +22,7 @@ from ray.train.v2._internal.util import bundle_to_remote_args
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from trainshed.patience import patience
 from trainshed.runtime.training.beats import Member
 from trainshed.runtime.training.spares import Spares
 
@@ -137,7 +140,7 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
             Member(one.distributed_context.world_rank, one.metadata.pid, one.metadata.node_id)
             for one in worker_group.get_workers()
         ]
-        ray.get(self._beats.begin.remote(members), timeout=ANSWER_S)
+        ray.get(self._beats.begin.remote(members), timeout=patience(ANSWER_S).seconds)
 
     def after_worker_group_training_start(self, worker_group: Any) -> None:
         """The train function runs on all."""
@@ -152,8 +155,11 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
             return
         self._asked = now
         spares, workers = self._group.spares, self._group.get_workers()
-        if len(spares) < len(workers) and ray.get(self._beats.all_train.remote(), timeout=ANSWER_S):
-            spares.make(workers, self._group.environment())
+        if len(spares) >= len(workers):
+            return
+        with contextlib.suppress(GetTimeoutError):  # a busy machine makes its spares later; the training goes on
+            if ray.get(self._beats.all_train.remote(), timeout=ANSWER_S):
+                spares.make(workers, self._group.environment())
 
     def before_worker_group_shutdown(self, worker_group: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
         """The group ends."""

@@ -20,11 +20,13 @@ from ray.train.v2._internal.execution.worker_group.worker import RayTrainWorker,
 from ray.train.v2._internal.execution.worker_group.worker_group import WorkerGroup
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from trainshed.patience import patience
 from trainshed.runtime.training.environment import CONTROLLER_ENVIRONMENT, WORKER_ENVIRONMENT
 from trainshed.spec.workers import Workers
 
 ANSWER_S = 5.0
-LOADING_S = 20.0
+LOADING_S = 60.0
+"""Of a process made ahead: it is ahead of any that is made now, so that giving up early only costs more."""
 MODULES = ["trainshed.runtime.training.ray_host", "trainshed.runtime.training.engines.deepspeed"]
 """What every worker loads, whatever it trains."""
 PACKAGES = ("trainshed", "torch", "transformers", "deepspeed", "safetensors", "tokenizers", "numpy", "pyarrow")
@@ -74,8 +76,8 @@ class Spares:
         for spare in [one for one in self._waiting if one[0] == node]:
             self._waiting.remove(spare)
             with contextlib.suppress(Exception):  # it is gone, or cannot load: the next one
-                ray.get(spare[2], timeout=LOADING_S)
-                ray.get(spare[1].get_metadata.remote(), timeout=ANSWER_S)
+                ray.get(spare[2], timeout=patience(LOADING_S).seconds)
+                ray.get(spare[1].get_metadata.remote(), timeout=patience(ANSWER_S).seconds)
                 return spare[1]
         return None
 

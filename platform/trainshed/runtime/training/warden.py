@@ -17,11 +17,12 @@ import psutil
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from trainshed.patience import Patience, patience
 from trainshed.runtime.training.beats import Look, Order, Seen
 from trainshed.spec.workers import Workers
 
 LOOK_S = 1.0
-SILENT_S = 15.0
+ANSWER_S = 15.0
 TITLES = ("RayTrainWorker", "StandbyWorker", "ImplicitFunc")
 """What Ray calls the processes that train: a worker, a spare one, a trial of Ray Tune."""
 
@@ -104,16 +105,18 @@ def hanging(
     A silent one is killed at once. Where all beat but none moves, it is the one that does not wait for another; where
     that does not tell, all of them.
     """
-    silent = [one for one in seen if one.beat is not None and one.silent_s > SILENT_S]
-    if silent:
-        return [(one, f"{name(one.member.worker)} has been silent for {one.silent_s:.0f} s") for one in silent]
+    beating = [one for one in seen if one.beat is not None]
+    if silent := [one for one in beating if one.silent_s > patience_with(one, workers).seconds]:
+        return [(one, f"{name(one.member.worker)} {_silence(one, workers)}") for one in silent]
     if not seen or min(_patience_left(one, workers) for one in seen) > 0:
         return []
-    beating = [one for one in seen if one.beat is not None]
     guilty = [one for one in beating if one.beat is not None and not one.beat.waits] or list(seen)
-    return [
-        (one, f"{name(one.member.worker)} has made no step for {one.stuck_s:.0f} s, {_place(one)}") for one in guilty
-    ]
+    return [(one, f"{name(one.member.worker)} {_standstill(one, workers)}") for one in guilty]
+
+
+def patience_with(one: Seen, workers: Workers) -> Patience:
+    """How long a worker may be silent, as busy as its machine is and as late as it was before."""
+    return patience(workers.silent_timeout_s, load=one.load, took_s=one.gap_s)
 
 
 def kill(seen: Seen) -> str:
@@ -124,7 +127,7 @@ def kill(seen: Seen) -> str:
     there = NodeAffinitySchedulingStrategy(member.node, soft=False)
     task = ray.remote(num_cpus=0, max_retries=0)(kill_here).options(scheduling_strategy=there)
     try:
-        return str(ray.get(task.remote(member.pid), timeout=SILENT_S))
+        return str(ray.get(task.remote(member.pid), timeout=patience(ANSWER_S).seconds))
     except Exception as error:
         return f"its node does not answer ({type(error).__name__}); Ray will find that it is gone"
 
@@ -153,6 +156,19 @@ def _patience_left(one: Seen, workers: Workers) -> float:
             return max(workers.start_timeout_s, workers.hang_timeout_s) - one.stuck_s
         case _:
             return 1.0
+
+
+def _silence(one: Seen, workers: Workers) -> str:
+    waited = patience_with(one, workers)
+    return f"has been silent for {one.silent_s:.0f} s; waited for {waited}, see workers.silent_timeout_s"
+
+
+def _standstill(one: Seen, workers: Workers) -> str:
+    """In words, with the limit that it was over, by its field."""
+    starting = one.beat is None or one.beat.phase == "starting"
+    key = "start_timeout_s" if starting and workers.start_timeout_s > workers.hang_timeout_s else "hang_timeout_s"
+    limit = f"workers.{key} is {getattr(workers, key):g}"
+    return f"has made no step for {one.stuck_s:.0f} s ({limit}), {_place(one)}"
 
 
 def _place(one: Seen) -> str:

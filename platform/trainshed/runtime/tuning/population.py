@@ -16,6 +16,7 @@ from typing import Any
 import ray.tune
 
 from trainshed.errors import PlatformError
+from trainshed.patience import Wait
 from trainshed.record.checkpoints import all_checkpoints, path_of
 from trainshed.record.journal import read_lines
 from trainshed.record.trials import TrialFiles
@@ -83,10 +84,10 @@ class Exchange:
 
     def _wait_for(self, step: int) -> None:
         """Until the checkpoint of a step is complete."""
-        deadline = time.monotonic() + COMMIT_WAIT_S
+        wait = Wait(COMMIT_WAIT_S)
         while all(one.step != step for one in all_checkpoints(self._trial.storage, self._trial.folder)):
-            if time.monotonic() > deadline:
-                raise PlatformError(f"the checkpoint of step {step} was not complete within {COMMIT_WAIT_S:.0f} s")
+            if wait.over:
+                raise PlatformError(f"the checkpoint of step {step} was not complete within {wait}")
             time.sleep(POLL_S)
 
     def _copy(self, source: TrialFiles, step: int) -> None:

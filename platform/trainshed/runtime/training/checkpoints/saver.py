@@ -13,6 +13,7 @@ import threading
 import time
 from typing import Any
 
+from trainshed.patience import Wait
 from trainshed.record.checkpoints import MANIFEST, METRIC, part_name, path_of, prune
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.checkpoints.snapshot import Snapshot
@@ -101,12 +102,12 @@ class Saver:
 
     def _commit(self, path: str, facts: dict[str, Any]) -> None:
         files = {}
-        deadline = time.monotonic() + COMMIT_WAIT_S
+        wait = Wait(COMMIT_WAIT_S)
         for worker in range(self._snapshot.workers):
             name = part_name(worker, self._token)
             while (note := self._storage.read_json(f"{path}/{_note(name)}")) is None:
-                if time.monotonic() > deadline:
-                    raise OSError(f"worker {worker} has not written its part within {COMMIT_WAIT_S:.0f} s")
+                if wait.over:
+                    raise OSError(f"worker {worker} has not written its part within {wait}")
                 time.sleep(POLL_S)
             files[name] = note
         self._storage.write_json(f"{path}/{MANIFEST}", {**facts, "workers": self._snapshot.workers, "files": files})
