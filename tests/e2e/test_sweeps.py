@@ -162,7 +162,10 @@ def test_a_bad_member_of_a_population_goes_on_from_a_good_ones_weights(platform,
         "name": name,
         "train": {**TRAIN, "steps": steps, "workers": {"count": workers, "per_device_batch_size": 4 // workers}},
         "search": {"kind": "random", "trials": 4, "seed": 1},
-        "space": {"optimizer.learning_rate": {"log_uniform": [0.00001, 0.03]}},
+        "space": {
+            "optimizer.learning_rate": {"log_uniform": [0.00001, 0.03]},
+            "regularization.label_smoothing": {"uniform": [0.0, 0.4]},
+        },
         "stop_early": {"kind": kind, "interval_steps": 20},
     }
     again = {"kind": "train", "name": f"again-{name}", "from_best": f"run://{name}"}
@@ -179,9 +182,12 @@ def test_a_bad_member_of_a_population_goes_on_from_a_good_ones_weights(platform,
             assert mine[: taken["step"]] == theirs[: taken["step"]], "the weights are not the other's"
         assert mine[taken["step"]][1] != mine[taken["step"] - 1][1], "the learning rate did not change"
     best = result(platform, name)["best"]
-    rates = [rate for _, rate, _ in rows_of(platform, name, best["trial"])]
-    metrics = platform.json("show", f"again-{name}")["metrics"]
-    assert [row["learning_rate"] for row in metrics] == pytest.approx(rates), "the schedule found is not replayed"
+    _, rates, losses = zip(*rows_of(platform, name, best["trial"]), strict=True)
+    again = platform.json("show", f"again-{name}")["metrics"]
+    assert [row["learning_rate"] for row in again] == pytest.approx(rates), "the rates found are not replayed"
+    assert [row["train_loss"] for row in again] == pytest.approx(losses, rel=1e-4), "other settings are not replayed"
+    left = {path.parents[1].name for path in platform.folder(name).glob("trials/*/checkpoints/step-*")}
+    assert left == {best["trial"]}, "checkpoints of other members"
     spent, places = result(platform, name)["spent"], platform.json("cluster", "up")["cpus"] // workers * workers
     assert 0 < spent["device_hours"] <= places * spent["hours"], "what only waited was counted"
 

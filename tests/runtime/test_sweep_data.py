@@ -2,17 +2,15 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch.distributed as dist
 
 from job_texts import TUNE, changed
+from prepared_on_disk import prepared
 from trainshed.errors import PlatformError
 from trainshed.record.run import Record, find_finished
 from trainshed.record.storage import Storage
 from trainshed.record.trials import TrialFiles
-from trainshed.runtime.data import tokenizer
-from trainshed.runtime.shards import BlockWriter
 from trainshed.runtime.training.beats import Beats, Pulse
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.tuning.data import bound, folders
@@ -21,9 +19,7 @@ from trainshed.runtime.tuning.story import training_of
 from trainshed.runtime.tuning.trial import Link, _to_its_end
 from trainshed.spec.load import job_from_data
 from trainshed.spec.override import override
-from trainshed.spec.tokenizers import TrainBpe
 
-BLOCK = 8
 SWEEP = changed(
     TUNE,
     train__data="run://low",
@@ -37,30 +33,6 @@ SWEEP = changed(
     space={"data": {"choice": ["run://low", "run://high"]}},
 )
 JOB = job_from_data(SWEEP)
-
-
-def prepared(storage, name, tokens, *, held_out=3, day=1):
-    """A prepare run whose training samples are one token again and again."""
-    record = Record(storage, f"{name}-26112{day}-000000-abcdef01")
-    record.begin({"kind": "prepare", "name": name}, created_at=f"2026-11-2{day}", number=0)
-    folder = f"data/{name}-{day}"
-    trained = tokenizer.train(TrainBpe(vocab_size=300), ["the cat sat on the mat"] * 9)
-    tokenizer.save(trained, TrainBpe(vocab_size=300), BLOCK, storage_path(storage, folder) / "tokenizer")
-    splits = {}
-    for split, token in (("train", tokens), ("validation", held_out)):
-        writer = BlockWriter(storage, folder, split, BLOCK, 300)
-        writer.add(np.full(16 * BLOCK, token, dtype=np.uint32))
-        splits[split] = writer.close()
-    manifest = {"block_size": BLOCK, "vocab_size": trained.get_vocab_size(), "splits": splits}
-    storage.write_json(f"{folder}/manifest.json", manifest)
-    record.finish("succeeded", data=folder, manifest=manifest)
-    return record
-
-
-def storage_path(storage, folder):
-    from pathlib import Path
-
-    return Path(storage.path(folder))
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import pytest
 from job_texts import TUNE
 from tiny_training import TinySamples
 from trainshed.errors import PlatformError
+from trainshed.record.run import Record
 from trainshed.record.storage import Storage
-from trainshed.record.trials import TrialFiles
+from trainshed.record.trials import FIRST, TrialFiles
 from trainshed.runtime.shards.folds import split_off
 from trainshed.runtime.tuning.ceilings import over_budget
 from trainshed.runtime.tuning.failing import with_half_the_batch
@@ -105,10 +106,21 @@ def test_the_best_trial_is_one_that_did_not_fail(tmp_path):
         best_of(JOB, stories[1:2])
 
 
-def test_a_population_writes_out_the_schedule_that_it_found(tmp_path):
+def test_a_population_writes_out_every_change_of_its_best(tmp_path):
     changes = {"stop_early": {"kind": "pbt", "interval_steps": 5}, "search": {"kind": "random", "trials": 4}}
     population = job_from_data({**TUNE, "train": {**TUNE["train"], "validation": {"every_steps": 5}}, **changes})
-    found = training_of(population, trial(tmp_path, 0, [5.0, 4.0, 3.0], state="ended"))
-    assert found["schedule"]["kind"] == "points"
-    assert found["optimizer"]["learning_rate"] == 0.1
-    assert [factor for _, factor in found["schedule"]["points"]] == pytest.approx([1.0, 1 / 2, 1 / 3])
+    data = {"run://text": Record(Storage.open(tmp_path), "text-1")}
+    member = trial(tmp_path, 0, [5.0, 4.0, 3.0], state="ended")
+    alone = training_of(population, member, data)
+    assert (alone["changes"], alone["schedule"]["kind"], alone["data"]) == ([], "cosine", "run://text-1")
+    facts, path = member.facts, f"{member.folder}/trial.json"
+    taken = [{"from": "trial-00001", "step": 5, "settings": {"optimizer.learning_rate": 0.005}}]
+    member.storage.write_json(path, {**facts, "took_over": taken, FIRST: {"optimizer.learning_rate": 0.007}})
+    found = training_of(population, member, data)
+    assert found["optimizer"]["learning_rate"] == 0.007
+    assert found["changes"] == [{"step": 5, "settings": {"optimizer.learning_rate": 0.005}}]
+    assert found["schedule"] == alone["schedule"]
+    member.storage.write_json(path, {**facts, "took_over": taken})  # as an earlier version left it
+    rates = training_of(population, member, data)
+    assert (rates["schedule"]["kind"], rates["optimizer"]["learning_rate"]) == ("points", 0.1)
+    assert [factor for _, factor in rates["schedule"]["points"]] == pytest.approx([1.0, 1 / 2, 1 / 3])

@@ -151,6 +151,7 @@ NOT_SEARCHED = {
     "self_test": {"choice": [True, False]},
     "checkpoint.every_steps": ONES,
     "max_failures": ONES,
+    "changes": {"choice": [[{"step": 2, "settings": {"optimizer.weight_decay": 0.2}}]]},
     "workers": {"choice": [{"count": 2}]},
     "workers.hang_timeout_s": {"choice": [60, 70]},
     "task.kind": {"choice": ["causal_lm"]},

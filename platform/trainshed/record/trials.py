@@ -23,6 +23,8 @@ END_BYTES = 1 << 16
 ENDED = "ended"
 EARLY = "stopped early"
 FAILED = "failed"
+FIRST = "first_settings"
+"""In trial.json of a population's member: what its weights began with; what came later stands in `took_over`."""
 OWN_STOP = "early_stopping"
 """What `by` in ended.json says of a trial that ended by its training's own rule; else it is the sweep's rule."""
 CUT = "cut off"

@@ -36,11 +36,21 @@ class Points(Part):
 
     def factor(self, step: int, total: int) -> float:  # noqa: ARG002 - all schedules are called alike
         """The multiple of the peak rate at `step`; `total` does not matter here."""
+        return self._at(step)
+
+    def _at(self, step: float) -> float:
         after = bisect_right(self.points, step, key=lambda point: point[0])
         if after == len(self.points):
             return self.points[-1][1]
         (left, low), (right, high) = self.points[after - 1], self.points[after]
         return low + (high - low) * (step - left) / (right - left)
+
+    def scaled(self, *, old: int, new: int) -> Points:
+        """The same curve over `new` steps, where these points are of a training of `old`."""
+        ratio = (old - 1) / max(1, new - 1)
+        if ratio > 1:  # points would fall together: the curve is read at every step
+            return Points(points=tuple((step, self._at(step * ratio)) for step in range(new)))
+        return Points(points=tuple((round(step / max(1e-9, ratio)), value) for step, value in self.points))
 
 
 def points_of(rates: Sequence[float]) -> tuple[float, Points]:

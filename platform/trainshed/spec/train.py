@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from trainshed.errors import Fault, SpecError
-from trainshed.spec import optimizers, schedules
+from trainshed.spec import changing, optimizers, schedules
 from trainshed.spec.adapting import Lora
+from trainshed.spec.changing import Change
 from trainshed.spec.devices import DEVICES, Precision
 from trainshed.spec.engines import DeepSpeed, Engine
 from trainshed.spec.fitting import MODELS
@@ -19,6 +20,7 @@ from trainshed.spec.models import Model, has_mup, heads_misfit
 from trainshed.spec.optimizers import Optimizer
 from trainshed.spec.override import override
 from trainshed.spec.part import Count, Name, Part, RunRef
+from trainshed.spec.points import Points
 from trainshed.spec.regularization import Regularization
 from trainshed.spec.saving import Checkpoints, Recovery, Validation
 from trainshed.spec.schedules import Constant, Schedule
@@ -57,6 +59,8 @@ class Training(Part):
     """Before the first step: do the workers agree, and is a step of all of them the step of one?"""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often in a row, without a new step between, workers are restarted from the last checkpoint."""
+    changes: tuple[Change, ...] = ()
+    """Settings that change in the middle, as those of a population's best member did: a sweep writes them."""
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Training:
@@ -76,6 +80,12 @@ class Training(Part):
         fault = schedules.misfit(self.schedule, self.steps)
         fault = fault or optimizers.misfit(self.optimizer, 0 if stage == "auto" else stage)
         if fault:
+            raise ValueError(fault)
+        return self
+
+    @model_validator(mode="after")
+    def _changes_can_be(self) -> Training:
+        if fault := changing.misfit(self):
             raise ValueError(fault)
         return self
 
@@ -184,12 +194,14 @@ class TrainFromBest(Part):
     def resolve(self, best: Training) -> TrainJob:
         """The full job: the best trial's training with this document's fields and settings over it.
 
+        What changed in the middle of that training changes at the same part of this one, unless the document says it.
+
         Raises:
             pydantic.ValidationError: a field does not fit that training.
             SpecError: a setting does not, by its dotted path; or a model that grows by muP has heads of another size.
         """
         own = self.model_dump(by_alias=True, exclude_none=True, exclude={"from_best", "settings"})
-        training = best
+        training = best = self._over_own_steps(best)
         if self.settings:
             shared = {key: value for key, value in own.items() if key in Training.model_fields}
             training = override(best, {**shared, **self.settings})
@@ -197,3 +209,13 @@ class TrainFromBest(Part):
                 raise SpecError([Fault("", 0, "model.heads", fault)])
         merged: dict[str, Any] = training.model_dump() | own
         return TrainJob.model_validate(merged)
+
+    def _over_own_steps(self, best: Training) -> Training:
+        """What the best trial says of single steps of the whole, at the same parts of this document's steps."""
+        said = self.settings.get("steps", self.steps)
+        steps = said if isinstance(said, int) and said > 0 else best.steps
+        changes, schedule = changing.without(best.changes, self.settings), best.schedule
+        if steps != best.steps:
+            changes = changing.scaled(changes, old=best.steps, new=steps)
+            schedule = schedule.scaled(old=best.steps, new=steps) if isinstance(schedule, Points) else schedule
+        return best.model_copy(update={"changes": changes, "schedule": schedule, "steps": steps})

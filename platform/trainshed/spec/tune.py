@@ -7,16 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from trainshed.spec.changing import can_change
 from trainshed.spec.part import Name, Part
 from trainshed.spec.search import GridSearch, RandomSearch, Search
 from trainshed.spec.space import Choice, Integer, LogUniform, Space, Uniform, grid, points
 from trainshed.spec.stopping import Budget, Failures, NoStop, Pb2, Pbt, StopEarly
 from trainshed.spec.tasks import Custom, metrics_of
 from trainshed.spec.train import Training
-
-MUTABLE = ("optimizer.", "schedule.", "regularization.")
-"""Heads of the paths that may change in the middle of a training."""
-FIXED = ("optimizer.kind", "schedule.kind", "regularization.ema_decay", "regularization.early_stopping")
 
 GRAINS = 10_000
 """Ray counts resources in parts of one so small."""
@@ -113,6 +110,12 @@ class TuneJob(Part):
         return self
 
     @model_validator(mode="after")
+    def _trials_change_by_themselves(self) -> TuneJob:
+        if self.train.changes:
+            raise ValueError("train.changes: a sweep searches one value of each setting; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _one_worker_shares_one_gpu(self) -> TuneJob:
         workers = self.train.workers
         if self.trials_per_device == 1:
@@ -178,7 +181,7 @@ class TuneJob(Part):
                 f"{part}, {self.train.steps / looks:g}, got {self.stop_early.interval_steps}"
             )
         for path, values in self.space.items():
-            if not path.startswith(MUTABLE) or path in FIXED:
+            if not can_change(path):
                 raise ValueError(
                     f"space: {kind} changes settings in the middle of a training; {path} cannot change there"
                 )

@@ -58,11 +58,13 @@ def train(
     metric_log: MetricLog | None,
     keeper: Keeper | None,
     told: Told = told_to_nobody,
+    until: int | None = None,
 ) -> tuple[Engine, dict[str, Any]]:
     """Trains to `training.steps`; the engine and the last metrics, the same on every worker.
 
     Goes on from the newest checkpoint of `keeper` (None: nothing is kept). `metric_log` is worker 0's, None on the
-    others. Told to end, it saves first; the metrics then say so under `notice`.
+    others. Told to end, it saves first; the metrics then say so under `notice`. After step `until` it saves as well,
+    and ends, for a training with other settings that goes on from there.
 
     Raises:
         DivergedError: the loss or its gradient is no number, and going back has not helped.
@@ -79,7 +81,7 @@ def train(
     )
     for remark in getattr(task, "remarks", ()):
         told("log", {"message": remark})
-    loop = _Loop(training, task, splits, host, engine, metric_log, keeper, told)
+    loop = _Loop(training, task, splits, host, engine, metric_log, keeper, told, until or training.steps)
     return engine, loop.run()
 
 
@@ -96,7 +98,9 @@ class _Loop:
         metric_log: MetricLog | None,
         keeper: Keeper | None,
         told: Told,
+        until: int,
     ) -> None:
+        self.until = until
         self.training, self.task, self.splits, self.host, self.engine = training, task, splits, host, engine
         self.metric_log, self.keeper, self.told = metric_log, keeper, told
         self.regularizers = regularize.apply(
@@ -119,7 +123,7 @@ class _Loop:
         self._begin()
         metrics: dict[str, Any] = {"step": self.progress.step} if self.keeper is None else self.keeper.metrics
         began = time.perf_counter()
-        while self.progress.step < self.training.steps and not self._ends_early():
+        while self.progress.step < self.until and not self._ends_early():
             ids = self.order.batch(batch_number(self.progress.step, self.progress.left_out))
             committed = self.keeper.committed_step() if self.keeper is not None else 0
             done = self.stepper.step(self.progress.step, ids, committed)
@@ -152,7 +156,8 @@ class _Loop:
         if self.keeper is not None:
             self.keeper.close()
             self._tell_committed(self.keeper.saved_step)
-        if "notice" not in metrics:
+        hands_over = self.training.steps > self.until <= self.progress.step
+        if "notice" not in metrics and not hands_over:
             metrics |= self._back_to_the_best(metrics)
             self.regularizers.swap(self.engine.refresh)  # what is exported is what was validated
         return metrics
@@ -221,7 +226,7 @@ class _Loop:
         step = self.progress.step
         held_out = self.progress.held_out
         best = self.training.exports_best and metrics.get("validation_loss") == min(held_out, default=None)
-        if self.keeper.due(step) or step == self.training.steps or best or done.notice is not None:
+        if self.keeper.due(step) or step == self.until or best or done.notice is not None:
             with self.clock.stage("checkpoint"):
                 self.keeper.save(self.engine, self.progress, metrics)
 

@@ -5,6 +5,7 @@ The same function runs under Ray Train and inside a Tune trial; its plan is plai
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -22,12 +23,14 @@ from trainshed.runtime.scratch import scratch
 from trainshed.runtime.shards import open_data
 from trainshed.runtime.shards.folds import split_off
 from trainshed.runtime.training.checkpoints.keeper import Keeper
+from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import Host
 from trainshed.runtime.training.loop import Splits, log, train
 from trainshed.runtime.training.metric_log import MetricLog
 from trainshed.runtime.training.notes import Notes, told_to_nobody
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.validation import validate
+from trainshed.spec.changing import stretches
 from trainshed.spec.train import Training
 
 WEIGHTS = "model.safetensors"
@@ -47,17 +50,32 @@ def run_worker(plan: WorkerPlan, host: Host) -> dict[str, Any]:
         if plan.fold is not None:
             learnt, held_out = split_off(splits.train, fold=plan.fold[0], folds=plan.fold[1], seed=training.seed)
             splits = Splits(learnt, held_out)
-        task = tasks.build(training, tasks.DataFacts.read(folder, manifest))
+        facts = tasks.DataFacts.read(folder, manifest)
         first = host.world.worker == 0
         metric_log = MetricLog(storage, f"{plan.folder}/metrics.jsonl") if first else None
         notes = Notes(storage, plan.folder) if first else None
         told = notes or told_to_nobody
-        keeper = Keeper(storage, plan.folder, training.checkpoint, host.world, told)
-        engine, metrics = train(training, task, splits, host, metric_log=metric_log, keeper=keeper, told=told)
+        engine: Engine | None = None
+        for stretch in stretches(training):
+            engine = None  # there is room for one
+            gc.collect()
+            task = tasks.build(stretch.training, facts)
+            engine, metrics = train(
+                stretch.training,
+                task,
+                splits,
+                host,
+                metric_log=metric_log,
+                keeper=Keeper(storage, plan.folder, training.checkpoint, host.world, told),
+                told=told,
+                until=stretch.until,
+            )
+            if "notice" in metrics or metrics["step"] < stretch.until:  # it was told to end, or its own rule ended it
+                break
         for journal in (metric_log, notes):
             if journal is not None:
                 journal.close()
-        if not plan.export or "notice" in metrics:
+        if engine is None or not plan.export or "notice" in metrics:
             return metrics
         if splits.test is not None:
             found = validate(training, task, splits.test, engine, host.world)

@@ -19,7 +19,7 @@ from trainshed.errors import PlatformError
 from trainshed.patience import Wait
 from trainshed.record.checkpoints import all_checkpoints, path_of
 from trainshed.record.journal import read_lines
-from trainshed.record.trials import TrialFiles
+from trainshed.record.trials import FIRST, TrialFiles
 from trainshed.runtime.scratch import scratch
 
 NOTE = "checkpoint.json"
@@ -61,8 +61,11 @@ class Exchange:
             return {}
         source = TrialFiles(self._trial.storage, self._trial.sweep, int(note["number"]))
         self._copy(source, int(note["step"]))
-        taken = {"from": source.name, "step": note["step"], "settings": settings}
-        return {"took_over": [*(source.facts or {}).get("took_over", []), taken]}
+        facts, step = source.facts or {}, int(note["step"])
+        taken = {"from": source.name, "step": step, "settings": settings}
+        before = [one for one in facts.get("took_over", []) if one["step"] < step]
+        first = facts.get(FIRST) if facts.get("took_over") else facts["settings"]
+        return {"took_over": [*before, taken]} | ({} if first is None else {FIRST: first})
 
     def heard(self, steps: int) -> int:
         """The step up to which Tune has heard of this member; `steps`, the last, where it wants to hear of no old one.

@@ -10,7 +10,9 @@ from typing import Any
 from trainshed.errors import PlatformError
 from trainshed.record.ranking import figure_of, rank_of
 from trainshed.record.run import Record
-from trainshed.record.trials import CUT, FAILED, TrialFiles, is_measured
+from trainshed.record.trials import CUT, FAILED, FIRST, TrialFiles, is_measured
+from trainshed.spec.changing import Change
+from trainshed.spec.override import override
 from trainshed.spec.points import points_of
 from trainshed.spec.train import Training
 from trainshed.spec.tune import TuneJob
@@ -41,18 +43,29 @@ def story(job: TuneJob, trial: TrialFiles) -> dict[str, Any]:
 def training_of(job: TuneJob, trial: TrialFiles, data: Mapping[str, Record]) -> dict[str, Any]:
     """The trial's whole training as JSON, which reads the very data that the trial has read.
 
-    A population's best has the schedule that its changes came to.
+    A population's best changes its settings where it took over others' weights.
     """
     facts = trial.facts or {}
     training = Training.model_validate_json(json.dumps(facts["training"]), strict=True)
-    if job.is_population and (rates := [float(row["learning_rate"]) for row in trial.rows()]):
-        peak, schedule = points_of(rates)
-        optimizer = training.optimizer.model_copy(update={"learning_rate": peak})
-        training = training.model_copy(
-            update={"optimizer": optimizer, "schedule": schedule, "checkpoint": job.train.checkpoint}
-        )
+    if job.is_population:
+        training = _as_it_went(job, training, facts, trial)
     made_on = f"run://{data[training.data].run_id}"
     return training.model_copy(update={"data": made_on}).model_dump(mode="json")
+
+
+def _as_it_went(job: TuneJob, training: Training, facts: dict[str, Any], trial: TrialFiles) -> Training:
+    """A member's training from its very beginning: with what its weights began with, and every change since."""
+    training = training.model_copy(update={"checkpoint": job.train.checkpoint})
+    taken = facts.get("took_over", [])
+    if not taken:
+        return training
+    if FIRST in facts:
+        changes = tuple(Change(step=one["step"], settings=one["settings"]) for one in taken)
+        return override(training, facts[FIRST]).model_copy(update={"changes": changes})
+    # A sweep of an earlier version did not note how it began: its rates say it, of other settings the last ones stand.
+    peak, schedule = points_of([float(row["learning_rate"]) for row in trial.rows()])
+    optimizer = training.optimizer.model_copy(update={"learning_rate": peak})
+    return training.model_copy(update={"optimizer": optimizer, "schedule": schedule})
 
 
 def best_of(job: TuneJob, trials: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,30 @@
+"""A prepare run as files: packed blocks of a few tokens, for tests that train on them in their own process."""
+
+from pathlib import Path
+
+import numpy as np
+
+from trainshed.record.run import Record
+from trainshed.runtime.data import tokenizer
+from trainshed.runtime.shards import BlockWriter
+from trainshed.spec.tokenizers import TrainBpe
+
+BLOCK = 8
+
+
+def prepared(storage, name, token, *, held_out=3, day=1):
+    """Its Record; the training samples are a token, or several, again and again, and so are those held out."""
+    record = Record(storage, f"{name}-26112{day}-000000-abcdef01")
+    record.begin({"kind": "prepare", "name": name}, created_at=f"2026-11-2{day}", number=0)
+    folder = f"data/{name}-{day}"
+    trained = tokenizer.train(TrainBpe(vocab_size=300), ["the cat sat on the mat"] * 9)
+    tokenizer.save(trained, TrainBpe(vocab_size=300), BLOCK, Path(storage.path(folder)) / "tokenizer")
+    splits = {}
+    for split, tokens in (("train", token), ("validation", held_out)):
+        writer = BlockWriter(storage, folder, split, BLOCK, 300)
+        writer.add(np.resize(np.asarray(tokens, dtype=np.uint32), 16 * BLOCK))
+        splits[split] = writer.close()
+    manifest = {"block_size": BLOCK, "vocab_size": trained.get_vocab_size(), "splits": splits}
+    storage.write_json(f"{folder}/manifest.json", manifest)
+    record.finish("succeeded", data=folder, manifest=manifest)
+    return record
