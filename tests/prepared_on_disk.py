@@ -24,7 +24,7 @@ def prepared(storage, name, token, *, held_out=3, day=1):
         writer = BlockWriter(storage, folder, split, BLOCK, 300)
         writer.add(np.resize(np.asarray(tokens, dtype=np.uint32), 16 * BLOCK))
         splits[split] = writer.close()
-    manifest = {"block_size": BLOCK, "vocab_size": trained.get_vocab_size(), "splits": splits}
+    manifest = {"block_size": BLOCK, "vocab_size": trained.get_vocab_size(), "splits": splits, "fingerprint": folder}
     storage.write_json(f"{folder}/manifest.json", manifest)
     record.finish("succeeded", data=folder, manifest=manifest)
     return record

@@ -5,6 +5,7 @@ import pytest
 from job_texts import TUNE, changed, text
 from trainshed.client.check import check, plans
 from trainshed.errors import SpecError
+from trainshed.record.bound import bind
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.spec.load import load_files
@@ -12,9 +13,12 @@ from trainshed.spec.load import load_files
 OVER_DATA = changed(TUNE, train__data="run://tiny", space={"data": {"choice": ["run://tiny", "run://other"]}})
 
 
-def prepared(folder, name, *, held_out="22", block_size=32, vocab_size=512):
-    record = Record(Storage.open(folder), f"{name}-261127-000000-abcdef01")
-    record.begin({"kind": "prepare", "name": name}, created_at="2026-11-27", number=0)
+LEARNS = {"search": {"kind": "tpe", "trials": 2, "learn_from": ["run://before"]}}
+
+
+def prepared(folder, name, *, held_out="22", block_size=32, vocab_size=512, day=1):
+    record = Record(Storage.open(folder), f"{name}-26112{day}-000000-abcdef01")
+    record.begin({"kind": "prepare", "name": name}, created_at=f"2026-11-2{day}", number=0)
     splits = {"train": {"samples": 50, "shards": []}, "validation": {"samples": 5, "shards": [{"sha256": held_out}]}}
     manifest = {
         "form": "packed",
@@ -22,9 +26,11 @@ def prepared(folder, name, *, held_out="22", block_size=32, vocab_size=512):
         "vocab_size": vocab_size,
         "tokenizer_sha256": "aa",
         "own_tokenizer": True,
+        "fingerprint": f"{name} {day}",
         "splits": splits,
     }
     record.finish("succeeded", data=f"data/{name}", manifest=manifest)
+    return record
 
 
 def checked(folder, job=OVER_DATA):
@@ -60,3 +66,29 @@ def test_data_sets_that_compare_are_taken(tmp_path):
     prepared(tmp_path, "other")
     settled, _ = checked(tmp_path)
     assert settled[0].job.data_sets == ("run://tiny", "run://other")
+
+
+def swept(folder, data, **values):
+    """A sweep that ended, on data that it bound."""
+    sweep = Record(Storage.open(folder), "before-261120-000000-abcdef01")
+    sweep.begin(changed(TUNE, name="before", **values), created_at="2026-11-20", number=0)
+    bind(sweep, {"run://text": data})
+    sweep.finish("succeeded", best={"trial": "trial-00000"}, trials=[])
+
+
+def test_a_search_that_learns_from_figures_of_something_else_is_refused_at_its_line(tmp_path):
+    first = prepared(tmp_path, "text")
+    swept(tmp_path, first)
+    learns = changed(TUNE, **LEARNS)
+    assert checked(tmp_path, learns)
+    accuracy = changed(learns, metric="validation_accuracy")
+    prepared(tmp_path, "text", day=2)
+    for job, said in (
+        (accuracy, "run://before: metric is validation_loss there and validation_accuracy here; leave it out"),
+        (learns, "run://before: it was on other data, run://text, than run://text; leave it out"),
+    ):
+        with pytest.raises(SpecError) as caught:
+            checked(tmp_path, job)
+        (fault,) = caught.value.faults
+        assert fault.message == said
+        assert "learn_from" in (tmp_path / "job.yaml").read_text().splitlines()[fault.line - 1]

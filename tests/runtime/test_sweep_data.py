@@ -15,6 +15,7 @@ from trainshed.runtime.training.beats import Beats, Pulse
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.tuning.data import bound, folders
 from trainshed.runtime.tuning.entry import TrialPlan
+from trainshed.runtime.tuning.learnt import known_before
 from trainshed.runtime.tuning.story import training_of
 from trainshed.runtime.tuning.trial import Link, _to_its_end
 from trainshed.spec.load import job_from_data
@@ -69,6 +70,25 @@ def test_data_whose_held_out_samples_differ_ends_the_sweep_before_its_first_tria
     with pytest.raises(PlatformError, match=r"space\.data: run://low and run://high do not compare: other samples"):
         bound(JOB, Record(storage, "sweep-1"), found_in(storage))
     assert not storage.exists("runs/sweep-1/data.json"), "the data can be prepared again"
+
+
+def test_nothing_is_taken_of_an_earlier_sweep_on_something_else_and_that_is_said(storage):
+    prepared(storage, "low", 1)
+    prepared(storage, "high", 2)
+    data = bound(JOB, Record(storage, "sweep-1"), found_in(storage))
+    trials = [{"settings": {"data": "run://high"}, "value": 0.9, "state": "ended"}]
+    said = []
+    for number, values in enumerate([{}, {"metric": "validation_accuracy"}, {"train__steps": 8}]):
+        sweep = Record(storage, f"before-{number}")
+        sweep.begin(changed(SWEEP, **values), created_at="2026-11-20", number=0)
+        sweep.finish("succeeded", trials=trials)
+        known = known_before(JOB, data, [sweep], say=said.append)
+        assert known == ([({"data": "run://high"}, 0.9)] if not values else [])
+    assert said == [
+        "learn_from: 1 trials of before-0 are taken",
+        "learn_from: nothing of before-1 is taken: metric is validation_accuracy there and validation_loss here",
+        "learn_from: nothing of before-2 is taken: train.steps is 8 there and 4 here",
+    ]
 
 
 @pytest.mark.slow

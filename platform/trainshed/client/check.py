@@ -12,13 +12,20 @@ from typing import Any
 from trainshed.client.ray_head import default_cpus
 from trainshed.client.uploads import upload_faults
 from trainshed.errors import Fault, SpecError, UsageError
+from trainshed.record.learning import why_nothing_is_taken
 from trainshed.record.registry import resolve
 from trainshed.record.run import find_finished
 from trainshed.record.storage import Storage
 from trainshed.spec.fitting import DataForm, form_of, form_of_manifest, misfits
 from trainshed.spec.held_out import difference
 from trainshed.spec.job import Job
-from trainshed.spec.load import LoadedJob, data_sets, misfits_with, outside_references, resolve_best
+from trainshed.spec.load import (
+    LoadedJob,
+    data_sets,
+    misfits_with,
+    outside_references,
+    resolve_best,
+)
 from trainshed.spec.plan import Plan, plan, plan_sweep, refuse_what_cannot_fit, resolved
 from trainshed.spec.prepare import PrepareJob
 from trainshed.spec.room import room_for
@@ -51,7 +58,7 @@ def check(loaded: Sequence[LoadedJob], storage: Storage, *, priced: bool = False
     if faults:
         raise SpecError(faults)
     for one in loaded:
-        faults += _data_faults(one, loaded, storage)
+        faults += _data_faults(one, loaded, storage) + _learn_from_faults(one, loaded, storage)
     if faults:
         raise SpecError(faults)
 
@@ -141,6 +148,22 @@ def _data_faults(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) 
     manifests = {data: _manifest(data, storage) for data in there}
     if not faults and len(manifests) > 1 and (said := difference(manifests)):
         faults.append(one.fault("space.data", said))  # those that documents before this one make are compared later
+    return faults
+
+
+def _learn_from_faults(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> list[Fault]:
+    """Sweeps in storage whose figures are of something else; `load` compares documents of one submission."""
+    job, faults = one.job, []
+    if not isinstance(job, TuneJob):
+        return []
+    names, here = {f"run://{other.job.name}" for other in loaded}, None
+    if not names & set(job.data_sets):  # what is prepared before it is compared then
+        here = {data: str(_manifest(data, storage).get("fingerprint")) for data in job.data_sets}
+    for target in job.learns_from:
+        if target in names:
+            continue
+        if said := why_nothing_is_taken(job, here, find_finished(storage, target, "tune")):
+            faults.append(one.fault("search.learn_from", f"{target}: {said}; leave it out"))
     return faults
 
 

@@ -128,7 +128,7 @@ class Driver:
                 from trainshed.runtime.tuning.data import bound
                 from trainshed.runtime.tuning.sweep import sweep
 
-                earlier = [self._find(target, "tune") for target in getattr(job.search, "learn_from", ())]
+                earlier = [self._find(target, "tune") for target in job.learns_from]
                 data = bound(job, reporter.record, lambda target: self._find(target, "prepare"))
                 return sweep(job, reporter, data=data, earlier=earlier, code=self.submission.code)
             case TrainJob():

@@ -63,11 +63,10 @@ def references(job: Job) -> list[Reference]:
         case PrepareJob():
             return []
         case TuneJob():
-            earlier = getattr(job.search, "learn_from", ())
             return [
                 Reference(key="train.data", target=job.train.data, wants="prepare"),
                 *(Reference(key="space.data", target=target, wants="prepare") for target in job.data_sets[1:]),
-                *(Reference(key="search.learn_from", target=target, wants="tune") for target in earlier),
+                *(Reference(key="search.learn_from", target=target, wants="tune") for target in job.learns_from),
             ]
         case TrainJob():
             return [Reference(key="data", target=job.data, wants="prepare")]

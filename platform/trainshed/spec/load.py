@@ -16,6 +16,7 @@ from trainshed.errors import Fault, SpecError
 from trainshed.spec.faults import explain, said_of_kind, validate
 from trainshed.spec.fitting import DataForm, form_of, misfits
 from trainshed.spec.job import Job, JobDocument, Reference, references
+from trainshed.spec.learning import unlike
 from trainshed.spec.override import override
 from trainshed.spec.part import Part
 from trainshed.spec.prepare import PrepareJob
@@ -81,7 +82,7 @@ def load_documents(documents: Sequence[Document], sets: Sequence[str] = ()) -> l
     for text in sets:
         loaded = _apply_set(loaded, text)
     faults = [fault for one in loaded if isinstance(one.job, TuneJob) for fault in space_faults(one.job, one.document)]
-    faults += _from_best_faults(loaded) + _data_faults(loaded)
+    faults += _from_best_faults(loaded) + _data_faults(loaded) + _learn_from_faults(loaded)
     if faults:
         raise SpecError(faults)
     return loaded
@@ -215,6 +216,19 @@ def _from_best_faults(loaded: list[LoadedJob]) -> list[Fault]:
                     resolve_best(one, one.job, sweep.job.train)
                 except SpecError as error:
                     faults += error.faults
+    return faults
+
+
+def _learn_from_faults(loaded: list[LoadedJob]) -> list[Fault]:
+    """`learn_from` of a sweep in the same submission whose figures say something else."""
+    faults = []
+    for index, one in enumerate(loaded):
+        for other in loaded[:index]:
+            if not isinstance(one.job, TuneJob) or not isinstance(other.job, TuneJob):
+                continue
+            target = f"run://{other.job.name}"
+            if target in one.job.learns_from and (said := unlike(one.job, other.job)):
+                faults.append(one.fault("search.learn_from", f"{target}: {said}; leave it out"))
     return faults
 
 

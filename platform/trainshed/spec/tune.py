@@ -53,6 +53,12 @@ class TuneJob(Part):
         return tuple(dict.fromkeys([self.train.data, *map(str, chosen)]))
 
     @property
+    def learns_from(self) -> tuple[str, ...]:
+        """References to the earlier sweeps whose trials the search knows."""
+        found: tuple[str, ...] = getattr(self.search, "learn_from", ())
+        return found
+
+    @property
     def trials(self) -> int:
         """How many there are to be."""
         if not isinstance(self.search, GridSearch):

@@ -14,7 +14,7 @@ import ray
 import ray.tune
 
 from trainshed.record.run import Record, now
-from trainshed.record.trials import begun, is_measured, name_of
+from trainshed.record.trials import begun, name_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.tuning.alive import watching_trials
@@ -22,12 +22,12 @@ from trainshed.runtime.tuning.ceilings import Ceilings, Spent
 from trainshed.runtime.tuning.conclusion import conclude
 from trainshed.runtime.tuning.data import folders
 from trainshed.runtime.tuning.entry import TrialPlan, run_trial
+from trainshed.runtime.tuning.learnt import known_before
 from trainshed.runtime.tuning.room import Limited, at_once, of_a_trial, room_now
 from trainshed.runtime.tuning.schedulers import scheduler_of, seeded
 from trainshed.runtime.tuning.search import Numbered, Settings
 from trainshed.runtime.tuning.watcher import Watcher
 from trainshed.spec.room import of_a_worker
-from trainshed.spec.space_check import fits
 from trainshed.spec.stopping import Pb2, Pbt
 from trainshed.spec.tune import TuneJob
 
@@ -58,7 +58,7 @@ def sweep(
     _say_what_begins(job, reporter, ended=sum(trial.ended is not None for trial in before))
     seeded(job)
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial that failed has none, and the others go on
-    searcher = _searcher(job, record, earlier)
+    searcher = _searcher(job, reporter, data, earlier)
     with watching_trials(job.train.workers, say=watcher.hung) as beats:
         plan = _plan(job, record, data, beats)
         try:
@@ -122,15 +122,10 @@ def _plan(job: TuneJob, record: Record, data: Mapping[str, Record], beats: Any) 
     return TrialPlan(worker, folders(data), job.failures.memory_retries, job.folds, interval, beats, gpu_share=share)
 
 
-def _searcher(job: TuneJob, record: Record, earlier: Sequence[Record]) -> Numbered:
+def _searcher(job: TuneJob, reporter: Reporter, data: Mapping[str, Record], earlier: Sequence[Record]) -> Numbered:
+    record = reporter.record
     recorded = {trial.number: _first_settings(trial.facts or {}) for trial in begun(record.storage, record.at())}
-    known = [
-        (trial["settings"], float(trial["value"]))
-        for sweep_before in earlier
-        for trial in (sweep_before.result or {}).get("trials", [])
-        if is_measured(trial["value"]) and trial["state"] == "ended" and fits(job.space, trial["settings"])
-    ]
-    return Numbered(job, recorded, earlier=known)
+    return Numbered(job, recorded, earlier=known_before(job, data, earlier, say=reporter.log))
 
 
 def _first_settings(facts: dict[str, Any]) -> Settings:
