@@ -15,7 +15,8 @@ from trainshed.client.known_clusters import name_of, remember
 from trainshed.errors import UsageError
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
-from trainshed.record.trials import TrialFiles
+from trainshed.record.trials import TrialFiles, begun
+from trainshed.runtime.tuning.story import story
 from trainshed.spec.load import job_from_data
 
 RISING = changed(TUNE, metric="validation_accuracy", search__trials=3, budget={"hours": 2.0})
@@ -57,7 +58,32 @@ def test_trials_stand_in_the_order_of_the_metric_and_failed_ones_last(record):
     assert lines[2].split() == ["*", "trial-00002", "running", "10", "0.6000", "0.003", "cosine"]
     assert lines[3].split()[-1] == "1.0", "device-minutes"
     assert lines[3].split()[:5] == ["trial-00000", "ended", "10", "0.4000", "0.001"]
-    assert "KeyError: oops" in lines[4]
+    assert lines[4].split()[:4] == ["trial-00001", "failed", "5", "?"]
+    assert lines[5] == "1 x ?: KeyError: oops"
+
+
+@pytest.mark.parametrize("drawn", ["sweeps show", "platform show", "in a terminal"])
+def test_a_long_cause_stands_beneath_the_table_and_does_not_widen_it(record, drawn):
+    cause = "step 7: the loss is nan after 3 rollback(s); samples 1, 2, 3; " + "lower the learning rate " * 9
+    before = len(max(shown("show", "sweep").splitlines(), key=len))
+    for number in (1, 2):
+        TrialFiles(record.storage, record.at(), number).end("failed", kind="diverged", cause=cause, device_s=60.0)
+    stories = [story(job_from_data(RISING), one) for one in begun(record.storage, record.at())]
+    code = {"version": "1", "package_sha256": "aa", "git_commit": None}
+    record.begin(**{**{key: record.job[key] for key in record.job if key != "run_id"}, "code": code})
+    record.finish("succeeded", trials=stories, metric="validation_accuracy", goal="max", best=stories[0])
+    if drawn == "in a terminal":
+        console = Console(file=io.StringIO(), width=1000)
+        console.print(picture(Trials(record)))
+        lines = console.file.getvalue().splitlines()
+    else:
+        done = CliRunner().invoke(app, [*drawn.removeprefix("platform ").split(), "sweep"], catch_exceptions=False)
+        lines = done.stdout.splitlines()
+    (said,) = [line for line in lines if "the loss is nan" in line]
+    assert said.startswith("2 x diverged: step 7: the loss is nan")
+    table = [line for line in lines if "trial-0000" in line]
+    assert sum("diverged" in line for line in table) == 2
+    assert max(map(len, table)) <= before
 
 
 def test_programs_read_trials_as_json(record):
@@ -105,7 +131,7 @@ def test_a_sweep_whose_cluster_has_ended_is_lost_in_every_list_and_one_that_does
     runs = CliRunner().invoke(app, ["runs", "--json"], catch_exceptions=False)
     assert [row["state"] for row in json.loads(runs.stdout)] == ["lost"]
     assert "lost, 2 of 3 trials done" in shown("show", "sweep").splitlines()[0]
-    assert json.loads(shown("show", "sweep", "--json"))[0]["state"] == "cut off"
+    assert [row["state"] for row in json.loads(shown("show", "sweep", "--json"))] == ["ended", "cut off", "failed"]
 
 
 def refuse(name):

@@ -30,7 +30,7 @@ def concluded(folder, sweep, *, budget_over=False, run_id="sweep-1"):
     ceilings = Ceilings(sweep.budget, spent, asked=lambda: False, too_many=lambda: None)
     assert ceilings.stop_all() == budget_over
     try:
-        return conclude(sweep, reporter, plan(sweep, record), ceilings, spent, data=record, code={})
+        return conclude(sweep, reporter, plan(sweep, record), ceilings, spent, data={"run://text": record}, code={})
     finally:
         reporter.close()
 

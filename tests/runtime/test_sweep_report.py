@@ -11,6 +11,8 @@ from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.runtime.tuning.report import write_report
 from trainshed.runtime.tuning.report.importance import importances
+from trainshed.runtime.tuning.report.parallel import UNSET, draw_failed
+from trainshed.runtime.tuning.report.pictures import draw_slice, plt
 from trainshed.runtime.tuning.report.scales import scale_of, shown_range
 from trainshed.runtime.tuning.story import best_of
 from trainshed.spec.load import job_from_data, load_files
@@ -162,3 +164,23 @@ def test_parts_of_one_kind_are_told_apart_by_their_fields():
     scale = scale_of(job(space={"schedule": {"choice": options}}).space["schedule"])
     assert scale.names == ["cosine warmup_steps 2", "cosine warmup_steps 5", "constant"]
     assert scale.name({"kind": "cosine", "warmup_steps": 5}) == "cosine warmup_steps 5"
+
+
+@pytest.mark.parametrize("mode", ["minimize", "maximize"])
+def test_failed_trials_stand_in_slices_and_in_parallel_coordinates_with_their_settings(mode):
+    sweep = job(goal=mode)
+    trials = stories(sweep, 8, failed=(1, 4))
+    best, path = best_of(sweep, trials), "optimizer.learning_rate"
+    rates = sorted(trials[number]["settings"][path] for number in (1, 4))
+    figure, (left, right) = plt.subplots(1, 2)
+    draw_slice(left, sweep, path, trials, best)
+    crosses = left.collections[-1].get_offsets()
+    assert sorted(crosses[:, 0]) == pytest.approx(rates)
+    assert set(crosses[:, 1]) == {0.97 if mode == "minimize" else 0.03}, "at the worse edge"
+    assert len(left.collections) == 1 + 6, "one for each trial with a figure"
+    scales = [scale_of(sweep.space[one]) for one in SPACE]
+    draw_failed(right, [trials[1], trials[4]], list(SPACE), scales)
+    assert [line.get_xdata()[-1] for line in right.lines] == [UNSET, UNSET], "off the axis of the metric"
+    assert all(0 <= line.get_xdata()[0] <= 1 for line in right.lines)
+    assert [one.get_text() for one in right.texts] == ["failed"]
+    plt.close(figure)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from trainshed.cli.figures import cause_lines, figure
 from trainshed.cli.show import print_table
 
 if TYPE_CHECKING:
@@ -103,11 +104,12 @@ def _draw_trials(job: dict[str, Any], result: dict[str, Any]) -> None:
     for trial in ranked:
         mark = "*" if trial["trial"] == best else ""
         step = trial["history"][-1][0] if trial["history"] else 0
-        found = trial["cause"] if trial["value"] is None else f"{trial['value']:.4f}"
         settings = [cell(trial["settings"].get(path, "")) for path in paths]
-        rows.append([mark, trial["trial"], trial["state"], step, found, *settings])
+        rows.append([mark, trial["trial"], trial["state"], step, figure(trial), *settings])
     typer.echo("")
     print_table(["", "TRIAL", "STATE", "STEP", result["metric"], *paths], rows, empty="")
+    for line in cause_lines(ranked):
+        typer.echo(line)
 
 
 def _draw_curve(rows: list[dict[str, Any]]) -> None:

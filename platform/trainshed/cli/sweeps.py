@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from trainshed.cli import context
+from trainshed.cli.figures import cause_lines, figure
 from trainshed.cli.run_page import cell
 from trainshed.cli.show import duration, is_terminal, print_json, print_table
 from trainshed.cli.states import LOST, UNKNOWN, States
@@ -83,6 +84,8 @@ def show_sweep(
         rows = table.rows()
         typer.echo(table.headline(rows))
         print_table(*table.cells(rows), empty="no trial has begun")
+        for line in cause_lines(rows):
+            typer.echo(line)
     else:
         _watch(record, table, address)
 
@@ -111,7 +114,7 @@ class Trials:
         return state if state in ENDED else self.found or state
 
     def rows(self) -> list[dict[str, Any]]:
-        """One a trial, the best first: trial, state, step, value, settings, device_s, cause."""
+        """One a trial, the best first: trial, state, by, step, value, settings, device_s, kind, cause."""
         from trainshed.record.ranking import rank_of
         from trainshed.record.run import ENDED
         from trainshed.record.trials import CUT, begun
@@ -132,7 +135,7 @@ class Trials:
                 row["trial"],
                 row["state"],
                 str(row["step"]),
-                row["cause"] or ("" if row["value"] is None else f"{row['value']:.4f}"),
+                figure(row),
                 *(cell(row["settings"].get(path, "")) for path in paths),
                 "" if row["device_s"] is None else f"{row['device_s'] / 60:.1f}",
             ]
@@ -161,7 +164,7 @@ class Trials:
 
         facts, ended = trial.facts or {}, trial.ended or {"state": otherwise}
         newest = counts = self._newest_figures(trial)
-        if exports_best(facts["training"]):  # it counts by a row that may lie anywhere
+        if exports_best(facts.get("training", {})):  # it counts by a row that may lie anywhere
             counts = figure_of(facts, trial.held_out())
         row = {
             "trial": trial.name,
@@ -171,6 +174,7 @@ class Trials:
             "value": None if ended["state"] == "failed" else counts.get(self._job.metric),
             "settings": facts["settings"],
             "device_s": ended.get("device_s"),
+            "kind": ended.get("kind"),
             "cause": ended.get("cause"),
         }
         if "device_s" in ended:  # it is written last
@@ -224,4 +228,4 @@ def picture(table: Trials) -> RenderableType:
         grid.add_column(Text(name))
     for line in lines:
         grid.add_row(*map(Text, line), style="bold" if line[0] else None)
-    return Group(Text(table.headline(rows)), grid)
+    return Group(Text(table.headline(rows)), grid, *map(Text, cause_lines(rows)))

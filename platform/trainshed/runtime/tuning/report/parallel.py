@@ -9,6 +9,7 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from trainshed.record.trials import FAILED as FAILED_STATE
 from trainshed.record.trials import is_measured
 from trainshed.runtime.tuning.report.pictures import FAILED, GREY, WIDTH, png
 from trainshed.runtime.tuning.report.scales import Scale, label_of, scale_of, shown_range
@@ -28,12 +29,12 @@ def parallel_coordinates(job: TuneJob, trials: list[dict[str, Any]], best: dict[
     metric = Scale(low, high, logarithmic=False)
     scales = [*(scale_of(job.space[path]) for path in paths), metric]
     figure, axis = plt.subplots(figsize=(WIDTH, 0.85 * len(scales) + 0.5), layout="constrained")
+    draw_failed(axis, [trial for trial in trials if trial["state"] == FAILED_STATE], paths, scales)
     worst_first = sorted(measured, key=lambda trial: trial["value"], reverse=job.mode == "min")
     dark = mpl.colormaps["Blues"]
     for rank, trial in enumerate(worst_first):
         chosen = trial["trial"] == best["trial"]
-        settings = [trial["settings"].get(path) if path in trial["settings"] else math.nan for path in paths]
-        places = [*map(_share, scales[:-1], settings), min(1.0, max(0.0, _share(metric, trial["value"])))]
+        places = [*_places(trial, paths, scales), min(1.0, max(0.0, _share(metric, trial["value"])))]
         color = FAILED if chosen else dark(0.2 + 0.7 * rank / max(1, len(worst_first) - 1))
         axis.plot(places, range(len(places)), color=color, linewidth=2.6 if chosen else 1.0, zorder=3 if chosen else 2)
     for row, (name, scale) in enumerate(zip([*paths, job.metric], scales, strict=True)):
@@ -41,8 +42,26 @@ def parallel_coordinates(job: TuneJob, trials: list[dict[str, Any]], best: dict[
         _draw_axis(axis, row, name, scale, unset=unset)
     axis.set(xlim=(-0.12, 1.05), ylim=(len(scales) - 0.6, -0.55))
     axis.axis("off")
-    axis.set_title(f"red: the best, {best['trial']}; darker: better", fontsize=9, color=GREY)
+    dotted = "; dotted: failed" if any(trial["state"] == FAILED_STATE for trial in trials) else ""
+    axis.set_title(f"red: the best, {best['trial']}; darker: better{dotted}", fontsize=9, color=GREY)
     return png(figure)
+
+
+def draw_failed(axis: Axes, failed: list[dict[str, Any]], paths: list[str], scales: list[Scale]) -> None:
+    """A failed trial has settings and no figure: its line ends beside the metric's axis, where it says so."""
+    for trial in failed:
+        places = [*_places(trial, paths, scales), UNSET]
+        axis.plot(
+            places, range(len(places)), color=GREY, linewidth=1.0, linestyle=":", marker="x", markevery=[-1], zorder=1
+        )
+    if failed:
+        last = len(paths)
+        axis.text(UNSET, last + 0.13, "failed", ha="center", va="top", fontsize=8, color=GREY, bbox=_PLATE, zorder=5)
+
+
+def _places(trial: dict[str, Any], paths: list[str], scales: list[Scale]) -> list[float]:
+    settings = [trial["settings"].get(path) if path in trial["settings"] else math.nan for path in paths]
+    return list(map(_share, scales, settings))
 
 
 def _share(scale: Scale, value: Any) -> float:

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from trainshed.record.trials import FAILED as FAILED_STATE
 from trainshed.record.trials import is_measured
 from trainshed.runtime.tuning.report.scales import Scale, scale_of, shown_range
 from trainshed.spec.tune import TuneJob
@@ -48,33 +49,33 @@ def importance_bars(found: dict[str, float]) -> bytes:
 
 def slices(job: TuneJob, trials: list[dict[str, Any]], best: dict[str, Any]) -> bytes | None:
     """The metric over each setting, one panel each; darker: later trials. None where nothing was measured."""
-    measured = [trial for trial in trials if is_measured(trial["value"])]
-    if not measured:
+    if not any(is_measured(trial["value"]) for trial in trials):
         return None
     rows, across = math.ceil(len(job.space) / PANELS_IN_A_ROW), min(len(job.space), PANELS_IN_A_ROW)
     figure, axes = plt.subplots(
         rows, across, figsize=(WIDTH, 3.3 * rows + 0.4), sharey=True, squeeze=False, layout="constrained"
     )
     for axis, path in zip(axes.flat, job.space, strict=False):
-        _draw_slice(axis, job, path, measured, best)
+        draw_slice(axis, job, path, trials, best)
     for axis in axes.flat[len(job.space) :]:
         axis.set_visible(False)
     for row in axes:
         row[0].set_ylabel(job.metric)
-    figure.suptitle("star: the best trial; darker: later trials; hollow: ended early", fontsize=9, color=GREY)
+    crosses = "; crosses at the edge: failed" if any(trial["state"] == FAILED_STATE for trial in trials) else ""
+    said = f"star: the best trial; darker: later trials; hollow: ended early{crosses}"
+    figure.suptitle(said, fontsize=9, color=GREY)
     return png(figure)
 
 
 def overview(title: str, job: TuneJob, trials: list[dict[str, Any]], best: dict[str, Any]) -> bytes:
     """Curves and slices in one picture."""
-    measured = [trial for trial in trials if is_measured(trial["value"])]
     rows = math.ceil(len(job.space) / PANELS_IN_A_ROW)
     figure = plt.figure(figsize=(WIDTH, 4.6 + 3.3 * rows), layout="constrained")
     grid = figure.add_gridspec(rows + 1, PANELS_IN_A_ROW, height_ratios=[1.4, *[1.0] * rows])
     _draw_curves(figure.add_subplot(grid[0, :]), job, trials, best)
     for number, path in enumerate(job.space):
         axis = figure.add_subplot(grid[1 + number // PANELS_IN_A_ROW, number % PANELS_IN_A_ROW])
-        _draw_slice(axis, job, path, measured, best)
+        draw_slice(axis, job, path, trials, best)
         axis.set_ylabel(job.metric)
     figure.suptitle(title)
     return png(figure)
@@ -115,8 +116,12 @@ def _draw_curves(axis: Axes, job: TuneJob, trials: list[dict[str, Any]], best: d
         axis.set_ylim(shown)
 
 
-def _draw_slice(axis: Axes, job: TuneJob, path: str, measured: list[dict[str, Any]], best: dict[str, Any]) -> None:
-    """Points outside of the picture stand as triangles at its worse edge."""
+def draw_slice(axis: Axes, job: TuneJob, path: str, trials: list[dict[str, Any]], best: dict[str, Any]) -> None:
+    """Points outside of the picture stand as triangles at its worse edge, failed trials as crosses."""
+    measured = [trial for trial in trials if is_measured(trial["value"])]
+    failed = [
+        trial["settings"][path] for trial in trials if trial["state"] == FAILED_STATE and path in trial["settings"]
+    ]
     scale, shown = scale_of(job.space[path]), shown_range([trial["value"] for trial in measured], job.mode)
     dark = mpl.colormaps["Blues"]
     for number, trial in enumerate(measured):
@@ -138,6 +143,11 @@ def _draw_slice(axis: Axes, job: TuneJob, path: str, measured: list[dict[str, An
         )
     if shown is not None:
         axis.set_ylim(shown)
+    if failed:
+        edge = 0.97 if job.mode == "min" else 0.03
+        across = axis.get_xaxis_transform()  # the setting's own axis, and the height of the panel
+        places = [scale.place(value) for value in failed]
+        axis.scatter(places, [edge] * len(places), marker="x", s=30, color=FAILED, transform=across, zorder=2)
     _set_scale(axis, scale)
     there = sum(path in trial["settings"] for trial in measured)
     axis.set_xlabel(path if there == len(measured) else f"{path} (set in {there} of {len(measured)} trials)")
