@@ -53,6 +53,25 @@ def test_a_stopped_training_goes_on_with_the_documents_after_it(storage):
     assert second.workers.count == 2
 
 
+SWEEP = {
+    "kind": "tune",
+    "name": "budget",
+    "train": {key: value for key, value in TRAIN.items() if key not in ("kind", "name")},
+    "space": {"optimizer.learning_rate": {"log_uniform": [0.001, 0.1]}},
+    "search": {"kind": "random", "trials": 4},
+}
+
+
+def test_a_sweep_that_is_called_budget_goes_on_with_another_budget_and_keeps_its_space(storage):
+    record = begin(storage, "budget-1", SWEEP, number=1, state="budget_reached")
+    for said in ("budget.hours=2.0", "budget.budget.hours=2.0"):
+        assert client.prepare(record, "budget_reached", [said]).loaded[0].job.budget.hours == 2.0
+    assert client.prepare(record, "budget_reached", ["best_among=all"]).loaded[0].job.best_among == "all"
+    for said in ("budget.space={}", "budget.train.steps=9", "train.steps=9"):
+        with pytest.raises(SpecError, match="keeps its space, training and seed"):
+            client.prepare(record, "budget_reached", [said])
+
+
 @pytest.mark.parametrize("state", ["succeeded", "running", "waiting", "skipped"])
 def test_a_training_that_cannot_go_on_is_refused(storage, state):
     record = begin(storage, "model-1", TRAIN, number=1)

@@ -11,6 +11,7 @@ from trainshed.errors import SpecError
 from trainshed.spec.job import JobDocument
 from trainshed.spec.load import load_files, outside_references
 from trainshed.spec.part import SAID_OF_PATTERNS
+from trainshed.spec.space import value_at
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,6 +58,27 @@ def test_set_changes_the_document_it_names(tmp_path):
     assert loaded[1].job.steps == 25
     assert loaded[1].job.schedule.kind == "linear"
     assert loaded[1].job.schedule.warmup_steps == 2
+
+
+@pytest.mark.parametrize(
+    ("document", "said", "meant"),
+    [
+        (changed(TUNE, name="budget"), "budget.hours=2.0", "budget.hours"),
+        (changed(TUNE, name="budget"), "budget.budget.hours=2.0", "budget.hours"),
+        (changed(TUNE, name="train"), "train.steps=99", "train.steps"),
+        (changed(TUNE, name="train"), "train.search.trials=9", "search.trials"),
+        (changed(TUNE, name="search"), "search.kind=tpe", "search.kind"),
+        (changed(TRAIN, name="optimizer"), "optimizer.learning_rate=0.5", "optimizer.learning_rate"),
+        (changed(TRAIN, name="model"), "model.width=64", "model.width"),
+        (changed(TRAIN, name="model"), "model.model.width=64", "model.width"),
+        (changed(TRAIN, name="workers"), "workers.steps=99", "steps"),
+    ],
+)
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_document_that_is_called_like_one_of_its_keys_is_set_at_that_key(tmp_path, document, said, meant, alone):
+    documents = [document] if alone else [PREPARE, document]
+    job = load(tmp_path, text(*documents), said)[-1].job
+    assert str(value_at(job.model_dump(by_alias=True), meant)) == said.partition("=")[2]
 
 
 def test_set_needs_no_name_where_there_is_one_document(tmp_path):

@@ -20,6 +20,7 @@ from trainshed.record.cluster import KEY
 from trainshed.record.run import Record, all_runs, now
 from trainshed.record.storage import Storage
 from trainshed.record.submission import FILE_NAME, PlannedRun, Submission
+from trainshed.spec.addressing import addressed
 from trainshed.spec.load import LoadedJob, load_documents
 from trainshed.spec.prepare import PrepareJob
 from trainshed.spec.sources import places
@@ -28,7 +29,7 @@ from trainshed.spec.yaml_tree import Document
 RESUMABLE = ("failed", "stopped", "lost", "budget_reached")
 MAY_CHANGE = {
     "train": ("workers", "engine", "steps", "checkpoint", "validation", "recovery", "max_failures", "self_test"),
-    "tune": ("budget", "failures", "search.trials", "search.concurrent", "trials_per_device"),
+    "tune": ("budget", "failures", "best_among", "search.trials", "search.concurrent", "trials_per_device"),
 }
 """Beginnings of the paths that change how a run goes on, and not what it learns or has tried."""
 
@@ -62,10 +63,10 @@ def prepare(record: Record, state: str, sets: Sequence[str], *, why: str = "") -
     if state not in RESUMABLE:
         doing = {"succeeded": "has succeeded", "skipped": "never began"}.get(state, f"is {state}")
         raise UsageError(f"{record.run_id} {doing}; only a failed, stopped or lost {kind} run can be resumed")
+    own = load_documents([_document(record)])[0].job if sets else None
     for text in sets:
-        path = text.partition("=")[0].strip()
-        head, _, rest = path.partition(".")
-        path = rest if head in (kind, record.job["job"]["name"]) else path
+        assert own is not None
+        _, path = addressed([own], text.partition("=")[0].strip())
         if not any(path == one or path.startswith(f"{one}.") for one in MAY_CHANGE[kind]):
             kept = "its model, data and maths" if kind == "train" else "its space, training and seed"
             message = f"a resumed {kind} run keeps {kept}; change {', '.join(MAY_CHANGE[kind])}"

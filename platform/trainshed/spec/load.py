@@ -13,6 +13,7 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from trainshed.errors import Fault, SpecError
+from trainshed.spec.addressing import addressed
 from trainshed.spec.faults import explain, said_of_kind, validate
 from trainshed.spec.fitting import DataForm, form_of, misfits
 from trainshed.spec.job import Job, JobDocument, Reference, references
@@ -24,7 +25,6 @@ from trainshed.spec.serve import ServeJob
 from trainshed.spec.space_check import space_faults
 from trainshed.spec.train import TrainFromBest, Training, TrainJob
 from trainshed.spec.tune import TuneJob
-from trainshed.spec.walk import nearest
 from trainshed.spec.yaml_tree import Document, parse, parse_scalar
 
 PARTS: dict[str, list[type[Part]]] = {
@@ -170,7 +170,7 @@ def _apply_set(loaded: list[LoadedJob], text: str) -> list[LoadedJob]:
     path, equals, value = text.partition("=")
     if not equals:
         raise SpecError([Fault("--set", 0, text, "expected path=value, like train.steps=200")])
-    index, inner = _addressed(loaded, path.strip())
+    index, inner = addressed([one.job for one in loaded], path.strip())
     try:
         job, values = loaded[index].job, {inner: parse_scalar(value)}
     except SpecError as error:
@@ -180,28 +180,6 @@ def _apply_set(loaded: list[LoadedJob], text: str) -> list[LoadedJob]:
         values = {"settings": {**job.settings, **values}}  # what the document leaves to the best trial
     job = override(job, values, file=f"--set {text}")
     return [*loaded[:index], LoadedJob(job, loaded[index].document), *loaded[index + 1 :]]
-
-
-def _addressed(loaded: list[LoadedJob], path: str) -> tuple[int, str]:
-    """Which document a path means: the first word is a document's name, else its kind, else there is one document."""
-    head, _, rest = path.partition(".")
-    for attribute in ("name", "kind"):
-        hits = [index for index, one in enumerate(loaded) if getattr(one.job, attribute) == head]
-        if len(hits) == 1 and rest and not (len(loaded) == 1 and attribute == "kind"):
-            return hits[0], rest
-    if len(loaded) == 1:
-        return 0, path
-    names = [one.job.name for one in loaded] + [one.job.kind for one in loaded]
-    raise SpecError(
-        [
-            Fault(
-                f"--set {path}",
-                0,
-                "",
-                f"which document? start the path with its name or kind; {nearest(head, set(names))}",
-            )
-        ]
-    )
 
 
 def _from_best_faults(loaded: list[LoadedJob]) -> list[Fault]:
