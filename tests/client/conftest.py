@@ -10,9 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-from trainshed.client.jobs_api import JobsClient, JobStatus
+from trainshed.client.jobs_api import JobsClient
 from trainshed.client.local_cluster import LocalCluster, down, up
 from trainshed.client.package import package_files
+from trainshed.client.ray_answers import JobStatus
 
 WaitFor = Callable[[Callable[[], object], str], None]
 RunScript = Callable[..., str]

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +19,7 @@ class CuttingProxy:
     ) -> None:
         self._target = target
         self._on_connection = on_connection
-        self._budgets = itertools.cycle(budgets)
+        self._budgets: Iterator[int] = itertools.cycle(budgets)
         self._server = socket.create_server(("127.0.0.1", 0))
         self._open: set[socket.socket] = set()
         self._shut = threading.Event()
@@ -39,6 +39,12 @@ class CuttingProxy:
     def shut(self) -> None:
         """Break every connection and refuse new ones."""
         self._shut.set()
+        for side in list(self._open):
+            _break(side)
+
+    def break_off(self, budgets: Sequence[int]) -> None:
+        """Break every connection; the next ones break after these budgets, those after them never."""
+        self._budgets = itertools.chain(budgets, itertools.repeat(10**9))
         for side in list(self._open):
             _break(side)
 

@@ -233,6 +233,7 @@ def test_only_its_own_cluster_calls_a_run_alive_or_lost(
         ("its own is silent, today's does not know it", job_of({"url": silent}), None, url, Sign.UNKNOWN),
         ("its own does not know it", job_of(named), None, silent, Sign.OVER),
         ("its own does not know it yet", job_of(named, created_at=just_now), None, None, Sign.UNKNOWN),
+        ("nobody can say since when", job_of(named, created_at="yesterday"), None, None, Sign.UNKNOWN),
         ("it was resumed just now", job_of(named, handed_over_at=just_now), None, None, Sign.UNKNOWN),
         ("its own is silent, the user names another", job_of({"url": silent}), url, None, Sign.OVER),
         ("it names none, today's does not know it", job_of(None), None, url, Sign.UNKNOWN),

@@ -6,8 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from trainshed.client.jobs_api import JobsClient, JobStatus, LogRefused, Unreachable
+from trainshed.client.jobs_api import JobsClient, LogRefused, Unreachable
 from trainshed.client.package import own_package, package_files
+from trainshed.client.ray_answers import JobStatus
 from trainshed.errors import ClusterError, UsageError
 
 Ended = Callable[[JobsClient, str], JobStatus]

@@ -339,7 +339,7 @@ def test_a_trial_that_never_begins_is_killed_after_its_time_to_start(platform, f
     platform.run("submit", write(folder, {**sweep, "stop_early": {"kind": "none"}}))
     assert [state for _, _, _, state in told(platform, "idle")] == ["ended"] * 2
     said = (platform.folder("idle") / "logs" / "driver.log").read_text()
-    waited = re.findall(r"trial-00001 has made no step for (\d+) s, step 0", said)
+    waited = re.findall(r"trial-00001 has made no step for (\d+) s \(workers\.start_timeout_s is 30\), step 0", said)
     assert [int(seconds) >= 30 for seconds in waited] == [True]
 
 

@@ -20,6 +20,7 @@ import openai
 import pytest
 
 from trainshed.errors import ClusterError, PlatformError
+from trainshed.patience import Wait
 from trainshed.runtime.serving.settings import AppSettings
 
 from .conftest import CHAT_TEMPLATE, write_gpt2
@@ -207,8 +208,15 @@ def test_a_bad_version_leaves_the_former_one_serving(http_port: int, url: str, s
 def test_serve_on_another_port_is_said(url: str) -> None:
     from trainshed.runtime.serving.endpoint import start_serve
 
-    with pytest.raises(ClusterError, match=r"does not answer at http://127\.0\.0\.1:1:"):
+    with pytest.raises(ClusterError, match=r"listens on port \d+ of this cluster, not on 1:"):
         start_serve(1)
+
+
+def test_a_proxy_that_never_answers_is_given_up_and_the_field_is_named() -> None:
+    from trainshed.runtime.serving.endpoint import _await_proxy
+
+    with pytest.raises(ClusterError, match=r"did not answer at http://127\.0\.0\.1:1 within 0 s, see start_timeout_s"):
+        _await_proxy("http://127.0.0.1:1", Wait(0.1, exact=True))
 
 
 def test_load_brings_a_second_replica_and_the_queue_has_an_end(http_port: int, settings: AppSettings) -> None:

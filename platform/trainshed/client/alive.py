@@ -115,8 +115,7 @@ class Clusters:
         try:
             return self._status(address, job)
         except UnknownJob as error:
-            handed_over = datetime.fromisoformat(job.get("handed_over_at") or job["created_at"])
-            if now - handed_over < timedelta(seconds=HANDING_OVER_S):
+            if now - _handed_over(job, otherwise=now) < timedelta(seconds=HANDING_OVER_S):
                 return Answer(Sign.UNKNOWN, f"{error} yet; it is being handed over")
             return Answer(Sign.OVER, str(error))
 
@@ -132,6 +131,15 @@ class Clusters:
             return Answer(Sign.UNKNOWN, str(error))
         sign = Sign.OVER if status.terminal else Sign.ALIVE
         return Answer(sign, f"the cluster at {address.url} says {status.state}")
+
+
+def _handed_over(job: Mapping[str, Any], *, otherwise: datetime) -> datetime:
+    """When a cluster was given the job; `otherwise` where that cannot be read."""
+    try:
+        found = datetime.fromisoformat(job.get("handed_over_at") or job["created_at"])
+    except (KeyError, TypeError, ValueError):
+        return otherwise
+    return found if found.tzinfo is not None else otherwise
 
 
 def _instead(own: Unreached) -> str:

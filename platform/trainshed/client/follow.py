@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from trainshed.client.jobs_api import JobsClient, JobStatus, LogRefused, Unreachable
+from trainshed.client.jobs_api import JobsClient, LogRefused, Unreachable
+from trainshed.client.ray_answers import JobStatus
 
 EVENT_MARK = "@@platform "
 Event = dict[str, Any]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
@@ -18,8 +17,9 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from trainshed.client.package import Package
-from trainshed.client.ray_log import without_log
+from trainshed.client.ray_answers import JobStatus, Node, job_status, node
 from trainshed.errors import ClusterError, UsageError
+from trainshed.patience import patience
 
 ATTEMPTS = 3
 RETRY_PAUSE_S = 0.2
@@ -30,7 +30,6 @@ UPLOAD_TIMEOUT_S = 120.0
 MAX_PACKAGE_MB = 100
 # What a proxy in front of the cluster answers while the cluster is away.
 _PASSING = frozenset({502, 503, 504})
-TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 
 
 class Unreachable(ClusterError):
@@ -45,49 +44,17 @@ class LogRefused(Unreachable):
     """The control plane answers, but does not reach the log: its node has gone, or is about to."""
 
 
-@dataclass(frozen=True)
-class JobStatus:
-    """What Ray says of one submission; times are seconds since 1970."""
-
-    submission_id: str
-    state: str
-    message: str
-    node_id: str | None
-    started_at: float | None
-    ended_at: float | None
-    exit_code: int | None
-    entrypoint: str
-    metadata: Mapping[str, str]
-
-    @property
-    def cause(self) -> str:
-        """The message in a line: of the log that Ray adds only what is an error."""
-        return without_log(self.message)
-
-    @property
-    def terminal(self) -> bool:
-        """Whether it can no longer change."""
-        return self.state in TERMINAL_STATES
-
-
-@dataclass(frozen=True)
-class Node:
-    """One machine of the cluster and its Ray resources, such as `{"CPU": 3.0, "GPU": 1.0}`."""
-
-    node_id: str
-    head: bool
-    resources: Mapping[str, float]
-
-
 class JobsClient:
     """One connection pool to one cluster's dashboard."""
 
     def __init__(self, url: str, token: str | None, timeout_s: float = 10.0) -> None:
+        """`timeout_s`: for an answer, on a quiet machine."""
         self.url = url.rstrip("/")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         # A proxy named in the environment cannot reach this machine's own loopback.
         loopback = urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1"}
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, trust_env=not loopback)
+        self._timeout_s = patience(timeout_s).seconds
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=self._timeout_s, trust_env=not loopback)
 
     def __enter__(self) -> Self:
         return self
@@ -109,11 +76,8 @@ class JobsClient:
         """The machines that are alive now."""
         answer = self._ask("GET", "/api/v0/nodes")
         with self._as_of_ray():
-            return [
-                Node(row["node_id"], bool(row["is_head_node"]), row["resources_total"])
-                for row in answer.json()["data"]["result"]["result"]
-                if row["state"] == "ALIVE"
-            ]
+            rows = answer.json()["data"]["result"]["result"]
+            return [node(row) for row in rows if row["state"] == "ALIVE"]
 
     def agent_answers(self, node: Node) -> bool:
         """Whether the agent of `node` has reported for work: the head's agent starts the jobs."""
@@ -122,7 +86,7 @@ class JobsClient:
 
     def ready_head(self) -> Node | None:
         """The head, once its agent has reported for work: until then a submission ends in "No available agent"."""
-        return next((node for node in self.nodes() if node.head and self.agent_answers(node)), None)
+        return next((one for one in self.nodes() if one.head and self.agent_answers(one)), None)
 
     def upload(self, package: Package) -> bool:
         """Send `package` unless the cluster has it already; returns whether it was sent."""
@@ -135,7 +99,7 @@ class JobsClient:
         path = "/api/packages/" + package.uri.replace("://", "/")
         if self._send("GET", path).is_success:  # Ray keeps what was asked for from being collected for 10 minutes
             return False
-        self._ask("PUT", path, content=package.content, timeout=UPLOAD_TIMEOUT_S)
+        self._ask("PUT", path, content=package.content, timeout=patience(UPLOAD_TIMEOUT_S).seconds)
         return True
 
     def submit(
@@ -152,7 +116,7 @@ class JobsClient:
             "runtime_env": dict(runtime_env),
             "metadata": dict(metadata),
         }
-        answer = self._send("POST", "/api/jobs/", json=body, timeout=SUBMIT_TIMEOUT_S)
+        answer = self._send("POST", "/api/jobs/", json=body, timeout=patience(SUBMIT_TIMEOUT_S).seconds)
         if answer.is_error and f"submission_id {submission_id} already exists" in answer.text:
             return
         self._check(answer)
@@ -165,7 +129,7 @@ class JobsClient:
             raise UnknownJob(f"the cluster at {self.url} knows no job {submission_id!r}")
         self._check(answer)
         with self._as_of_ray():
-            return _job_status(answer.json())
+            return job_status(answer.json())
 
     def stop(self, submission_id: str) -> bool:
         """Ask a job to end; False if Ray had nothing to stop.
@@ -184,7 +148,7 @@ class JobsClient:
         """Every submitted job that the cluster remembers, the latest first."""
         answer = self._ask("GET", "/api/jobs/")
         with self._as_of_ray():
-            jobs = [_job_status(row) for row in answer.json() if row["type"] == "SUBMISSION"]
+            jobs = [job_status(row) for row in answer.json() if row["type"] == "SUBMISSION"]
         return tuple(sorted(jobs, key=lambda job: job.started_at or 0.0, reverse=True))
 
     def log_tail(self, submission_id: str, lines: int, *, node_id: str | None = None) -> str:
@@ -218,7 +182,9 @@ class JobsClient:
             except httpx.TransportError as error:
                 # A timeout has had its patience already; a broken connection costs nothing to try again.
                 if pause_s is None or (isinstance(error, httpx.TimeoutException) and method == "GET"):
-                    raise Unreachable(f"{self.url} does not answer: {_cause(error)}") from error
+                    limit_s = float(request.get("timeout", self._timeout_s))
+                    within = f" within {limit_s:.0f} s" if isinstance(error, httpx.TimeoutException) else ""
+                    raise Unreachable(f"{self.url} does not answer{within}: {_cause(error)}") from error
                 time.sleep(pause_s)
         if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             raise ClusterError(
@@ -260,21 +226,3 @@ def _last_words(answer: httpx.Response) -> str:
     """The end of a traceback, which Ray sends as it is, is its cause."""
     lines = [line.strip() for line in answer.text.splitlines() if line.strip(" .")]
     return lines[-1][:500] if lines else answer.reason_phrase
-
-
-def _job_status(row: Mapping[str, Any]) -> JobStatus:
-    return JobStatus(
-        submission_id=row["submission_id"],
-        state=row["status"],
-        message=row.get("message") or "",
-        node_id=row.get("driver_node_id"),
-        started_at=_seconds(row.get("start_time")),
-        ended_at=_seconds(row.get("end_time")),
-        exit_code=row.get("driver_exit_code"),
-        entrypoint=row["entrypoint"],
-        metadata=row.get("metadata") or {},
-    )
-
-
-def _seconds(milliseconds: int | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000

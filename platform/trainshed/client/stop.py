@@ -6,7 +6,8 @@ import secrets
 import time
 
 from trainshed.client.address import Address
-from trainshed.client.jobs_api import JobsClient, JobStatus
+from trainshed.client.jobs_api import JobsClient
+from trainshed.client.ray_answers import JobStatus
 from trainshed.client.submit import submit_command
 from trainshed.errors import ClusterError
 from trainshed.patience import Wait

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 from ray import serve
 from ray.exceptions import RayError
+from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 
@@ -47,6 +48,11 @@ def start_serve(http_port: int, start_timeout_s: float = START_S) -> None:
             serve.start(proxy_location="HeadOnly", http_options={"host": _host(), "port": http_port})
     except (RayError, RayServeException, RuntimeError, ValueError) as error:
         raise ClusterError(f"Ray Serve did not start on port {http_port}: {_one_line(str(error))}") from error
+    if (port := _get_global_client().http_config.port) != http_port:
+        raise ClusterError(
+            f"Ray Serve listens on port {port} of this cluster, not on {http_port}: it keeps the port that it was "
+            "first started with; set PLATFORM_SERVE_PORT to that one"
+        )
     _await_proxy(f"http://{_reachable_host()}:{http_port}", wait)
 
 
@@ -127,10 +133,7 @@ def _await_proxy(url: str, wait: Wait) -> None:
         except httpx.TransportError as error:
             found = str(error)
         if wait.over:
-            raise ClusterError(
-                f"Ray Serve did not answer at {url} within {wait}, see start_timeout_s: {found}; a Serve that was "
-                "started before keeps its own port"
-            )
+            raise ClusterError(f"Ray Serve's proxy did not answer at {url} within {wait}, see start_timeout_s: {found}")
         time.sleep(_POLL_S)
 
 

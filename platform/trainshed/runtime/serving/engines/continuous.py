@@ -19,6 +19,7 @@ import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from trainshed.errors import PlatformError
+from trainshed.patience import patience
 from trainshed.runtime.serving.engines import (
     EngineDeadError,
     EngineFullError,
@@ -135,9 +136,11 @@ class ContinuousEngine:
     def warm_up(self, *, timeout_s: float = 120.0) -> None:
         """Generates two tokens outside any event loop."""
         self._submit("warm-up", [self._end_tokens[0] if self._end_tokens else 0], Sampling(max_tokens=2, temperature=0))
-        output = self._manager.get_result("warm-up", timeout=timeout_s)
+        limit = patience(timeout_s)
+        output = self._manager.get_result("warm-up", timeout=limit.seconds)
         if output is None or output.error:
-            raise PlatformError(f"the model cannot generate: {output.error if output else 'no answer'}")
+            why = output.error if output else f"no answer within {limit}"
+            raise PlatformError(f"the model cannot generate: {why}")
 
     def stop(self) -> None:
         """Ends the thread; requests that it still holds fail."""
