@@ -44,6 +44,8 @@ CASES = [
     (AutoModelForCausalLM, Llama(layers=2, heads=4, width=64, kv_heads=2, feed_forward=96, tie_embeddings=False), TEXT),
     (AutoModelForCausalLM, Qwen2(layers=2, heads=4, width=64, kv_heads=2), TEXT),
     (AutoModelForCausalLM, Qwen3(layers=2, heads=4, width=64, kv_heads=2, tie_embeddings=False), TEXT),
+    (AutoModelForCausalLM, Qwen3(layers=2, heads=4, width=64, kv_heads=2, head_dim=32), TEXT),
+    (AutoModelForCausalLM, Qwen3(layers=2, heads=3, width=64, kv_heads=1, head_dim=24, tie_embeddings=False), TEXT),
     (AutoModelForMaskedLM, Bert(layers=2, heads=4, width=64), TEXT),
     (AutoModelForSequenceClassification, Bert(layers=2, heads=4, width=64, feed_forward=96), LABELLED),
     (AutoModelForSeq2SeqLM, T5(layers=2, heads=4, width=64), TEXT),
@@ -96,3 +98,13 @@ def test_a_place_is_a_directory_an_address_or_a_hub_name():
     for place in ("../model", "org/model/file", "with blanks"):
         with pytest.raises(ValueError, match="hub name"):
             Pretrained(name_or_path=place)
+
+
+def test_the_real_qwen3_is_counted():
+    """0.6B as on its page: 16 heads of 128 numbers, 28 layers, a width of 1,024."""
+    real = Qwen3(layers=28, heads=16, kv_heads=8, width=1024, feed_forward=3072, head_dim=128)
+    assert count_parameters(real, DataSizes(vocab_size=151_936, context=128)) == 596_049_920
+    with pytest.raises(ValueError, match="multiple of 2"):
+        Qwen3(layers=1, heads=2, width=64, head_dim=33)
+    with pytest.raises(ValueError, match="width must be a multiple of heads"):
+        Qwen3(layers=1, heads=3, width=64)

@@ -17,6 +17,7 @@ SHAPES = {
     "llama": lambda layers: Llama(layers=layers, heads=4, width=128),
     "llama with shared keys": lambda layers: Llama(layers=layers, heads=4, width=128, kv_heads=1),
     "qwen3": lambda layers: Qwen3(layers=layers, heads=4, width=128),
+    "qwen3 with its own head size": lambda layers: Qwen3(layers=layers, heads=4, width=128, kv_heads=2, head_dim=64),
     "bert": lambda layers: Bert(layers=layers, heads=4, width=128, dropout=0.1),
     "t5": lambda layers: T5(layers=layers, heads=4, width=128),
     "bart": lambda layers: Bart(layers=layers, heads=4, width=128),

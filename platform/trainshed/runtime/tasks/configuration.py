@@ -74,7 +74,7 @@ def _decoder(shape: Gpt2 | Llama | Qwen2 | Qwen3, facts: DataFacts) -> PreTraine
             attn_pdrop=_or(shape.attention_dropout, shape.dropout),
             **shared,
         )
-    own = {"head_dim": shape.width // shape.heads} if isinstance(shape, Qwen3) else {}
+    own = {"head_dim": shape.head_size} if isinstance(shape, Qwen3) else {}
     config: PreTrainedConfig = ROTARY[shape.kind](
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,

@@ -100,7 +100,7 @@ def heads_misfit(searched: Model, grown: Model) -> str | None:
     """
     if not has_mup(grown) or not isinstance(searched, Gpt2 | Llama | Qwen2 | Qwen3):
         return None
-    size, was = grown.width // grown.heads, searched.width // searched.heads
+    size, was = grown.head_size, searched.head_size
     if size == was:
         return None
     return (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from trainshed.spec.models.shapes import check_heads, check_share_of_base
 from trainshed.spec.part import Count, Part, Ratio
@@ -30,6 +30,11 @@ class Gpt2(Part):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Gpt2:
         return check_share_of_base(check_heads(self), "heads")
+
+    @property
+    def head_size(self) -> int:
+        """Numbers in a query."""
+        return self.width // self.heads
 
     def parameters(self, vocab_size: int, context: int) -> int:
         """Number of weights, the tied output layer counted once."""
@@ -62,9 +67,20 @@ class _Rotary(Part):
     def _heads_divide_width(self) -> _Rotary:
         if self.heads % (self.kv_heads or self.heads):
             raise ValueError(f"kv_heads must divide heads: {self.kv_heads} does not divide {self.heads}")
-        if self.width % self.heads == 0 and self.width // self.heads % 2:
-            raise ValueError(f"width / heads must be even for rotary positions, got {self.width // self.heads}")
-        return check_share_of_base(check_heads(self), "heads", "kv_heads", "feed_forward")
+        if self.width % self.heads == 0 and self.head_size % 2:
+            raise ValueError(f"width / heads must be even for rotary positions, got {self.head_size}")
+        checked = self if self.own_head_size else check_heads(self)
+        return check_share_of_base(checked, "heads", "kv_heads", "feed_forward")
+
+    @property
+    def own_head_size(self) -> int | None:
+        """Of heads whose size does not follow from the width; None where it does."""
+        return None
+
+    @property
+    def head_size(self) -> int:
+        """Numbers in a query."""
+        return self.own_head_size or self.width // self.heads
 
     @property
     def inner(self) -> int:
@@ -74,7 +90,7 @@ class _Rotary(Part):
     @property
     def kv_width(self) -> int:
         """Size of all keys, and of all values, of one token."""
-        return self.width // self.heads * (self.kv_heads or self.heads)
+        return self.head_size * (self.kv_heads or self.heads)
 
 
 class Llama(_Rotary):
@@ -101,14 +117,21 @@ class Qwen3(_Rotary):
     """Qwen3: Llama with RMSNorm on each head's queries and keys (arXiv 2505.09388)."""
 
     kind: Literal["qwen3"] = "qwen3"
+    head_dim: Annotated[int, Field(ge=2, multiple_of=2)] | None = None
+    """Size of a head, where it is not `width` / `heads`: 128 in every Qwen3; even, for rotary positions."""
+
+    @property
+    def own_head_size(self) -> int | None:
+        """Of heads whose size does not follow from the width; None where it does."""
+        return self.head_dim
 
     def parameters(self, vocab_size: int, context: int) -> int:  # noqa: ARG002 - rotary positions have no weights
         """Number of weights; a tied output layer is counted once."""
-        return _count(self, vocab_size, extra_per_layer=2 * (self.width // self.heads))
+        return _count(self, vocab_size, extra_per_layer=2 * self.head_size)
 
 
 def _count(model: _Rotary, vocab_size: int, *, extra_per_layer: int) -> int:
-    attention = 2 * model.width**2 + 2 * model.width * model.kv_width
+    attention = 2 * model.width * model.heads * model.head_size + 2 * model.width * model.kv_width
     per_layer = attention + 3 * model.width * model.inner + 2 * model.width + extra_per_layer
     embeddings = vocab_size * model.width * (1 if model.tie_embeddings else 2)
     return embeddings + model.layers * per_layer + model.width

@@ -29,6 +29,8 @@ class Layers:
     width: int
     inner: int
     heads: int
+    attention_width: int | None = None
+    """Of all queries of a token; the width where it is not given."""
     kv_share: float = 1.0
     """Key and value heads / heads."""
     kept_inner: int = GELU
@@ -43,6 +45,11 @@ class Layers:
     dropout: float = 0.0
     attention_dropout: float = 0.0
 
+    @property
+    def queries(self) -> int:
+        """Numbers in all queries of a token."""
+        return self.attention_width or self.width
+
 
 def layers_of(model: Model) -> tuple[Layers, ...] | None:
     """The layers of a shape, encoder first; None where they are not written in the job."""
@@ -56,6 +63,7 @@ def layers_of(model: Model) -> tuple[Layers, ...] | None:
                 width=model.width,
                 inner=model.inner,
                 heads=model.heads,
+                attention_width=model.heads * model.head_size,
                 kv_share=(model.kv_heads or model.heads) / model.heads,
                 kept_inner=SWIGLU,
                 rms=True,
@@ -96,14 +104,14 @@ def layers_of(model: Model) -> tuple[Layers, ...] | None:
 def layer_bytes(layer: Layers, tokens: int, *, width: int, gpu: bool) -> int:
     """Bytes that one layer keeps of one sample, in numbers of `width` bytes."""
     norms = layer.attentions + 1
-    attention = layer.attentions * (2 + 2 * layer.kv_share) * layer.width  # queries, keys, values, answer
+    attention = layer.attentions * (2 + 2 * layer.kv_share) * layer.queries  # queries, keys, values, answer
     kept = width * (attention + layer.kept_inner * layer.inner)
     if layer.rms:  # the input in fp32, the normed one, the scaled one
         kept += norms * layer.width * (FP32 + 2 * width)
     else:
         kept += norms * layer.width * 2 * width
     if layer.head_norms:
-        kept += (1 + layer.kv_share) * layer.width * (FP32 + width)
+        kept += (1 + layer.kv_share) * layer.queries * (FP32 + width)
     if layer.dropout:
         kept += norms * layer.width * (1 if gpu else width)
     if layer.plain or (layer.attention_dropout and not gpu):  # torch has no fused attention with dropout on CPUs
