@@ -12,7 +12,7 @@ from trainshed.runtime.tasks.existing import first_line
 from trainshed.spec.adapting import Lora
 from trainshed.spec.walk import nearest
 
-HEADS = ("classifier", "score")
+HEADS = ("classifier", "score", "classification_head", "pre_classifier")
 """Layers that begin without any knowledge when a model is made to classify: trained whole beside the adapters."""
 
 

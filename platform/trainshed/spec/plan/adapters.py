@@ -3,8 +3,31 @@
 from __future__ import annotations
 
 from trainshed.spec.adapting import Lora
+from trainshed.spec.models import Config, DataSizes, Lstm, Model, Pretrained
+from trainshed.spec.models.folder import folder_config, tensors
+from trainshed.spec.models.linear import Linear, linear_layers, linear_tensors, matching
+from trainshed.spec.models.shapes import dense
 from trainshed.spec.train import Training
 
+QUERIES_AND_VALUES = ("q_proj", "v_proj")
+AUTO: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("bart", "gemma", "gemma2", "gemma3_text", "gpt_neo", "gptj", "llama", "llama4"), QUERIES_AND_VALUES
+    ),
+    **dict.fromkeys(("mistral", "mixtral", "opt", "qwen2", "qwen3", "stablelm"), QUERIES_AND_VALUES),
+    **dict.fromkeys(("bert", "electra", "layoutlm", "roberta", "xlm-roberta"), ("query", "value")),
+    **dict.fromkeys(("mt5", "t5"), ("q", "v")),
+    **dict.fromkeys(("bloom", "falcon", "gpt_neox"), ("query_key_value",)),
+    **dict.fromkeys(("gpt2", "gpt_bigcode"), ("c_attn",)),
+    "codegen": ("qkv_proj",),
+    "deberta": ("in_proj",),
+    "deberta-v2": ("query_proj", "value_proj"),
+    "mpt": ("Wqkv",),
+    "nemotron_h": ("q_proj", "k_proj", "v_proj", "o_proj"),
+    "phi": ("q_proj", "v_proj", "fc1", "fc2"),
+    "rwkv": ("key", "value", "receptance", "output"),
+}
+"""The layers that peft adapts of an architecture where it is not told; of others all linear ones."""
 LIKELY_LAYERS_PER_WIDTH = 1 / 128
 """Depth over width of common decoders, to guess the shape of a model of which only the size is known."""
 WEIGHTS_PER_LAYER = 12
@@ -13,17 +36,57 @@ AUTO_SIDES, ALL_SIDES, ONE_SIDE = 4, 19, 2
 """Inputs and outputs, in widths, of the layers that get adapters: queries and values; all of them; one named."""
 
 
-def trainable_parameters(training: Training, parameters: int | None) -> int | None:
-    """Weights with gradients and optimizer states; those under `freeze` are counted too, for their size is not known.
+def added_parameters(training: Training, parameters: int, sizes: DataSizes) -> int:
+    """Weights that adapters bring, and a classifier's head, which is trained whole as a copy of its own.
 
-    With adapters it is a guess from the model's size, within a factor of two of a number that is small.
+    Exact where the layers are known, from the job or from a folder of this machine; else a guess from the model's size,
+    within a factor of two of a number that is small.
     """
-    if training.lora is None or parameters is None:
-        return parameters
-    return min(parameters, _adapters(training.lora, parameters))
+    lora = training.lora
+    assert lora is not None
+    found = _layers(training.model, training.task.kind)
+    labels = sizes.labels or 0
+    if found is None:
+        return min(parameters, _guess(lora, parameters))
+    kind, layers, width = found
+    adapted = _adapted(lora, kind, layers, head=bool(labels))
+    return lora.rank * sum(one.count * (one.inputs + one.outputs) for one in adapted) + (
+        dense(width, labels) if labels else 0
+    )
 
 
-def _adapters(lora: Lora, parameters: int) -> int:
+def _layers(model: Model, task: str) -> tuple[str, tuple[Linear, ...], int] | None:
+    """Architecture, linear layers, width; None where they are only known on the cluster."""
+    match model:
+        case Pretrained():
+            if model.folder is None:
+                return None
+            found = linear_tensors(tensors(model.folder))
+            config = folder_config(model.folder)
+            width = next((config[key] for key in ("hidden_size", "d_model", "n_embd", "dim") if key in config), 0)
+            return str(config.get("model_type")), found, width
+        case Config() | Lstm():
+            return None
+        case _:
+            above = {"masked_lm": "transform.dense", "text_classification": "pooler.dense"}.get(task)
+            own = linear_layers(model)
+            if model.kind == "bert" and above is not None:
+                own = (*own, Linear(above, model.width, model.width))
+            return model.kind, own, model.width
+
+
+def _adapted(lora: Lora, kind: str, layers: tuple[Linear, ...], *, head: bool) -> tuple[Linear, ...]:
+    """The layers that get adapters, as `runtime/tasks/adapting.py` asks peft for them."""
+    match lora.target_modules:
+        case "auto":
+            return layers if head or kind not in AUTO else matching(layers, AUTO[kind])
+        case "all-linear":
+            return layers
+        case names:
+            return matching(layers, names)
+
+
+def _guess(lora: Lora, parameters: int) -> int:
     width = (parameters / (WEIGHTS_PER_LAYER * LIKELY_LAYERS_PER_WIDTH)) ** (1 / 3)
     layers = width * LIKELY_LAYERS_PER_WIDTH
     match lora.target_modules:

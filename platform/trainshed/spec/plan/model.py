@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from trainshed.spec.models import DataSizes, count_parameters, sequence_length
-from trainshed.spec.plan.adapters import trainable_parameters
+from trainshed.spec.plan.adapters import added_parameters
 from trainshed.spec.plan.layers import FP32, Layers, layer_bytes, layers_of
 from trainshed.spec.train import Training
 
@@ -20,7 +20,9 @@ class ModelCost:
     """What a plan needs to know of a model; None where only the cluster can tell."""
 
     parameters: int | None
+    """All that a worker holds, adapters included."""
     trainable: int | None
+    """Weights with gradients and optimizer states; those under `freeze` count too, for their size is not known."""
     tokens: int
     """Of one sample."""
     vocab_size: int
@@ -34,11 +36,14 @@ def cost_of(training: Training, sizes: DataSizes) -> ModelCost:
         sizes = replace(sizes, labels=FEW_LABELS)
     if training.task.kind == "causal_lm":  # text and target are one sequence
         sizes = replace(sizes, context=sizes.context + sizes.target, target=0)
-    parameters = count_parameters(training.model, sizes)
+    parameters = trainable = count_parameters(training.model, sizes)
+    if training.lora is not None and parameters is not None:
+        trainable = added_parameters(training, parameters, sizes)
+        parameters += trainable
     answers_each_token = training.task.kind in ("causal_lm", "masked_lm", "seq2seq_lm", "custom")
     return ModelCost(
         parameters=parameters,
-        trainable=trainable_parameters(training, parameters),
+        trainable=trainable,
         tokens=sequence_length(training.model, sizes),
         vocab_size=(sizes.vocab_size or 0) if answers_each_token else 0,
         layers=layers_of(training.model),
