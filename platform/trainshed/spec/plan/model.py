@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from trainshed.spec.models import DataSizes, count_parameters, sequence_length
+from trainshed.spec.models import DataSizes, Model, Pretrained, count_parameters, sequence_length
+from trainshed.spec.models.folder import folder_config
 from trainshed.spec.plan.adapters import added_parameters
+from trainshed.spec.plan.described import described_layers, described_tokens, described_vocabulary
 from trainshed.spec.plan.layers import FP32, Layers, layer_bytes, layers_of
 from trainshed.spec.train import Training
 
@@ -40,14 +43,22 @@ def cost_of(training: Training, sizes: DataSizes) -> ModelCost:
     if training.lora is not None and parameters is not None:
         trainable = added_parameters(training, parameters, sizes)
         parameters += trainable
+    described = _description(training.model)
     answers_each_token = training.task.kind in ("causal_lm", "masked_lm", "seq2seq_lm", "custom")
     return ModelCost(
         parameters=parameters,
         trainable=trainable,
-        tokens=sequence_length(training.model, sizes),
-        vocab_size=(sizes.vocab_size or 0) if answers_each_token else 0,
-        layers=layers_of(training.model),
+        tokens=described_tokens(described, sizes) or sequence_length(training.model, sizes),
+        vocab_size=(described_vocabulary(described) or sizes.vocab_size or 0) if answers_each_token else 0,
+        layers=described_layers(described) if described else layers_of(training.model),
     )
+
+
+def _description(model: Model) -> dict[str, Any]:
+    """The config.json of a folder on this machine; nothing of other models."""
+    if not isinstance(model, Pretrained) or model.folder is None:
+        return {}
+    return folder_config(model.folder)
 
 
 def activation_bytes(cost: ModelCost, samples: int, *, width: int, checkpointing: bool, gpu: bool) -> int:

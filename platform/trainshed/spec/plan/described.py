@@ -1,0 +1,105 @@
+"""The layers of a model that a folder's config.json describes, as far as a plan needs them.
+
+Families whose layers are known are counted as they are; of others, whatever is kept at most is taken, so that what the
+plan says fits does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from trainshed.spec.models import DataSizes
+from trainshed.spec.plan.layers import GATED_TANH_GELU, GELU, SWIGLU, Layers
+
+ROTARY = ("llama", "mistral", "qwen2", "qwen3")
+ENCODERS = ("bert", "camembert", "electra", "roberta", "vit", "xlm-roberta")
+BARTS = ("bart", "mbart")
+WIDTH = ("hidden_size", "d_model", "n_embd", "dim")
+DEPTH = ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers")
+HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads")
+INNER = ("intermediate_size", "n_inner", "d_ff", "encoder_ffn_dim", "ffn_dim", "hidden_dim")
+
+Said = Mapping[str, Any]
+
+
+def described_layers(config: Said) -> tuple[Layers, ...] | None:
+    """The layers, encoder first; None where config.json lacks the sizes that they follow from."""
+    width, depth, heads = (_whole(config, names) for names in (WIDTH, DEPTH, HEADS))
+    if width is None or depth is None or heads is None:
+        return None
+    inner = _whole(config, INNER) or 4 * width
+    own = Layers(depth, width, inner, heads)
+    kind = config.get("model_type")
+    if kind in ROTARY:
+        return (_rotary(own, config, head_norms=kind == "qwen3"),)
+    if kind == "opt":
+        return (_dropped(own, config, ("dropout",), ("attention_dropout",)),)
+    if kind in ENCODERS:
+        return (_dropped(own, config, ("hidden_dropout_prob",), ("attention_probs_dropout_prob",)),)
+    if kind in BARTS:
+        return _with_decoder(_dropped(own, config, ("dropout",), ("attention_dropout",)), config)
+    return _at_most(own, config)
+
+
+def described_tokens(config: Said, sizes: DataSizes) -> int | None:
+    """Tokens that a vision model makes of an image; None of a text."""
+    patch, size = _whole(config, ("patch_size",)), _whole(config, ("image_size",))
+    if sizes.image is None or patch is None or size is None:
+        return None
+    return 1 + (size // patch) ** 2
+
+
+def described_vocabulary(config: Said) -> int | None:
+    """Tokens that the model gives a score to; more than the data's where it has room for others."""
+    return _whole(config, ("vocab_size",))
+
+
+def _rotary(own: Layers, config: Said, *, head_norms: bool) -> Layers:
+    head = _whole(config, ("head_dim",)) or own.width // own.heads
+    return replace(
+        own,
+        attention_width=own.heads * head,
+        kv_share=(_whole(config, ("num_key_value_heads",)) or own.heads) / own.heads,
+        kept_inner=SWIGLU,
+        rms=True,
+        head_norms=head_norms,
+        attention_dropout=_share(config, ("attention_dropout",)),
+    )
+
+
+def _at_most(own: Layers, config: Said) -> tuple[Layers, ...]:
+    """Layers of an unknown kind: norms and attention of single operations, dropout, every expert that a token takes."""
+    head, experts = _whole(config, ("head_dim", "d_kv")), _whole(config, ("num_experts_per_tok",)) or 1
+    most = replace(
+        own,
+        inner=own.inner * experts,
+        attention_width=max(own.width, own.heads * (head or 0)),
+        kept_inner=GATED_TANH_GELU,
+        rms=True,
+        plain=True,
+        dropout=1.0,
+        attention_dropout=1.0,
+    )
+    return _with_decoder(most, config) if config.get("is_encoder_decoder") is True else (most,)
+
+
+def _with_decoder(encoder: Layers, config: Said) -> tuple[Layers, ...]:
+    count = _whole(config, ("decoder_layers", "num_decoder_layers")) or encoder.count
+    inner = _whole(config, ("decoder_ffn_dim",)) or encoder.inner
+    return encoder, replace(encoder, count=count, inner=inner, attentions=2)
+
+
+def _dropped(own: Layers, config: Said, dropout: tuple[str, ...], attention: tuple[str, ...]) -> Layers:
+    return replace(own, kept_inner=GELU, dropout=_share(config, dropout), attention_dropout=_share(config, attention))
+
+
+def _whole(config: Said, names: tuple[str, ...]) -> int | None:
+    """The first of these keys with a whole number over 0."""
+    return next((config[name] for name in names if type(config.get(name)) is int and config[name] > 0), None)
+
+
+def _share(config: Said, names: tuple[str, ...]) -> float:
+    found = next((config[name] for name in names if name in config), 0.0)
+    return float(found) if isinstance(found, int | float) else 1.0
