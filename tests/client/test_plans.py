@@ -1,13 +1,17 @@
 """`auto` is answered before a job is handed over; what was asked is kept."""
 
+import json
+import math
+import struct
 from pathlib import Path
 
 import pytest
 import yaml
 
 from job_texts import PREPARE, TRAIN, TUNE, changed, text
-from trainshed.client.check import plans
+from trainshed.client.check import check, plans
 from trainshed.client.submit import _submission
+from trainshed.errors import PlanError, SpecError
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import begin_runs
@@ -54,7 +58,7 @@ def test_trials_that_run_side_by_side_share_the_machine(tmp_path):
 
 def test_the_run_keeps_what_was_asked(planned):
     (settled, made), storage = planned
-    submission, _ = _submission(settled, storage, "code")
+    submission, _ = _submission(settled, storage, "code", "local")
     begin_runs(submission, storage)
     prepare, train = (Record(storage, run.run_id).job for run in submission.runs[:2])
     assert "asked" not in prepare
@@ -80,3 +84,138 @@ def test_a_gpu_sized_job_file_has_a_plan_with_figures(name, weights, tokens, tmp
     assert tokens in (None, found.tokens_per_step), "an answer is read after its question"
     assert found.chosen in found.table
     assert found.chosen.states < found.limit.bytes
+
+
+CHARACTERS = {"kind": "characters"}
+HUB_TOKENIZER = {"kind": "pretrained", "name_or_path": "org/model"}
+
+
+def planned_with(tmp_path, train, *, tokenizer, memory=4 * 10**9):
+    file = tmp_path / "job.yaml"
+    file.write_text(text(changed(PREPARE, tokenizer=tokenizer), train))
+    return plans(load_files([file]), Storage.open(tmp_path), machine_bytes=memory)
+
+
+@pytest.mark.parametrize("tokenizer", [CHARACTERS, HUB_TOKENIZER], ids=["characters", "of the hub"])
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        (changed(TRAIN, model__width=1_000_000), "model: "),
+        (changed(TRAIN, model__layers=2_000_000), "model: "),
+        (changed(TRAIN, engine={"kind": "ddp"}, model__width=20_000), "model: "),
+        (changed(TUNE, train__model__width=1_000_000), "sweep: "),
+        (changed(TUNE, space={"model.width": {"choice": [32, 1_000_000]}}), "sweep: a trial with model.width 1000000"),
+    ],
+    ids=["width", "layers", "ddp", "of a sweep", "of one trial"],
+)
+def test_what_is_too_large_for_any_vocabulary_is_refused(tokenizer, job, said, tmp_path):
+    with pytest.raises(PlanError) as caught:
+        planned_with(tmp_path, job, tokenizer=tokenizer)
+    assert str(caught.value).startswith(said)
+    assert "counted with the smallest vocabulary that the data can have" in str(caught.value)
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("tokenizer", [CHARACTERS, HUB_TOKENIZER], ids=["characters", "of the hub"])
+@pytest.mark.parametrize("job", [TRAIN, TUNE], ids=["train", "tune"])
+def test_what_may_fit_an_unknown_vocabulary_is_handed_over(tokenizer, job, tmp_path):
+    _, (made,) = planned_with(tmp_path, job, tokenizer=tokenizer)
+    assert made.cost.parameters is None
+
+
+# A folder with a model, as only its config.json and its headers say
+
+
+def header(path, tensors):
+    """A safetensors file of which only the header is there."""
+    said = json.dumps({name: {"dtype": "F32", "shape": list(shape)} for name, shape in tensors.items()}).encode()
+    path.write_bytes(struct.pack("<Q", len(said)) + said)
+
+
+MISTRAL = {
+    "model_type": "mistral", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 512,
+    "num_key_value_heads": 2, "intermediate_size": 96, "head_dim": 16, "max_position_embeddings": 128,
+}  # fmt: skip
+SHARDS = {
+    "model-00001-of-00002.safetensors": {"model.embed_tokens.weight": (512, 64), "lm_head.weight": (512, 64)},
+    "model-00002-of-00002.safetensors": {
+        "model.norm.weight": (64,),
+        **{f"model.layers.{n}.self_attn.{one}_proj.weight": (64, 64) for n in (0, 1) for one in "qo"},
+        **{f"model.layers.{n}.self_attn.{one}_proj.weight": (32, 64) for n in (0, 1) for one in "kv"},
+    },
+}
+WEIGHTS = sum(math.prod(shape) for tensors in SHARDS.values() for shape in tensors.values())
+
+
+@pytest.fixture
+def mistral(tmp_path):
+    """A folder as Mistral publishes one: shards, an index, and all of it once more by its own names."""
+    folder = tmp_path / "mistral"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(MISTRAL))
+    for name, tensors in SHARDS.items():
+        header(folder / name, tensors)
+    both = {name: shape for tensors in SHARDS.values() for name, shape in tensors.items()}
+    header(folder / "consolidated.safetensors", {f"own.{name}": shape for name, shape in both.items()})
+    index = {"metadata": {}, "weight_map": {name: file for file, held in SHARDS.items() for name in held}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def further(folder, **values):
+    return changed(TRAIN, model={"kind": "pretrained", "name_or_path": str(folder)}, **values)
+
+
+def test_weights_beside_the_shards_are_not_counted_again(mistral, tmp_path):
+    _, (made,) = planned_with(tmp_path, further(mistral), tokenizer=HUB_TOKENIZER)
+    assert made.cost.parameters == WEIGHTS
+
+
+@pytest.mark.parametrize("kind", ["mistral", "some_new_kind"])
+def test_auto_is_answered_for_a_folder_with_its_config(kind, mistral, tmp_path):
+    (mistral / "config.json").write_text(json.dumps({**MISTRAL, "model_type": kind}))
+    settled, (made,) = planned_with(tmp_path, further(mistral, **AUTO), tokenizer=HUB_TOKENIZER, memory=8 * 10**9)
+    assert settled[1].job.engine.zero_stage == 0
+    assert settled[1].job.workers.per_device_batch_size == 4
+    assert made.chosen.activations > 0
+
+
+def test_auto_goes_by_the_activations_that_config_json_tells_of(mistral, tmp_path):
+    roomy, tight = (
+        planned_with(tmp_path, further(mistral, **AUTO, global_batch_size=256), tokenizer=HUB_TOKENIZER, memory=memory)
+        for memory in (16 * 10**9, 10**8)
+    )
+    sizes = [settled[1].job.workers.per_device_batch_size for settled, _ in (roomy, tight)]
+    assert sizes[0] == 128
+    assert sizes[1] < 128
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("config.json", b"{", "config.json: cannot be read as JSON"),
+        ("config.json", b"[]", "config.json: holds a JSON list"),
+        ("config.json", {"num_hidden_layers": "x"}, "num_hidden_layers is 'x'"),
+        ("config.json", {"num_hidden_layers": 10**9}, "a model has a whole number from 1 to 10,000"),
+        ("config.json", {"text_config": {"hidden_size": -1}}, "text_config: hidden_size is '-1'"),
+        ("config.json", None, "no config.json there"),
+        ("model.safetensors.index.json", {"metadata": {}, "weight_map": {"a": "../../x"}}, "names '../../x'"),
+        ("model.safetensors.index.json", {"metadata": {}, "weight_map": ["a"]}, "weight_map: "),
+        ("model-00001-of-00002.safetensors", None, "is not there; 2 files belong to the model"),
+        ("model-00001-of-00002.safetensors", b"", "no safetensors file"),
+        ("model-00001-of-00002.safetensors", struct.pack("<Q", 2) + b"[]", "its header is a JSON list"),
+        ("model-00001-of-00002.safetensors", struct.pack("<Q", 17) + b'{"a":{"shape":1}}', "tensor 'a': shape"),
+    ],
+)
+def test_a_folder_that_is_no_whole_model_is_one_line_at_its_key(file, content, said, mistral, tmp_path):
+    (mistral / file).unlink()
+    if content is not None:
+        (mistral / file).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    job = tmp_path / "job.yaml"
+    job.write_text(text(changed(PREPARE, tokenizer=HUB_TOKENIZER), further(mistral)))
+    with pytest.raises(SpecError) as caught:
+        check(load_files([job]), Storage.open(tmp_path))
+    (fault,) = str(caught.value).splitlines()
+    assert fault.startswith(f"{job}:") or "job.yaml:" in fault
+    assert "model.name_or_path: " in fault
+    assert said in fault

@@ -19,14 +19,10 @@ from trainshed.record.storage import Storage
 from trainshed.spec.fitting import DataForm, form_of, form_of_manifest, misfits
 from trainshed.spec.held_out import difference
 from trainshed.spec.job import Job
-from trainshed.spec.load import (
-    LoadedJob,
-    data_sets,
-    misfits_with,
-    outside_references,
-    resolve_best,
-)
-from trainshed.spec.plan import Plan, plan, plan_sweep, refuse_what_cannot_fit, resolved
+from trainshed.spec.load import LoadedJob, data_sets, misfits_with, outside_references, resolve_best
+from trainshed.spec.models import Pretrained
+from trainshed.spec.models.folder import folder_config
+from trainshed.spec.plan import Plan, plan, plan_sweep, refuse_what_cannot_fit, refuse_what_fits_no_vocabulary, resolved
 from trainshed.spec.prepare import PrepareJob
 from trainshed.spec.room import room_for
 from trainshed.spec.train import TrainFromBest, Training, TrainJob
@@ -58,7 +54,11 @@ def check(loaded: Sequence[LoadedJob], storage: Storage, *, priced: bool = False
     if faults:
         raise SpecError(faults)
     for one in loaded:
-        faults += _data_faults(one, loaded, storage) + _learn_from_faults(one, loaded, storage)
+        faults += [
+            *_folder_faults(one),
+            *_data_faults(one, loaded, storage),
+            *_learn_from_faults(one, loaded, storage),
+        ]
     if faults:
         raise SpecError(faults)
 
@@ -81,12 +81,15 @@ def plans(
         sizes = _data_form(training.data, loaded, storage).sizes
         if isinstance(one.job, TuneJob):
             of_each = {data: _data_form(data, loaded, storage).sizes for data in one.job.data_sets}
-            sweep, own = plan_sweep(one.job, sizes, of_each=of_each, machine_bytes=_share(machine_bytes, one.job))
+            share = _share(machine_bytes, one.job)
+            sweep, own = plan_sweep(one.job, sizes, of_each=of_each, machine_bytes=share)
+            refuse_what_fits_no_vocabulary(one.job.name, one.job, sizes, of_each=of_each, machine_bytes=share)
             made.append(own)
             settled.append(_kept(one, sweep))
             continue
         own = plan(one.job.name, training, sizes, machine_bytes=machine_bytes)
         refuse_what_cannot_fit(own, training)
+        refuse_what_fits_no_vocabulary(one.job.name, training, sizes, machine_bytes=machine_bytes)
         made.append(own)
         settled.append(_settled(one, resolved(training, own.chosen)))
     return settled, made
@@ -134,6 +137,21 @@ def _training(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> 
             return resolve_best(one, one.job, Training.model_validate(best)).training
         case _:
             return None
+
+
+def _folder_faults(one: LoadedJob) -> list[Fault]:
+    """A folder of this machine that is to be trained further, and is no whole model."""
+    training = one.job.train if isinstance(one.job, TuneJob) else one.job
+    if not isinstance(training, Training) or not isinstance(training.model, Pretrained):
+        return []
+    try:
+        training.model.parameters()
+        if training.model.folder is not None:
+            folder_config(training.model.folder)
+    except UsageError as error:
+        inside = "train." if isinstance(one.job, TuneJob) else ""
+        return [one.fault(f"{inside}model.name_or_path", str(error))]
+    return []
 
 
 def _data_faults(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> list[Fault]:

@@ -13,6 +13,7 @@ from trainshed.spec.models import DataSizes, Model, Pretrained
 from trainshed.spec.prepare import PrepareJob, PretrainedTokenizer
 from trainshed.spec.sources import Builtin, image_of
 from trainshed.spec.tasks import Custom, ImageClassification, LstmClassifier, Task, TextClassification
+from trainshed.spec.tokenizers import Characters
 
 if TYPE_CHECKING:
     from trainshed.spec.train import Training
@@ -39,6 +40,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 LABEL_KINDS = {"single_label": "class", "multi_label": "multi", "regression": "number"}
 DIGITS = 10
+MARKS_AND_ONE = ("<|endoftext|>", "<|unknown|>", "any character")
+"""What a vocabulary of characters has in any case."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def form_of(job: PrepareJob) -> DataForm:
         labels=labels,
         image=image_of(job.source),
         target=job.target_context,
+        least_vocab_size=len(MARKS_AND_ONE) + len(job.special_tokens) if isinstance(job.tokenizer, Characters) else 1,
     )
     own = job.tokenizer is not None and not isinstance(job.tokenizer, PretrainedTokenizer)
     return DataForm(tuple(job.read_fields), job.pack is not None, sizes, label_kind, job.special_tokens, own)

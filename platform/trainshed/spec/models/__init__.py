@@ -56,6 +56,8 @@ class DataSizes:
     """Pixels on each side, channels."""
     target: int = 0
     """Tokens in the longest target; a decoder reads it after the text."""
+    least_vocab_size: int = 1
+    """Where `vocab_size` is not known yet: the fewest tokens that there will be."""
 
 
 def count_parameters(model: Model, data: DataSizes) -> int | None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from trainshed.spec.models import DataSizes
-from trainshed.spec.plan.layers import GATED_TANH_GELU, GELU, SWIGLU, Layers
+from trainshed.spec.plan.layers import GATED_TANH_GELU, GELU, RELU, SWIGLU, Layers
 
 ROTARY = ("llama", "mistral", "qwen2", "qwen3")
 ENCODERS = ("bert", "camembert", "electra", "roberta", "vit", "xlm-roberta")
@@ -35,7 +35,8 @@ def described_layers(config: Said) -> tuple[Layers, ...] | None:
     if kind in ROTARY:
         return (_rotary(own, config, head_norms=kind == "qwen3"),)
     if kind == "opt":
-        return (_dropped(own, config, ("dropout",), ("attention_dropout",)),)
+        kept = RELU if config.get("activation_function", "relu") == "relu" else GELU
+        return (replace(_dropped(own, config, ("dropout",), ("attention_dropout",)), kept_inner=kept),)
     if kind in ENCODERS:
         return (_dropped(own, config, ("hidden_dropout_prob",), ("attention_probs_dropout_prob",)),)
     if kind in BARTS:
@@ -76,13 +77,22 @@ def _at_most(own: Layers, config: Said) -> tuple[Layers, ...]:
         own,
         inner=own.inner * experts,
         attention_width=max(own.width, own.heads * (head or 0)),
-        kept_inner=GATED_TANH_GELU,
+        kept_inner=GATED_TANH_GELU + 2,  # dropout in between
         rms=True,
+        relative=_distances(config),
         plain=True,
         dropout=1.0,
         attention_dropout=1.0,
     )
     return _with_decoder(most, config) if config.get("is_encoder_decoder") is True else (most,)
+
+
+def _distances(config: Said) -> int:
+    """How many distances DeBERTa's attention tells apart; 0 of other families."""
+    if config.get("relative_attention") is not True:
+        return 0
+    names = ("position_buckets", "max_relative_positions", "max_position_embeddings")
+    return 2 * (_whole(config, names) or 0)
 
 
 def _with_decoder(encoder: Layers, config: Said) -> tuple[Layers, ...]:

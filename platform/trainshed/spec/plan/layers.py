@@ -13,8 +13,8 @@ from typing import assert_never
 from trainshed.spec.models import T5, Bart, Bert, Config, Gpt2, Llama, Lstm, Model, Pretrained, Qwen2, Qwen3, Vit
 
 FP32 = 4
-GELU, SWIGLU, TANH_GELU, GATED_TANH_GELU = 2, 4, 5, 7
-"""Tensors of the inner size that a feed-forward block keeps: torch's own GELU, SwiGLU, a GELU of single operations."""
+RELU, GELU, SWIGLU, TANH_GELU, GATED_TANH_GELU = 1, 2, 4, 5, 7
+"""Tensors of the inner size that a feed-forward block keeps: of torch's own functions, or of single operations."""
 PLAIN_SCORES, DROPPED_SCORES = {4: 4, 2: 6}, {4: 12, 2: 15}
 """Bytes that attention of single operations keeps of a score, by bytes of a number; and with dropout."""
 LSTM_STATES = 6
@@ -40,6 +40,8 @@ class Layers:
     """RMSNorm of single operations, not torch's LayerNorm."""
     head_norms: bool = False
     """Queries and keys are normed too."""
+    relative: int = 0
+    """Distances that each token is scored against beside the tokens, both ways (DeBERTa, arXiv 2006.03654)."""
     plain: bool = False
     """Attention of single operations, which keeps its scores."""
     dropout: float = 0.0
@@ -117,7 +119,9 @@ def layer_bytes(layer: Layers, tokens: int, *, width: int, gpu: bool) -> int:
     if layer.plain or (layer.attention_dropout and not gpu):  # torch has no fused attention with dropout on CPUs
         scores = DROPPED_SCORES if layer.attention_dropout else PLAIN_SCORES
         kept += layer.attentions * layer.heads * tokens * scores[width]
-    return int(kept * tokens)
+    kept += 2 * layer.heads * layer.relative * width
+    distances = 4 * layer.relative * layer.width * width  # their keys and queries, and a copy of both for each sample
+    return int(kept * tokens + distances)
 
 
 def _dropped(layer: Layers, dropout: float, attention_dropout: float | None) -> Layers:
