@@ -12,6 +12,7 @@ from job_texts import PREPARE, TRAIN, TUNE, changed, text
 from trainshed.client.check import check, plans
 from trainshed.client.submit import _submission
 from trainshed.errors import PlanError, SpecError
+from trainshed.record.cluster import ClusterName
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import begin_runs
@@ -58,7 +59,7 @@ def test_trials_that_run_side_by_side_share_the_machine(tmp_path):
 
 def test_the_run_keeps_what_was_asked(planned):
     (settled, made), storage = planned
-    submission, _ = _submission(settled, storage, "code", "local")
+    submission, _ = _submission(settled, storage, "code", ClusterName(url="http://127.0.0.1:8265"))
     begin_runs(submission, storage)
     prepare, train = (Record(storage, run.run_id).job for run in submission.runs[:2])
     assert "asked" not in prepare
