@@ -2,12 +2,14 @@
 
     .venv/bin/python benchmarks/exactness.py
 
-T7: the loss curve of every engine (ZeRO 0 to 3, DDP) on two workers against plain torch in one process. T9: cut at a
-step and resumed, on as many workers (must be bitwise) and on others. P6: the saving process is killed 200 times. P7: a
-byte of the newest checkpoint is flipped, 20 times at random places.
+T7: the loss curve of every engine (ZeRO 0 to 3, DDP) on two workers against plain torch in one process, of fresh
+weights and of existing ones with dropout. T9: cut at a step and resumed, on as many workers (must be bitwise; with
+existing weights it is killed, and goes back to a checkpoint) and on others. P6: the saving process is killed 200 times.
+P7: a byte of the newest checkpoint is flipped, 20 times at random places.
 """
 
 import random
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -42,7 +44,10 @@ def curves_and_resumes(scratch: Path) -> None:
         cut = contract.prepare(scratch / f"cut-{name}")
         contract.run(cut, settings, 5)
         same_world.append(worst(contract.train_losses(contract.run(cut, settings)), whole))
-    what = f"loss curve against plain torch, relative, 12 steps, {', '.join(contract.ENGINES)}, 2 workers"
+    with_dropout, killed = existing_weights(scratch)
+    curves, same_world = curves + with_dropout, same_world + killed
+    what = f"loss curve against plain torch, relative, 12 steps, {', '.join(contract.ENGINES)}, 2 workers; "
+    what += "then the same with existing weights and dropout"
     write_result("T7", what, "<= 1e-5", curves, command=COMMAND, pairs=[])
     one, two = {**contract.ENGINES["zero-2"], "workers.count": 1}, contract.ENGINES["zero-2"]
     moved = []
@@ -54,6 +59,26 @@ def curves_and_resumes(scratch: Path) -> None:
         raise SystemExit(f"resuming on the same world is not bitwise: {max(same_world)}")
     what = "resumed on the same world: bitwise in every engine; after 2 -> 1 and 1 -> 2 workers, relative"
     write_result("T9", what, "<= 1e-5", moved, command=COMMAND, pairs=[])
+
+
+def existing_weights(scratch: Path) -> tuple[list[float], list[float]]:
+    """With dropout: each engine's curve against plain torch, and that of one killed after step 9 against the whole."""
+    runs, trainings = [], {}
+    for name, settings in contract.ENGINES.items():
+        whole, killed = scratch / f"existing-{name}", scratch / f"existing-{name}-killed"
+        trainings[name] = contract.existing(whole)
+        shutil.copytree(whole, killed)
+        runs += [(whole, settings, None), (killed, settings, 9), (killed, settings, None)]
+    contract.run_through(scratch, runs)
+    curves, same_world = [], []
+    for name, training in trainings.items():
+        folder = scratch / f"existing-{name}"
+        losses = contract.train_losses(contract.rows_of(folder))
+        curves.append(worst(losses, contract.plain_torch_losses(folder, training, workers=2)))
+        same_world.append(
+            worst(contract.train_losses(contract.rows_of(folder.with_name(f"{folder.name}-killed"))), losses)
+        )
+    return curves, same_world
 
 
 def flips(scratch: Path) -> None:

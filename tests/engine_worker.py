@@ -4,12 +4,14 @@ Trains `training.json` of a folder (with settings, dotted paths, over it) from t
 steps are done; at the end of the training it writes `model`. metrics.jsonl and notes.jsonl lie there too.
 """
 
+import contextlib
 import json
 import os
 
 import torch
 import torch.distributed as dist
 
+from trainshed.record.checkpoints import all_checkpoints
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
 from trainshed.runtime.shards import Blocks
@@ -20,6 +22,7 @@ from trainshed.runtime.training.metric_log import MetricLog
 from trainshed.runtime.training.notes import Notes, told_to_nobody
 from trainshed.spec.override import override
 from trainshed.spec.train import Training
+from waiting import wait_for
 
 
 class StoppingHost(BareHost):
@@ -36,26 +39,74 @@ class StoppingHost(BareHost):
         return "stop" if self.steps + 1 >= self.stop_after else None
 
 
+class Killed(Exception):
+    """A training ends between two steps, and saves nothing."""
+
+
+class KillingHost(BareHost):
+    """Kills the training after a step, once the last checkpoint that was due before is complete."""
+
+    def __init__(self, world, storage, kill_after, every_steps):
+        super().__init__(world)
+        self.storage, self.kill_after = storage, kill_after
+        self.due = kill_after // every_steps * every_steps
+
+    def stepped(self, step):
+        if step == self.kill_after:
+            wait_for(lambda: any(one.step == self.due for one in all_checkpoints(self.storage, ".")), every_s=0.01)
+            raise Killed
+
+
 def work(rank, workers, folder, rendezvous, stop_after, settings):
     """One worker, from its start to its end."""
+    begin(rank, workers, rendezvous)
+    world = World(rank, workers, torch.device("cpu"))
+    training = read_training(folder, settings)
+    host = StoppingHost(world, stop_after) if training.steps > stop_after else BareHost(world)
+    train_in(folder, training, host)
+    end()
+
+
+def work_through(rank, workers, rendezvous, runs):
+    """One worker of many trainings, one after another: `(folder, settings, kill_after)` of each, or None to its end."""
+    begin(rank, workers, rendezvous)
+    world = World(rank, workers, torch.device("cpu"))
+    for folder, settings, kill_after in runs:
+        training, host = read_training(folder, settings), BareHost(world)
+        if kill_after is not None:
+            host = KillingHost(world, Storage.open(folder), kill_after, training.checkpoint.every_steps)
+        with contextlib.suppress(Killed):
+            train_in(folder, training, host)
+        dist.barrier()
+    end()
+
+
+def begin(rank, workers, rendezvous):
     os.environ["LOCAL_RANK"] = str(rank)  # DeepSpeed asks for it
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=workers)
-    training = override(Training.model_validate_json((folder / "training.json").read_text()), settings)
+
+
+def end():
+    dist.barrier()
+    os._exit(0)  # gloo's threads do not outlive a peer that is gone: the interpreter's own end may abort
+
+
+def read_training(folder, settings):
+    return override(Training.model_validate_json((folder / "training.json").read_text()), settings)
+
+
+def train_in(folder, training, host):
+    """From the newest checkpoint in a folder to where the host ends it."""
     manifest = json.loads((folder / "data" / "manifest.json").read_text())
     splits = Splits(*(Blocks(folder / "data", manifest, "train") for _ in range(2)))
-    facts = tasks.DataFacts.read(folder / "data", manifest)
-    storage, first = Storage.open(folder), rank == 0
+    storage, first = Storage.open(folder), host.world.worker == 0
     log = MetricLog(storage, "metrics.jsonl") if first else None
     told = Notes(storage, ".") if first else told_to_nobody
-    world = World(rank, workers, torch.device("cpu"))
-    host = StoppingHost(world, stop_after) if training.steps > stop_after else BareHost(world)
-    task = tasks.build(training, facts)
-    keeper = Keeper(storage, ".", training.checkpoint, world, told)
+    task = tasks.build(training, tasks.DataFacts.read(folder / "data", manifest))
+    keeper = Keeper(storage, ".", training.checkpoint, host.world, told)
     engine, metrics = train(training, task, splits, host, metric_log=log, keeper=keeper, told=told)
     if "notice" not in metrics:
         state = engine.export()
         if first:
             task.export(state, folder / "model")
-    dist.barrier()
-    os._exit(0)  # gloo's threads do not outlive a peer that is gone: the interpreter's own end may abort

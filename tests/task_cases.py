@@ -134,15 +134,27 @@ def packed_case(folder, model, **more):
     return Case(case, facts, Memory({"tokens": blocks}), raw, AutoModelForCausalLM.from_pretrained)
 
 
-def tuned_case(folder, **more):
+def tuned_case(folder, model=None, **more):
     """Further training of a small model that an earlier training exported."""
-    first = packed_case(folder, Llama(**SHAPE))
-    model, _ = model_of(first, steps=12)
+    first = packed_case(folder, model or Llama(**SHAPE))
+    case = training(CausalLm(), exported(first, folder), rate=0.01, **more)
+    return dataclasses.replace(first, training=case, steps=40, falls_to=0.97)  # the embeddings stay as they are
+
+
+def classifying_case(folder):
+    """Classifying with the body of a masked language model, with dropout."""
+    first = text_case(folder, MaskedLm(), DROPPING_BERT, AutoModelForMaskedLM.from_pretrained)
+    there = exported(first, folder)
+    return text_case(folder, TextClassification(), there, CLASSIFIER, labels="class")
+
+
+def exported(case, folder):
+    """The model of a case after some steps, as another one's existing weights."""
+    model, _ = model_of(case, steps=12)
     existing = folder.parent / "existing"
     existing.mkdir()
-    first.task.export(dict(model.state_dict()), existing)
-    case = training(CausalLm(), Pretrained(name_or_path=str(existing)), rate=0.01, **more)
-    return dataclasses.replace(first, training=case, steps=40, falls_to=0.97)  # the embeddings stay as they are
+    case.task.export(dict(model.state_dict()), existing)
+    return Pretrained(name_or_path=str(existing))
 
 
 def dates_case(folder, task, model, opened):
@@ -179,6 +191,7 @@ def image_case(folder):
 
 
 BERT = Bert(layers=1, heads=2, width=32)
+DROPPING_BERT = Bert(layers=1, heads=2, width=32, dropout=0.1)
 SHAPE = {"layers": 1, "heads": 2, "width": 32}
 MISTRAL = Config(
     model_type="mistral",
@@ -199,6 +212,7 @@ CASES = {
     "causal_lm-config": lambda at: packed_case(at, MISTRAL),
     "causal_lm-pretrained": tuned_case,
     "causal_lm-pretrained-lora": lambda at: tuned_case(at, lora=Lora(rank=16, alpha=32, target_modules="all-linear")),
+    "causal_lm-pretrained-dropout": lambda at: tuned_case(at, Gpt2(**SHAPE, dropout=0.1)),
     "causal_lm-frozen": lambda at: packed_case(at, Gpt2(**SHAPE), freeze=("transformer.wpe.*",)),
     "causal_lm-target": lambda at: dates_case(at, CausalLm(), Gpt2(**SHAPE), AutoModelForCausalLM.from_pretrained),
     "masked_lm": lambda at: text_case(at, MaskedLm(), BERT, AutoModelForMaskedLM.from_pretrained),
@@ -208,6 +222,7 @@ CASES = {
     "text_classification-weights": lambda at: text_case(
         at, TextClassification(class_weights=(1.0, 2.0, 0.5)), BERT, CLASSIFIER, labels="class"
     ),
+    "text_classification-pretrained-dropout": classifying_case,
     "text_classification-lora": lambda at: text_case(
         at, TextClassification(), BERT, CLASSIFIER, labels="class", lora=Lora()
     ),
@@ -229,7 +244,7 @@ def model_of(case, *, steps=0):
     """A model after some steps of plain torch, in evaluation mode, and the losses of the steps."""
     torch.manual_seed(0)
     task = case.task
-    model = task.make_model()
+    model = task.make_model().train()  # existing weights come in evaluation mode, and an engine has them learn
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad], case.training.optimizer.learning_rate
     )

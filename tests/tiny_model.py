@@ -18,8 +18,9 @@ TOKENS, WIDTH, TIME, CLASSES = 24, 12, 6, 5
 class Tiny(torch.nn.Module):
     """An embedding, two layers of a matrix, a norm and a bias, and a head."""
 
-    def __init__(self):
+    def __init__(self, dropout=0.0):
         super().__init__()
+        self.dropout = torch.nn.Dropout(dropout)
         self.embed = torch.nn.Embedding(TOKENS, WIDTH)
         self.layers = torch.nn.ModuleList(
             torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH), torch.nn.Tanh(), torch.nn.LayerNorm(WIDTH))
@@ -30,13 +31,19 @@ class Tiny(torch.nn.Module):
     def forward(self, tokens):
         hidden = self.embed(tokens)
         for layer in self.layers:
-            hidden = hidden + layer(hidden)
+            hidden = hidden + self.dropout(layer(hidden))
         return self.head(hidden.mean(dim=1))
 
 
 def make_model():
     torch.manual_seed(0)
     return Tiny()
+
+
+def existing_model():
+    """With dropout, and in evaluation mode, as transformers' `from_pretrained` gives one."""
+    torch.manual_seed(0)
+    return Tiny(dropout=0.3).eval()
 
 
 def batch(step, size):

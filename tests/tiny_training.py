@@ -17,14 +17,15 @@ VOCAB, BLOCK = 17, 6
 class TinyModel(torch.nn.Module):
     """Embedding, one hidden layer, output: the next token from this one."""
 
-    def __init__(self, width):
+    def __init__(self, width, dropout=0.0):
         super().__init__()
+        self.dropout = torch.nn.Dropout(dropout)
         self.embedding = torch.nn.Embedding(VOCAB, width)
         self.hidden = torch.nn.Linear(width, width)
         self.output = torch.nn.Linear(width, VOCAB)
 
     def forward(self, input_ids):
-        return self.output(torch.tanh(self.hidden(self.embedding(input_ids))))
+        return self.output(self.dropout(torch.tanh(self.hidden(self.embedding(input_ids)))))
 
 
 class TinyTask:
@@ -55,6 +56,13 @@ class TinyTask:
 
     def export(self, state, folder):
         raise AssertionError("not exported here")
+
+
+class ExistingTask(TinyTask):
+    """Its model has dropout, and comes in evaluation mode, as transformers' `from_pretrained` gives one."""
+
+    def make_model(self):
+        return TinyModel(self.width, dropout=0.2).eval()
 
 
 class TinyMeter:

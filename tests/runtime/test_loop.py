@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from tiny_training import VOCAB, TinySamples, TinyTask, tiny_training
+from engine_worker import Killed, KillingHost
+from tiny_training import VOCAB, ExistingTask, TinySamples, TinyTask, tiny_training
 from trainshed.errors import DivergedError, PlatformError
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.checkpoints.keeper import Keeper
@@ -73,15 +74,74 @@ def test_the_loss_falls_and_every_step_has_a_row(tmp_path):
     assert all(f"{stage}_s" in rows[3] for stage in ("input", "forward", "backward", "step", "checkpoint"))
 
 
-def test_a_stopped_training_goes_on_to_the_bit(tmp_path):
+TASKS = [TinyTask, ExistingTask]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_stopped_training_goes_on_to_the_bit(tmp_path, task):
     training = tiny_training(checkpoint=Checkpoints(every_steps=7))
-    whole, _, _ = run(tmp_path / "whole", training)
-    cut, last, _ = run(tmp_path / "cut", training, host=Stops(after=25))
+    whole, _, _ = run(tmp_path / "whole", training, task=task())
+    cut, last, _ = run(tmp_path / "cut", training, task=task(), host=Stops(after=25))
     assert (len(cut), last["notice"]) == (25, "stop")
-    resumed, _, told = run(tmp_path / "cut", training)
+    resumed, _, told = run(tmp_path / "cut", training, task=task())
     assert ("resumed", 25) in [(event, facts.get("step")) for event, facts in told]
-    assert [row["train_loss"] for row in resumed] == [row["train_loss"] for row in whole]
+    assert curve(resumed) == curve(whole)
     assert [row["order_hash"] for row in resumed] == [row["order_hash"] for row in whole]
+
+
+def curve(rows):
+    return [(row["train_loss"], row["grad_norm"], row.get("validation_loss")) for row in rows]
+
+
+@pytest.mark.parametrize("every_steps", [7, 60])
+@pytest.mark.parametrize("task", TASKS)
+def test_a_training_killed_at_step_90_and_resumed_at_80_is_the_one_that_was_not(tmp_path, task, every_steps):
+    """A validation comes before the checkpoint, after it, or between it and the kill."""
+    validation = Validation(every_steps=every_steps, max_samples=8)
+    training = tiny_training(checkpoint=Checkpoints(every_steps=20), validation=validation, steps=110)
+    whole, _, _ = run(tmp_path / "whole", training, task=task())
+    with pytest.raises(Killed):
+        run(tmp_path / "cut", training, task=task(), host=KillingHost(ALONE, Storage.open(tmp_path / "cut"), 90, 20))
+    resumed, _, told = run(tmp_path / "cut", training, task=task())
+    assert ("resumed", 80) in [(event, facts.get("step")) for event, facts in told]
+    assert curve(resumed) == curve(whole)
+
+
+@pytest.mark.parametrize("every_steps", [1, 7, 1000])
+def test_how_often_is_validated_changes_no_step(tmp_path, every_steps):
+    often = Validation(every_steps=every_steps, max_samples=8)
+    rows, _, _ = run(tmp_path / "often", tiny_training(validation=often), task=ExistingTask())
+    once, _, _ = run(tmp_path / "once", tiny_training(validation=Validation(every_steps=60)), task=ExistingTask())
+    undropped, _, _ = run(tmp_path / "undropped", tiny_training(), task=TinyTask())
+    assert [row["train_loss"] for row in rows] == [row["train_loss"] for row in once]
+    assert rows[0]["train_loss"] != pytest.approx(undropped[0]["train_loss"], rel=1e-4)
+
+
+class Fails(TinySamples):
+    """Held-out samples that cannot be read."""
+
+    def take(self, ids):
+        raise OSError("a disk is full")
+
+
+def test_an_engine_learns_from_when_it_is_made_after_a_restore_and_after_a_validation_that_fails(tmp_path):
+    training = tiny_training()
+    keeper = Keeper(Storage.open(tmp_path), ".", training.checkpoint, ALONE, Told())
+    engine, _ = train(
+        training,
+        ExistingTask(),
+        Splits(TinySamples(64), TinySamples(8)),
+        BareHost(ALONE),
+        metric_log=None,
+        keeper=keeper,
+    )
+    assert engine.model.training
+    engine.train(on=False)
+    keeper.resume(engine)
+    assert engine.model.training
+    with pytest.raises(OSError, match="disk is full"):
+        validate(training, ExistingTask(), Fails(8), engine, ALONE)
+    assert engine.model.training
 
 
 def poisoned(training, at_step):

@@ -46,6 +46,7 @@ def cases():
     for name, engine in ENGINES.items():
         for optimizer in ELEMENTWISE + (WHOLE if name in ("ddp", "zero-0") else []):
             yield f"{label(optimizer)}-{name}", training(optimizer, engine=engine)
+        yield f"existing-{name}", training(ADAMW, engine=engine, regularization=Regularization(embedding_noise=5.0))
         for kind, regularization in REGULARIZED.items():
             yield f"{kind}-{name}", training(ADAMW, engine=engine, regularization=regularization)
     bf16 = training(ADAMW, engine=ENGINES["zero-2"], regularization=REGULARIZED["ema"])
@@ -132,6 +133,14 @@ def test_the_average_is_kept_in_fp32_where_the_weights_are_bf16(trained):
     raw, averaged, again = trained["ema-bf16"]["held_out"]
     assert raw == again != averaged
     assert averaged == pytest.approx(trained["ema-zero-2"]["held_out"][1], rel=2e-2)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_existing_weights_have_dropout_and_noise_from_the_first_step_under_every_engine(trained, engine):
+    existing, noisy = trained[f"existing-{engine}"]["losses"], trained[f"noise-{engine}"]["losses"]
+    assert existing == pytest.approx(trained["existing-zero-0"]["losses"], rel=1e-5)
+    assert existing[0] != pytest.approx(noisy[0], rel=1e-3)
+    assert existing[0] != pytest.approx(trained[f"ema-{engine}"]["losses"][0], rel=1e-3)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -30,7 +30,8 @@ from trainshed.spec.train import Training  # noqa: E402
 def run(name, training):
     """Losses of all steps, and of the later half again after going back; see `held_out` for what is at the end."""
     make_optimizer = partial(build_optimizer, training.optimizer)
-    engine = engines.build(training, tiny_model.make_model, make_optimizer, torch.device("cpu"))
+    make_model = tiny_model.existing_model if name.startswith("existing") else tiny_model.make_model
+    engine = engines.build(training, make_model, make_optimizer, torch.device("cpu"))
     steps = {"now": 0}
     regularizers = apply(training.regularization, engine.model, engine.optimizer, lambda: steps["now"])
     world = World(RANK, WORLD, torch.device("cpu"))

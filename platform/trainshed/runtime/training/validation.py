@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
@@ -12,6 +15,16 @@ from trainshed.runtime.training.host import World
 from trainshed.runtime.training.shares import batch_of, rows_of_workers, sum_over_workers
 from trainshed.spec.tasks import Custom
 from trainshed.spec.train import Training
+
+
+@contextmanager
+def evaluating(engine: Engine) -> Iterator[None]:
+    """Inside, the model is in evaluation mode; however it is left, in training mode after."""
+    engine.train(on=False)
+    try:
+        yield
+    finally:
+        engine.train(on=True)
 
 
 def check_reported(training: Training, found: dict[str, float]) -> None:
@@ -34,15 +47,13 @@ def validate(
     per_device = training.workers.per_device
     count = len(samples) if limit is None else min(len(samples), limit)
     meter = task.meter()
-    engine.train(on=False)
-    with torch.no_grad():
+    with evaluating(engine), torch.no_grad():
         for start in range(0, count, world.workers * per_device):
             first = start + world.worker * per_device
             ids = np.arange(first, min(first + per_device, count))
             # A worker without a share still passes over a sample: under ZeRO-3 every forward needs every worker.
             counted, ids = (meter, ids) if len(ids) else (task.meter(), np.zeros(1, dtype=np.int64))
             counted.add(engine.forward, batch_of(task, samples, ids, (training.seed,), world))
-    engine.train(on=True)
     meter.sums = sum_over_workers(meter.sums, world)
     meter.rows = rows_of_workers(meter.rows, world)
     return meter.metrics()

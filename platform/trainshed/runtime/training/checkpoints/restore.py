@@ -58,7 +58,7 @@ def _first_whole(steps: list[int], storage: Storage, folder: str, world: World, 
 
 
 def restore(checkpoint: Checkpoint, engine: Engine) -> None:
-    """Puts the state of a checkpoint into the engine.
+    """Puts the state of a checkpoint into the engine, and the engine into training mode.
 
     Raises:
         PlatformError: the checkpoint does not hold all of a parameter or buffer that the engine has, or holds others.
@@ -77,6 +77,7 @@ def restore(checkpoint: Checkpoint, engine: Engine) -> None:
                 own[name].copy_(part.file.get_tensor(f"buffer/{name}").view_as(own[name]))
         engine.set_counters(parts[0].counters)
     engine.refresh()
+    engine.train(on=True)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Engine(Protocol):
         """Clips and applies what the passes of this step have added; the global gradient norm before clipping."""
 
     def train(self, *, on: bool) -> None:
-        """Dropout on or off."""
+        """Dropout and all that is for training alone, on or off; a new engine has it on, however its model came."""
 
     def pieces(self) -> list[Piece]:
         """What this worker holds of the trainable parameters, as the optimizer steps on them."""

@@ -42,6 +42,7 @@ class DdpEngine:
         self._device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
         self._half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(training.precision)
+        self.train(on=True)  # existing weights come in evaluation mode
 
     @property
     def state(self) -> State:
@@ -49,9 +50,10 @@ class DdpEngine:
         return self.optimizer.state
 
     def forward(self, **batch: torch.Tensor) -> Any:
-        """The model's output; gradients meet only in the last pass of a step."""
+        """The model's output; gradients meet only in the last pass of a step. Without gradients no worker waits."""
+        learns = self._ddp is not None and torch.is_grad_enabled()
         with self._alone(), self._autocast():
-            return (self._ddp if self._ddp is not None and self.model.training else self.model)(**batch)
+            return (self._ddp if learns else self.model)(**batch)  # type: ignore[misc]
 
     def backward(self, loss: torch.Tensor) -> None:
         """Adds one pass's gradients; DDP averages over the workers in the last one."""

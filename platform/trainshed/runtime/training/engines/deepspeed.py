@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.nn.utils import get_total_norm
 
 from trainshed.runtime.training.engines import Held, MakeInParts, MakeModel, MakeOptimizer, save_activations, tensors_of
 from trainshed.runtime.training.pieces import Piece, State
@@ -79,6 +80,7 @@ class DeepSpeedEngine:
         )
         if training.engine.compile:
             self._engine.compile()
+        self.train(on=True)  # existing weights come in evaluation mode
 
     @property
     def state(self) -> State:
@@ -99,8 +101,9 @@ class DeepSpeedEngine:
         """Clips and applies; the global gradient norm before clipping."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["lr_scale"]
+        before = self._norm_of_whole() if self._stage == 0 else None
         self._engine.step()
-        norm = self._engine.get_global_grad_norm()
+        norm = self._engine.get_global_grad_norm() if before is None else before
         return float(norm) if norm is not None else 0.0
 
     def train(self, *, on: bool) -> None:
@@ -162,6 +165,10 @@ class DeepSpeedEngine:
         if dist.get_rank() != 0:
             return None
         return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+    def _norm_of_whole(self) -> torch.Tensor:
+        """The gradient norm of stage 0, which DeepSpeed does not say: one that is no number would pass unseen."""
+        return get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
 
     def _whole(self, name: str, parameter: Any) -> Piece:
         return Piece(name, 0, parameter.detach().view(-1), parameter, 0, shared=True)
