@@ -211,6 +211,7 @@ def test_folds_are_compared_by_their_mean(platform, folder):
         assert len(set(finals)) == 3
         assert trial["history"] == [[20, pytest.approx(finals[0])], [40, pytest.approx(sum(finals[:2]) / 2)],
                                     [60, pytest.approx(sum(finals) / 3)]]  # fmt: skip
+        assert not list(files.glob("**/checkpoints/step-*")), "nothing can be exported of several trainings"
 
 
 def test_a_model_is_registered_also_where_the_best_trial_was_stopped_early_or_stopped_itself(platform, folder):
