@@ -72,6 +72,14 @@ def test_a_sweep_that_is_called_budget_goes_on_with_another_budget_and_keeps_its
             client.prepare(record, "budget_reached", [said])
 
 
+def test_a_sweep_goes_on_that_has_learnt_from_one_on_data_which_was_made_anew_since(storage):
+    before = {**SWEEP, "name": "before", "metric": "validation_accuracy"}
+    begin(storage, "before-1", before, number=1, state="succeeded", best={"trial": "trial-00000"}, trials=[])
+    learns = {**SWEEP, "search": {"kind": "tpe", "trials": 4, "learn_from": ["run://before"]}}
+    record = begin(storage, "budget-1", learns, number=2, state="stopped")
+    assert client.prepare(record, "stopped", []).loaded[0].job.learns_from == ("run://before",)
+
+
 @pytest.mark.parametrize("state", ["succeeded", "running", "waiting", "skipped"])
 def test_a_training_that_cannot_go_on_is_refused(storage, state):
     record = begin(storage, "model-1", TRAIN, number=1)

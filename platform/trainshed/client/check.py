@@ -29,10 +29,13 @@ from trainshed.spec.train import TrainFromBest, Training, TrainJob
 from trainshed.spec.tune import TuneJob
 
 
-def check(loaded: Sequence[LoadedJob], storage: Storage, *, priced: bool = False) -> None:
+def check(
+    loaded: Sequence[LoadedJob], storage: Storage, *, priced: bool = False, going_on: LoadedJob | None = None
+) -> None:
     """Everything that can be found out without a cluster: references into storage, files of sources.
 
-    `priced`: a cluster profile gives prices that a job leaves out.
+    `priced`: a cluster profile gives prices that a job leaves out. `going_on` has begun before, with what its
+    references meant then: what a search has learnt from is not looked at again.
 
     Raises:
         SpecError: every fault found.
@@ -54,11 +57,8 @@ def check(loaded: Sequence[LoadedJob], storage: Storage, *, priced: bool = False
     if faults:
         raise SpecError(faults)
     for one in loaded:
-        faults += [
-            *_folder_faults(one),
-            *_data_faults(one, loaded, storage),
-            *_learn_from_faults(one, loaded, storage),
-        ]
+        faults += [*_folder_faults(one), *_data_faults(one, loaded, storage)]
+        faults += [] if one is going_on else _learn_from_faults(one, loaded, storage)
     if faults:
         raise SpecError(faults)
 

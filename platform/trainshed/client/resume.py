@@ -83,7 +83,7 @@ def prepare(record: Record, state: str, sets: Sequence[str], *, why: str = "") -
             raise UsageError(
                 f"{one.run_id} after it reads files that were uploaded with the job; submit the job file again"
             )
-    check.check(loaded, record.storage)
+    check.check(loaded, record.storage, going_on=loaded[0])
     check.plans(loaded, record.storage)
     return Resumption(record, documents, tuple(loaded))
 
