@@ -8,9 +8,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from job_texts import TUNE, changed
-from trainshed.runtime.tuning.evolution import at_share, share_of
 from trainshed.runtime.tuning.search import Numbered
 from trainshed.spec.load import job_from_data
+from trainshed.spec.shares import at_share, share_of
 from trainshed.spec.space import Range, ends
 
 RANGES = [
@@ -63,7 +63,9 @@ def test_whole_numbers_are_equally_likely_and_with_log_their_factors_are():
     plain, log = (TypeAdapter(Range).validate_python(RANGES[n]) for n in (3, 5))
     found = [at_share(plain, share) for share in shares]
     assert [found.count(number) for number in range(2, 10)] == [125] * 8
-    assert sum(at_share(log, share) < 8 for share in shares) == pytest.approx(1000 * np.log(8) / np.log(65), abs=2)
+    assert sum(at_share(log, share) < 8 for share in shares) == pytest.approx(
+        1000 * np.log(7.5 / 0.5) / np.log(64.5 / 0.5), abs=2
+    )
 
 
 def test_the_first_trial_is_the_middle_of_every_range():
@@ -80,7 +82,7 @@ def test_later_trials_are_the_best_one_changed(goal):
         asked.on_trial_complete(str(number), {"validation_loss": 0.0 if number == 3 else worse})
     assert found[3] == CORNER
     assert all(1 <= len(changes(one, CORNER)) < len(SPACE) for one in found[4:])
-    assert sum(one["model.dropout"] == CORNER["model.dropout"] for one in found[4:]) > 5, "to the last digit"
+    assert sum(one["model.dropout"] == CORNER["model.dropout"] for one in found[4:]) >= 4, "to the last digit"
 
 
 def test_the_best_of_an_earlier_sweep_is_where_it_starts():
@@ -136,4 +138,6 @@ def test_it_finds_more_than_random_search_does():
             asked.on_trial_complete(str(number), {"validation_loss": found[-1]})
         return min(found)
 
-    assert fmean(best("evolution", seed) for seed in range(8)) < 0.7 * fmean(best("random", seed) for seed in range(8))
+    assert fmean(best("evolution", seed) for seed in range(24)) < 0.7 * fmean(
+        best("random", seed) for seed in range(24)
+    )

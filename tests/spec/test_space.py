@@ -1,14 +1,18 @@
 """What a sweep may search, and what of it is refused at submit with the document's line."""
 
+import itertools
 import random
+import tracemalloc
 
 import pytest
 
 from job_texts import PREPARE, TUNE, changed, text
 from trainshed.errors import SpecError
 from trainshed.spec.load import load_files, outside_references
-from trainshed.spec.space import Normal, draw, grid, points
-from trainshed.spec.space_check import fits, pick_at_random
+from trainshed.spec.possible import Possible, key
+from trainshed.spec.shares import at_share, contains, count, pick_at_random, point
+from trainshed.spec.space import Normal, draw
+from trainshed.spec.space_check import fits
 from trainshed.spec.train import Training
 
 COSINE = {"kind": "cosine", "warmup_steps": 3}
@@ -50,9 +54,42 @@ REFUSED = {
         {"space": {"schedule.warmup_steps": {"integer": [0, 3], "when": {"schedule.knd": "wsd"}}}},
         "when.schedule.knd: unknown path; did you mean 'kind'?",
     ),
-    "settings that cannot stand together": (
-        {"space": {"model.heads": {"choice": [2, 4]}, "model.width": {"choice": [32, 34]}}},
-        "space: ",
+    "a space in which nothing can stand together": (
+        {"space": {"model.heads": {"choice": [3, 5]}, "model.width": {"choice": [32, 34]}}},
+        "space.model.heads: ",
+    ),
+    "a constraint that nothing keeps": (
+        {"constraints": ["optimizer.learning_rate > 1"]},
+        "constraints: nothing in it can be a trial: 1000 settings were drawn, and all are refused; the first: the "
+        "constraint `optimizer.learning_rate > 1` does not hold (with optimizer.learning_rate",
+    ),
+    "a constraint that no combination keeps": (
+        {"space": {"model.layers": {"integer": [1, 4]}}, "constraints": ["model.layers > 4"]},
+        "constraints: nothing in it can be a trial: all 4 combinations are refused; the first: the constraint "
+        "`model.layers > 4` does not hold (with model.layers 1)",
+    ),
+    "a value that stands twice": (
+        {"space": {"model.dropout": {"choice": [0.1, 0.1, 0.2]}}},
+        "space.model.dropout: choice has 0.1 twice; write each value once",
+    ),
+    "a whole number that is written in two ways": (
+        {"space": {"model.dropout": {"choice": [0, 0.0]}}},
+        "space.model.dropout: choice has 0 twice; write each value once",
+    ),
+    "a start that cannot stand together": (
+        {
+            "space": {"model.width": {"choice": [32, 50]}, "model.heads": {"choice": [2, 4]}},
+            "search__start_with": [{"model.width": 32}, {"model.width": 50, "model.heads": 4}],
+        },
+        "search.start_with.1: cannot be a trial: ",
+    ),
+    "a start that a constraint forbids": (
+        {
+            "space": {"model.layers": {"integer": [1, 4]}, "model.dropout": {"uniform": [0.0, 0.2]}},
+            "constraints": ["model.layers < 4"],
+            "search__start_with": [{"model.layers": 4}],
+        },
+        "search.start_with.0: cannot be a trial: the constraint `model.layers < 4` does not hold",
     ),
     "a variant with a wrong field": (
         {"space": {"schedule": {"choice": [COSINE, {"kind": "constant", "floor": 0.1}]}}},
@@ -87,6 +124,15 @@ REFUSED = {
     "a population of two": (
         {"stop_early": {"kind": "pbt", "interval_steps": 5}, "train__validation": {"every_steps": 5}},
         "needs a population of 4 or more, got 2",
+    ),
+    "a population of twins": (
+        {
+            "space": {"optimizer.weight_decay": {"choice": [0.0, 0.1, 0.2]}},
+            "stop_early": {"kind": "pbt", "interval_steps": 5},
+            "search__trials": 4,
+            "train__validation": {"every_steps": 5},
+        },
+        "space: pbt needs 4 or more members that differ; the space has 3",
     ),
     "a population that is never looked at": (
         {
@@ -230,9 +276,76 @@ def test_a_setting_is_drawn_only_where_its_condition_holds(tmp_path):
 
 def test_a_grid_has_every_combination_once_and_none_of_what_is_not_set(tmp_path):
     job = sweep(tmp_path, {**CONDITIONAL, "model.layers": {"integer": [1, 2]}}, search={"kind": "grid"})
-    found = grid(job.space, job.train)
-    assert len(found) == job.trials == 2 * (3 + 1)
+    found = list(Possible(job).combinations())
+    assert len(found) == job.trials == len(set(map(key, found))) == 2 * (3 + 1)
     assert sum("schedule.floor" in one for one in found) == 6
+
+
+WIDTHS = {"choice": [8, 16, 24, 32, 40, 48, 50, 64]}
+RARE = {"model.width": WIDTHS, "model.heads": {"choice": [1, 2, 4]}}
+
+
+def test_one_rare_combination_that_cannot_be_is_left_out_of_a_sweep(tmp_path):
+    job = sweep(tmp_path, RARE, search={"kind": "grid"})
+    possible = Possible(job)
+    found = list(possible.combinations())
+    assert len(found) == job.trials == 23
+    assert {"model.width": 50, "model.heads": 4} not in found
+    assert possible.refused == 1
+    assert "(with model.width 50, model.heads 4)" in possible.why
+
+
+def test_values_that_need_two_others_of_the_space_are_accepted(tmp_path):
+    space = {
+        "model.width": {"choice": [32, 33]},
+        "model.heads": {"choice": [2, 3]},
+        "model.layers": {"integer": [1, 2]},
+    }
+    job = sweep(tmp_path, space, search={"kind": "grid"})
+    found = {(one["model.width"], one["model.heads"]) for one in Possible(job).combinations()}
+    assert found == {(32, 2), (33, 3)}
+
+
+@pytest.mark.parametrize("kept", ["model.width % model.heads == 0", "model.width <= 40 and model.heads != 4"])
+def test_constraints_hold_for_every_combination_of_a_grid(kept, tmp_path):
+    job = sweep(tmp_path, RARE, search={"kind": "grid"}, constraints=[kept])
+    expected = [
+        (width, heads)
+        for width in WIDTHS["choice"]
+        for heads in (1, 2, 4)
+        if width % heads == 0 and ("<=" not in kept or (width <= 40 and heads != 4))
+    ]
+    assert [tuple(one.values()) for one in Possible(job).combinations()] == expected
+    assert job.trials == len(expected)
+
+
+def test_a_grid_of_a_million_combinations_is_gone_through_one_by_one(tmp_path):
+    space = {
+        "model.width": {"integer": [4, 400], "step": 4},
+        "model.layers": {"integer": [1, 100]},
+        "schedule.warmup_steps": {"integer": [0, 9]},
+        "optimizer.weight_decay": {"uniform": [0.0, 0.9], "step": 0.1},
+    }
+    tracemalloc.start()
+    job = sweep(tmp_path, space, search={"kind": "grid", "trials": 10})
+    first = list(itertools.islice(Possible(job).combinations(), job.trials))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert Possible(job).size == 1_000_000
+    assert job.trials == 10
+    assert [one["optimizer.weight_decay"] for one in first] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert peak < 5e6, "517 MB with all of them at once"
+
+
+def test_trials_of_another_sweep_are_taken_only_where_they_can_be_trials_here(tmp_path):
+    possible = Possible(
+        sweep(tmp_path, {**RARE, "model.dropout": {"uniform": [0.0, 0.3]}}, constraints=["model.heads > 1"])
+    )
+    fitting = {"model.width": 32, "model.heads": 2, "model.dropout": 0.1}
+    assert possible.allows(fitting)
+    for wrong in ({"model.heads": 1}, {"model.width": 50, "model.heads": 4}, {"model.layers": 2}):
+        assert not possible.allows({**fitting, **wrong})
+    assert possible.refused == 0, "nobody drew them here"
 
 
 def test_a_bell_is_cut_at_its_bounds_and_not_heaped_there():
@@ -253,10 +366,27 @@ def test_points_of_a_range(tmp_path):
             "optimizer.learning_rate": {"log_uniform": [0.001, 0.1]},
         },
     )
-    decay, layers, rate = (points(values) for values in job.space.values())
-    assert decay == pytest.approx((0.0, 0.1, 0.2, 0.3))
-    assert layers == (1, 3, 5)
-    assert rate is None
+    decay, layers = ([point(values, n) for n in range(count(values))] for values in list(job.space.values())[:2])
+    assert decay == [0.0, 0.1, 0.2, 0.3], "to the last digit"
+    assert layers == [1, 3, 5]
+    assert count(job.space["optimizer.learning_rate"]) is None
+    assert [at_share(job.space["optimizer.weight_decay"], share) for share in (0.0, 0.5, 0.99, 1.0)] == [
+        0,
+        0.2,
+        0.3,
+        0.3,
+    ]
+    for share in (0.0, 0.1, 0.5, 0.9, 1.0):
+        for values in job.space.values():
+            assert contains(values, at_share(values, share))
+
+
+def test_a_stepped_range_has_its_last_value_however_it_was_worked_out(tmp_path):
+    values = {"uniform": [0.0, 0.3], "step": 0.1}
+    start = [{"optimizer.weight_decay": 0.1 * 3}]  # 0.30000000000000004
+    job = sweep(tmp_path, {"optimizer.weight_decay": values}, search__start_with=start)
+    assert fits(job.space, start[0])
+    assert not fits(job.space, {"optimizer.weight_decay": 0.3001})
 
 
 def test_trials_of_another_sweep_fit_where_every_setting_lies_in_the_space(tmp_path):

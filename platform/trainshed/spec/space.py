@@ -6,9 +6,6 @@ learnt from earlier trials, the next point of a grid) is the caller's. Pure: kno
 
 from __future__ import annotations
 
-import itertools
-import json
-import math
 from collections.abc import Callable, Mapping
 from statistics import NormalDist
 from typing import Annotated, Any
@@ -143,26 +140,6 @@ def draw(
     return settings, current
 
 
-def grid(space: Mapping[str, Range], training: Training) -> list[dict[str, JsonValue]]:
-    """Every combination of a space whose ranges have `points`, each once; the last path of the space changes fastest.
-
-    Raises:
-        SpecError: a combination cannot stand together.
-        ValueError: a range has no end of values.
-    """
-    options = {path: points(values) for path, values in space.items()}
-    if None in options.values():
-        raise ValueError("a grid needs ranges with so many values")
-    found: dict[str, dict[str, JsonValue]] = {}
-    conditional = any(values.when for values in space.values())
-    for chosen in itertools.product(*(values or () for values in options.values())):
-        settings = dict(zip(options, chosen, strict=True))
-        if conditional:  # combinations that differ in what is not set are one
-            settings, _ = draw(space, training, lambda path, _, settings=settings: settings[path])  # type: ignore[misc]
-        found.setdefault(json.dumps(settings, sort_keys=True), settings)
-    return list(found.values())
-
-
 def holds(when: When, training: Training) -> bool:
     """Whether a training has the values of a condition."""
     data = training.model_dump(mode="json", by_alias=True)
@@ -191,19 +168,6 @@ def ends(values: Range) -> tuple[JsonValue, ...]:
             return values.within
         case Choice():
             return values.choice
-
-
-def points(values: Range) -> tuple[JsonValue, ...] | None:
-    """Every value of a range that has only so many; None: it has no end of them, so no grid goes through it."""
-    match values:
-        case Uniform(uniform=(low, high), step=float(step)):
-            return tuple(low + number * step for number in range(math.floor((high - low) / step + 1e-9) + 1))
-        case Integer(integer=(first, last), step=stride):
-            return tuple(range(first, last + 1, stride))
-        case Choice():
-            return values.choice
-        case _:
-            return None
 
 
 def _check_bounds(kind: str, bounds: Bounds) -> None:

@@ -2,58 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import JsonValue
 
 from trainshed.errors import Fault, SpecError
+from trainshed.spec.constraints import parse
 from trainshed.spec.override import override
+from trainshed.spec.possible import MOST_DRAWN, MOST_LOOKED_AT, Possible, Settings, short
 from trainshed.spec.searchable import path_faults
-from trainshed.spec.space import Choice, Integer, LogUniform, Normal, Range, Uniform, draw, ends, holds
+from trainshed.spec.shares import contains, pick_at_random
+from trainshed.spec.space import Choice, Range, ends, holds
 from trainshed.spec.train import Training
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.tune import FEWEST_MEMBERS, TuneJob
+from trainshed.spec.walk import nearest
 from trainshed.spec.yaml_tree import Document
-
-DRAWN = 24
-"""So many whole trials are drawn and validated, beside the ends of each range."""
 
 
 def space_faults(job: TuneJob, document: Document) -> list[Fault]:
-    """Every path of the space with every end of its range, then whole settings drawn at random, then those given."""
+    """Every path of the space with every end of its range, then the constraints, then whole settings."""
     faults: list[Fault] = []
     for path, values in job.space.items():
         line = document.line_of(("space", path))
-        found = path_faults(job, path, values) or _condition_faults(job, path, values)
+        found = path_faults(job, path, values) or _choice_faults(values) or _condition_faults(job, path, values)
         found = found or _value_faults(job, path, values)
         faults += [Fault(document.file, line, f"space.{path}", message) for message in found]
-    if faults:
-        return faults
-    return [*_given_faults(job, document), *_drawn_faults(job, document)]
-
-
-def pick_at_random(source: random.Random) -> Callable[[str, Range], JsonValue]:
-    """A `pick` for `draw`: each value from its own range."""
-
-    def pick(_path: str, values: Range) -> JsonValue:
-        match values:
-            case Uniform(uniform=(low, high), step=None):
-                return source.uniform(low, high)
-            case Uniform(uniform=(low, high), step=float(step)):
-                return low + step * source.randrange(int((high - low) / step + 1e-9) + 1)
-            case LogUniform(log_uniform=(low, high)):
-                return min(high, max(low, float(low * (high / low) ** source.random())))
-            case Integer(integer=(first, last), step=step):
-                return source.randrange(first, last + 1, step)
-            case Normal():
-                return values.at_share(source.random())
-            case Choice(choice=options):
-                chosen: JsonValue = source.choice(options)
-                return chosen
-        raise AssertionError(values)
-
-    return pick
+    return faults or _constraint_faults(job, document) or _possible_faults(job, document)
 
 
 def _condition_faults(job: TuneJob, path: str, values: Range) -> list[str]:
@@ -82,9 +59,14 @@ def _value_faults(job: TuneJob, path: str, values: Range) -> list[str]:
                 break
             except SpecError as error:
                 faults = error.faults
-        if faults:
+        if faults and _alone(job).at_random(random.Random(0), {path: value}) is None:
             return [fault.message for fault in faults]
     return []
+
+
+def _alone(job: TuneJob) -> Possible:
+    """What can stand together, whatever the constraints: some values need two others of the space."""
+    return Possible(job.model_copy(update={"constraints": ()}))
 
 
 def reachable(job: TuneJob, but: str) -> Iterator[Training]:
@@ -112,20 +94,28 @@ def _parents(job: TuneJob, condition: str, value: Any) -> Training:
 
 
 def _given_faults(job: TuneJob, document: Document) -> list[Fault]:
-    """Settings to start with must lie in the space."""
+    """Settings to start with must lie in the space, and with what is drawn beside them must be a trial."""
     faults = []
-    given: tuple[Mapping[str, JsonValue], ...] = getattr(job.search, "start_with", ())
+    given: tuple[Settings, ...] = getattr(job.search, "start_with", ())
     for number, settings in enumerate(given):
-        line = document.line_of(("search", "start_with", number))
-        key = f"search.start_with.{number}"
-        unknown = [path for path in settings if path not in job.space]
-        if unknown:
-            faults.append(Fault(document.file, line, key, f"{unknown[0]} is not in the space"))
-            continue
-        for path, value in settings.items():
-            if not contains(job.space[path], value):
-                faults.append(Fault(document.file, line, key, f"{path}: {value} is not in its range"))
+        own = Possible(job)
+        message = _outside(job, settings)
+        if message is None and own.not_among((), random.Random(number), settings) is None:
+            message = f"cannot be a trial: {own.why}"
+        if message is not None:
+            line = document.line_of(("search", "start_with", number))
+            faults.append(Fault(document.file, line, f"search.start_with.{number}", message))
     return faults
+
+
+def _outside(job: TuneJob, settings: Settings) -> str | None:
+    """Which of the settings is not in the space, in words."""
+    for path, value in settings.items():
+        if path not in job.space:
+            return f"{path} is not in the space"
+        if not contains(job.space[path], value):
+            return f"{path}: {value} is not in its range"
+    return None
 
 
 def fits(space: Mapping[str, Range], settings: Mapping[str, JsonValue]) -> bool:
@@ -134,35 +124,59 @@ def fits(space: Mapping[str, Range], settings: Mapping[str, JsonValue]) -> bool:
     return needed <= settings.keys() <= space.keys() and all(contains(space[path], settings[path]) for path in settings)
 
 
-def contains(values: Range, value: JsonValue) -> bool:
-    """Whether a range has a value."""
-    if isinstance(values, Choice):
-        return value in values.choice
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    low, high = (float(str(end)) for end in ends(values))
-    return low <= value <= high and (not isinstance(values, Integer) or isinstance(value, int))
+def _constraint_faults(job: TuneJob, document: Document) -> list[Fault]:
+    """Paths that no trial has, and values of kinds that do not go together."""
+    faults = []
+    trainings = [training.model_dump(mode="json", by_alias=True) for training in reachable(job, "")]
+    known = {path for training in trainings for path in _paths_in(training)}
+    for number, text in enumerate(job.constraints):
+        constraint, message = parse(text), None
+        unknown = next((path for path in constraint.paths if path not in known), None)
+        if unknown is not None:
+            near = nearest(unknown, known)
+            message = f"unknown path {unknown}" + (f"; {near}" if near.startswith("did") else "")
+        else:
+            message = next(filter(None, map(constraint.misuse, trainings)), None)
+        if message is not None:
+            line = document.line_of(("constraints", number))
+            faults.append(Fault(document.file, line, f"constraints.{number}", f"`{text}`: {message}"))
+    return faults
 
 
-def _drawn_faults(job: TuneJob, document: Document) -> list[Fault]:
-    """Settings that are right each for itself and cannot stand together."""
-    source = random.Random(0)
-    for _ in range(DRAWN):
-        settings: dict[str, JsonValue] = {}
-        pick = pick_at_random(source)
+def _paths_in(data: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for name, value in data.items():
+        yield above + name
+        if isinstance(value, Mapping):
+            yield from _paths_in(value, f"{above}{name}.")
 
-        def remembered(path: str, values: Range, settings: dict[str, JsonValue] = settings, pick: Any = pick) -> Any:
-            settings[path] = pick(path, values)
-            return settings[path]
 
-        try:
-            draw(job.space, job.train, remembered)
-        except SpecError as error:
-            together = ", ".join(f"{path} {_short(value)}" for path, value in settings.items())
-            message = f"{error.faults[0].message} (with {together}); such trials would fail: change the space"
-            return [Fault(document.file, document.line_of(("space",)), "space", message)]
+def _choice_faults(values: Range) -> list[str]:
+    """A value that stands twice is one value to a search that goes through them, and two to one that draws."""
+    seen: list[JsonValue] = []
+    for value in values.choice if isinstance(values, Choice) else ():
+        if any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in seen):
+            return [f"choice has {short(value)} twice; write each value once"]
+        seen.append(value)
     return []
 
 
-def _short(value: JsonValue) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _possible_faults(job: TuneJob, document: Document) -> list[Fault]:
+    """What cannot stand together is left out of a sweep; where that leaves nothing, it is said here."""
+    possible, source = Possible(job), random.Random(0)
+    if possible.size is not None and possible.size <= MOST_LOOKED_AT:
+        found, tried = next(possible.combinations(), None), f"all {possible.size} combinations are refused"
+    else:
+        drawn = (possible.drawn(pick_at_random(source)) for _ in range(MOST_DRAWN))
+        found, tried = next(filter(None, drawn), None), f"{MOST_DRAWN} settings were drawn, and all are refused"
+    if found is not None and job.is_population and possible.size is not None and possible.size < MOST_LOOKED_AT:
+        members = sum(1 for _ in itertools.islice(possible.combinations(), FEWEST_MEMBERS))
+        if members < FEWEST_MEMBERS:
+            message = (
+                f"{job.stop_early.kind} needs {FEWEST_MEMBERS} or more members that differ; the space has {members}"
+            )
+            return [Fault(document.file, document.line_of(("space",)), "space", message)]
+    if found is not None:
+        return _given_faults(job, document)
+    key = "constraints" if "constraint" in possible.why and job.constraints else "space"
+    message = f"nothing in it can be a trial: {tried}; the first: {possible.why}"
+    return [Fault(document.file, document.line_of((key,)), key, message)]

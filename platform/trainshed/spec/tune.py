@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import math
+import itertools
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from trainshed.spec.changing import can_change
+from trainshed.spec.constraints import ConstraintText
 from trainshed.spec.part import Name, Part
+from trainshed.spec.possible import MOST_LOOKED_AT, Possible
 from trainshed.spec.search import GridSearch, RandomSearch, Search
-from trainshed.spec.space import Choice, Integer, LogUniform, Space, Uniform, grid, points
+from trainshed.spec.shares import count
+from trainshed.spec.space import Choice, Integer, LogUniform, Space, Uniform
 from trainshed.spec.stopping import Budget, Failures, NoStop, Pb2, Pbt, StopEarly
 from trainshed.spec.tasks import Custom, metrics_of
 from trainshed.spec.train import Training
 
+MOST_CONSTRAINTS = 50
+FEWEST_MEMBERS = 4
+"""Of a population."""
 GRAINS = 10_000
 """Ray counts resources in parts of one so small."""
 
@@ -27,6 +34,8 @@ class TuneJob(Part):
     train: Training
     space: Space
     """Dotted path into `train`: range."""
+    constraints: Annotated[tuple[ConstraintText, ...], Field(max_length=MOST_CONSTRAINTS)] = ()
+    """What every trial must have, over paths of `train`: `model.width % model.heads == 0`."""
     search: Search
     stop_early: StopEarly = NoStop()
     metric: str = "validation_loss"
@@ -58,16 +67,17 @@ class TuneJob(Part):
         found: tuple[str, ...] = getattr(self.search, "learn_from", ())
         return found
 
-    @property
+    @cached_property
     def trials(self) -> int:
-        """How many there are to be."""
+        """How many there are to be at most; a search ends before where there is nothing left to be tried."""
         if not isinstance(self.search, GridSearch):
             return self.search.trials
-        if any(values.when for values in self.space.values()):
-            combinations = len(grid(self.space, self.train))
-        else:
-            combinations = math.prod(len(points(values) or ()) for values in self.space.values())
-        return min(combinations, self.search.trials or combinations)
+        possible = Possible(self)
+        combinations = possible.size or 0
+        wanted = min(combinations, self.search.trials or combinations)
+        if combinations > MOST_LOOKED_AT:
+            return wanted
+        return sum(1 for _ in itertools.islice(possible.combinations(), wanted))
 
     @property
     def concurrent(self) -> int:
@@ -162,7 +172,7 @@ class TuneJob(Part):
     def _grid_has_an_end(self) -> TuneJob:
         if not isinstance(self.search, GridSearch):
             return self
-        endless = [path for path, values in self.space.items() if points(values) is None]
+        endless = [path for path, values in self.space.items() if count(values) is None]
         if endless:
             raise ValueError(
                 f"search: a grid goes through choice, integer, and uniform with a step; {', '.join(endless)} has no end"
@@ -176,8 +186,10 @@ class TuneJob(Part):
         kind, every = self.stop_early.kind, self.train.validation.every_steps
         if not isinstance(self.search, RandomSearch):
             raise ValueError(f"search: the population of {kind} is drawn at random; say kind: random")
-        if self.search.trials < 4:
-            raise ValueError(f"search.trials: {kind} needs a population of 4 or more, got {self.search.trials}")
+        if self.search.trials < FEWEST_MEMBERS:
+            raise ValueError(
+                f"search.trials: {kind} needs a population of {FEWEST_MEMBERS} or more, got {self.search.trials}"
+            )
         if self.folds is not None:
             raise ValueError(f"folds: {kind} changes one training; leave folds out")
         looks, part = (2, "half of train.steps") if isinstance(self.stop_early, Pb2) else (1, "train.steps")

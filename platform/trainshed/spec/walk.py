@@ -9,6 +9,7 @@ import difflib
 import types
 import typing
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from trainshed.spec.part import Part
@@ -27,6 +28,7 @@ def parts_of(annotation: Any) -> list[type[Part]]:
     return []
 
 
+@cache
 def keys_of(part: type[Part]) -> dict[str, Any]:
     """The keys of a Part as a user writes them, with their annotations."""
     return {field.alias or name: field.annotation for name, field in part.model_fields.items()}
@@ -70,10 +72,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"did you mean {match[0]!r}?" if match else f"known here: {', '.join(names)}"
 
 
-def _needed_by(part: type[Part]) -> set[str]:
-    return {field.alias or name for name, field in part.model_fields.items() if field.is_required()}
+@cache
+def _needed_by(part: type[Part]) -> frozenset[str]:
+    return frozenset(field.alias or name for name, field in part.model_fields.items() if field.is_required())
 
 
+@cache
 def _kind_of(part: type[Part]) -> str | None:
     annotation = keys_of(part).get("kind")
     values = typing.get_args(annotation)

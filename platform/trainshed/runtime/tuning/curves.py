@@ -29,3 +29,7 @@ class Curves:
         step = max(own)
         gains = [one[self._last] - one[step] for one in self._of.values() if self._last in one and step in one]
         return own[step] + (statistics.median(gains) if gains else 0.0)
+
+    def drop(self, number: int) -> None:
+        """Forgets a trial that failed: what it had measured is no promise of what it would have come to."""
+        self._of.pop(number, None)

@@ -7,14 +7,14 @@ that were cut off go on from their checkpoints, and the searcher hands out what 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
 import ray.tune
 
 from trainshed.record.run import Record, now
-from trainshed.record.trials import begun, name_of
+from trainshed.record.trials import TrialFiles, begun, name_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.tuning.alive import watching_trials
@@ -22,11 +22,13 @@ from trainshed.runtime.tuning.ceilings import Ceilings, Spent
 from trainshed.runtime.tuning.conclusion import conclude
 from trainshed.runtime.tuning.data import folders
 from trainshed.runtime.tuning.entry import TrialPlan, run_trial
+from trainshed.runtime.tuning.failing import failed_by_itself
 from trainshed.runtime.tuning.learnt import known_before
 from trainshed.runtime.tuning.room import Limited, at_once, of_a_trial, room_now
 from trainshed.runtime.tuning.schedulers import scheduler_of, seeded
-from trainshed.runtime.tuning.search import Numbered, Settings
+from trainshed.runtime.tuning.search import Numbered
 from trainshed.runtime.tuning.watcher import Watcher
+from trainshed.spec.possible import Settings
 from trainshed.spec.room import of_a_worker
 from trainshed.spec.stopping import Pb2, Pbt
 from trainshed.spec.tune import TuneJob
@@ -66,7 +68,12 @@ def sweep(
         finally:
             record.storage.delete(record.at(TUNE))  # pickles that nobody reads
     spent.keep()
-    return conclude(job, reporter, plan.worker, ceilings, spent, data=data, code=code)
+    if searcher.refused:
+        reporter.log(f"{searcher.refused} draws could not be a trial; the first: {searcher.possible.why}")
+    return {
+        **conclude(job, reporter, plan.worker, ceilings, spent, data=data, code=code),
+        "refused": searcher.refused,
+    }
 
 
 def _tuner(
@@ -74,9 +81,9 @@ def _tuner(
 ) -> ray.tune.Tuner:
     record = reporter.record
     if plan.interval is not None:  # its scheduler wants no searcher beside it
-        members = [searcher.suggest(str(number)) for number in range(job.trials)]
-        drawn = ray.tune.sample_from(lambda spec: members[spec.config.number]["settings"])
-        space = {"number": ray.tune.grid_search(list(range(job.trials))), "settings": drawn}
+        members = _members(job, searcher)
+        drawn = ray.tune.sample_from(lambda spec: members[spec.config.number])
+        space = {"number": ray.tune.grid_search(list(range(len(members)))), "settings": drawn}
         choosing: dict[str, Any] = {"num_samples": 1}
     else:
         space, limited = {}, Limited(searcher, job)
@@ -88,7 +95,7 @@ def _tuner(
             metric=job.metric,
             mode=job.mode,
             **choosing,
-            scheduler=scheduler_of(job),
+            scheduler=scheduler_of(job, searcher.possible, failed=_failing(record)),
             reuse_actors=job.train.workers.max_count == 1,
             trial_name_creator=lambda trial: name_of(trial.config["number"]),
             trial_dirname_creator=lambda trial: name_of(trial.config["number"]),
@@ -103,6 +110,12 @@ def _tuner(
             verbose=0,
         ),
     )
+
+
+def _members(job: TuneJob, searcher: Numbered) -> list[Settings]:
+    """The settings that each member of a population begins with; fewer where the space has no more."""
+    asked = (searcher.suggest(str(number)) for number in range(job.trials))
+    return [one["settings"] for one in asked if isinstance(one, dict)]
 
 
 def _plan(job: TuneJob, record: Record, data: Mapping[str, Record], beats: Any) -> TrialPlan:
@@ -125,7 +138,13 @@ def _plan(job: TuneJob, record: Record, data: Mapping[str, Record], beats: Any) 
 def _searcher(job: TuneJob, reporter: Reporter, data: Mapping[str, Record], earlier: Sequence[Record]) -> Numbered:
     record = reporter.record
     recorded = {trial.number: _first_settings(trial.facts or {}) for trial in begun(record.storage, record.at())}
-    return Numbered(job, recorded, earlier=known_before(job, data, earlier, say=reporter.log))
+    known = known_before(job, data, earlier, say=reporter.log)
+    return Numbered(job, recorded, earlier=known, failed=_failing(record), say=reporter.log)
+
+
+def _failing(record: Record) -> Callable[[int], bool]:
+    """Whether a trial, by its number, failed by its own settings."""
+    return lambda number: failed_by_itself(TrialFiles(record.storage, record.at(), number))
 
 
 def _first_settings(facts: dict[str, Any]) -> Settings:

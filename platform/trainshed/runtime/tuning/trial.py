@@ -24,7 +24,7 @@ from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
 from trainshed.record.checkpoints import METRIC
 from trainshed.record.journal import read_lines
 from trainshed.record.storage import Storage
-from trainshed.record.trials import ENDED, FAILED, OWN_STOP, TrialFiles
+from trainshed.record.trials import ENDED, FAILED, OWN_STOP, TrialFiles, number_of
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.failure import kind_of
 from trainshed.runtime.training.beats import Pulse
@@ -59,12 +59,12 @@ class Link:
 
 def train_trial(config: dict[str, Any], plan: TrialPlan) -> None:
     """A trial from where it is to its end, early or not; see `entry.run_trial`."""
-    number = int(ray.tune.get_context().get_trial_name().rsplit("-", 1)[-1])
+    number = number_of(ray.tune.get_context().get_trial_name())
     trial = TrialFiles(Storage.open(plan.worker.storage), plan.worker.folder, number)
     exchange = Exchange(trial, plan.interval) if plan.interval is not None else None
     report = exchange.report if exchange is not None else _report
     if trial.ended is not None:
-        for row in trial.held_out():
+        for row in trial.held_out() if trial.failure is None else ():  # what failed is no figure to anybody
             _report(row)
         return
     keep_to_its_share(plan.gpu_share)

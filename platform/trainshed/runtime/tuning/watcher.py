@@ -10,7 +10,7 @@ from ray.tune.experiment import Trial
 from trainshed.errors import FailureKind
 from trainshed.record.ranking import Rank, figure_of, rank_of
 from trainshed.record.storage import Storage
-from trainshed.record.trials import EARLY, ENDED, FAILED, TrialFiles, failure_of, is_measured
+from trainshed.record.trials import EARLY, ENDED, FAILED, TrialFiles, failure_of, is_measured, number_of
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
@@ -145,4 +145,4 @@ def _words_of(error: Any) -> str | None:
 
 
 def _number(trial: Any) -> int:
-    return int(str(trial).rsplit("-", 1)[-1])
+    return number_of(str(trial))

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from trainshed.errors import SpecError
+from trainshed.spec.constraints import Constraint, parse
 from trainshed.spec.models import DataSizes
 from trainshed.spec.override import override
 from trainshed.spec.plan.layouts import layouts_to_choose_from
 from trainshed.spec.plan.model import cost_of
 from trainshed.spec.plan.states import batches_to_choose_from, checkpoints_activations, need, needed
-from trainshed.spec.space import Choice, Range, draw, ends, holds, points
+from trainshed.spec.shares import count, point
+from trainshed.spec.space import Choice, Range, draw, ends, holds
 from trainshed.spec.space_check import reachable
 from trainshed.spec.train import Training
 from trainshed.spec.tune import TuneJob
@@ -72,6 +74,7 @@ def bytes_of(training: Training, sizes: DataSizes) -> int | None:
 
 def _points(job: TuneJob, moving: dict[str, list[JsonValue]]) -> Iterator[tuple[Settings, Training]]:
     """Every combination that can stand, with its training; the other settings have the first value of their range."""
+    constraints = [one for one in map(parse, job.constraints) if _is_decided(job, one, moving)]
     for values in itertools.product(*moving.values()):
         chosen = dict(zip(moving, values, strict=True))
 
@@ -82,7 +85,16 @@ def _points(job: TuneJob, moving: dict[str, list[JsonValue]]) -> Iterator[tuple[
             settings, training = draw(job.space, job.train, pick)
         except SpecError:
             continue
-        yield {path: settings[path] for path in moving if path in settings}, training
+        data = training.model_dump(mode="json", by_alias=True)
+        if all(one.holds(data) for one in constraints):
+            yield {path: settings[path] for path in moving if path in settings}, training
+
+
+def _is_decided(job: TuneJob, constraint: Constraint, moving: dict[str, list[JsonValue]]) -> bool:
+    """Whether the combinations show all that a constraint can allow: it hangs on choices alone, of which none is left
+    out. Under another one a trial between the ends of a range may need more than those that it leaves of the ends."""
+    above = [path for key in constraint.paths for path in _above(job, key)]
+    return all(path in moving and isinstance(job.space[path], Choice) for path in above)
 
 
 def _moving(job: TuneJob, sizes_of: SizesOf) -> dict[str, list[JsonValue]]:
@@ -125,7 +137,7 @@ def _above(job: TuneJob, key: str) -> list[str]:
 
 def _extremes(values: Range) -> Sequence[JsonValue]:
     """Values that a trial can have: every choice, the first and last of a range."""
-    found = points(values)
-    if isinstance(values, Choice) or found is None:
+    total = count(values)
+    if isinstance(values, Choice) or total is None:
         return ends(values)
-    return (found[0], found[-1])
+    return (point(values, 0), point(values, total - 1))
