@@ -5,6 +5,7 @@ import json
 import re
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 from PIL import Image
@@ -159,8 +160,8 @@ def test_shards_give_back_every_column(tmp_path, monkeypatch):
         }
         for number in range(8)
     ]
-    for row in made:
-        writer.add(row)
+    writer.add(pa.Table.from_pylist(made[:5], schema=schema))
+    writer.add(pa.Table.from_pylist(made[5:], schema=schema))
     facts = writer.close()
     manifest = {"form": "examples", "image": {"size": 2, "channels": 3}, "splits": {"train": facts}}
     assert (facts["samples"], facts["label_counts"], len(facts["shards"])) == (8, [4, 8], 3)

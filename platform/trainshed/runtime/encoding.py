@@ -125,13 +125,8 @@ class TextEncoder:
 
     def __init__(self, serialized: str, *, max_tokens: int | None, end: int | None) -> None:
         """`end` is appended to targets where the tokenizer does not enclose them by itself."""
-        self._plain = Tokenizer.from_str(serialized)
-        self._cut = Tokenizer.from_str(serialized)
-        self._cut.no_padding()
-        self._plain.no_padding()
-        self._plain.no_truncation()
-        if max_tokens is not None:
-            self._cut.enable_truncation(max_tokens)
+        self._serialized = serialized
+        self._max_tokens = max_tokens
         self._end = end
 
     @staticmethod
@@ -139,6 +134,23 @@ class TextEncoder:
         """The tokenizer that prepared data keeps beside its shards."""
         serialized = (folder / "tokenizer.json").read_text()
         return TextEncoder(serialized, max_tokens=max_tokens, end=SpecialIds.read(folder).eos)
+
+    @cached_property
+    def _plain(self) -> Tokenizer:
+        """For what is not cut. To parse a large tokenizer takes a second: each form only where it is wanted."""
+        tokenizer = Tokenizer.from_str(self._serialized)
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return tokenizer
+
+    @cached_property
+    def _cut(self) -> Tokenizer:
+        if self._max_tokens is None:
+            return self._plain
+        tokenizer = Tokenizer.from_str(self._serialized)
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(self._max_tokens)
+        return tokenizer
 
     def texts(self, texts: Sequence[str]) -> list[Ids]:
         """Ids of each text as a model reads it, enclosed in special tokens where the tokenizer has a template."""

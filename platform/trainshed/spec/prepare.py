@@ -36,7 +36,7 @@ __all__ = [
 
 
 class Clean(Part):
-    """Unicode NFC, newlines as \\n, control characters out, trailing blanks off; short documents dropped."""
+    """Unicode NFC, newlines as \\n, control characters out, trailing blanks off, of texts and targets."""
 
     kind: Literal["clean"] = "clean"
     min_characters: Annotated[int, Field(ge=0)] = 1
@@ -44,7 +44,7 @@ class Clean(Part):
 
 
 class Deduplicate(Part):
-    """Keeps the first of several documents with the same text."""
+    """Keeps one of several samples with the same text, target and label: a held-out one, else the first."""
 
     kind: Literal["deduplicate"] = "deduplicate"
     method: Literal["exact"] = "exact"
@@ -105,6 +105,8 @@ class Split(Part):
     document, for few long ones."""
     seed: int = 0
     """Of the hash."""
+    remove_leaks: bool = True
+    """Whether training samples go whose text, or image, stands in a held-out set too; they are counted in any case."""
 
     @model_validator(mode="after")
     def _something_is_left(self) -> Split:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import ray.data
 
 from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
+from trainshed.runtime.data.columns import by_split, lists, pieces
 from trainshed.runtime.data.packing import end_mark
 from trainshed.runtime.data.spelled import MarkFinder, Tally, TextForm
 from trainshed.runtime.data.values import name_of
@@ -21,7 +26,6 @@ from trainshed.runtime.shards import ExampleWriter, schema_of
 from trainshed.spec.prepare import Examples, PrepareJob
 from trainshed.spec.sources import image_of
 
-SAMPLES_PER_BATCH = 256
 MAX_CLASSES = 10_000
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
@@ -48,15 +52,21 @@ def write(
     schema = schema_of(tuple(spec.fields), label_kind, image)
     writers = {split: ExampleWriter(storage, folder, split, schema, len(labels)) for split in splits}
     numbers = {name: number for number, name in enumerate(labels)}
-    encoder = _Encode(spec, form, numbers)
     tally, done = Tally(), Counter[str]()
     encoded = samples.map_batches(
-        _encode, fn_kwargs={"encoder": encoder}, batch_size=SAMPLES_PER_BATCH, batch_format="numpy"
+        _encode,
+        fn_kwargs={"encoder": Encode(spec, form, numbers, schema)},
+        batch_format="pyarrow",
+        batch_size=None,
+        zero_copy_batch=True,
     )
-    for row in encoded.iter_rows():
-        writers[row["split"]].add(json.loads(row["sample"]) | ({"pixels": row["image"]} if "image" in row else {}))
-        tally.add([row["spelled"]] if "spelled" in row else [])
-        done.update(json.loads(row["done"]) if "done" in row else [])
+    for batch in encoded.iter_batches(batch_format="pyarrow", batch_size=None):
+        for split, part in by_split(batch, splits):
+            writers[split].add(part.select(schema.names))
+        if "spelled" in batch.column_names:
+            tally.add(batch.filter(pc.not_equal(batch["spelled"], ""))["spelled"].to_pylist())
+        if "done" in batch.column_names:
+            done.update(what for one in batch["done"].to_pylist() for what in json.loads(one))
     made: dict[str, Any] = {"form": "examples", "max_tokens": spec.max_tokens, **tally.facts}
     if spec.target is not None:
         made["max_target_tokens"] = spec.max_target_tokens
@@ -67,43 +77,41 @@ def write(
     return {**made, "splits": {split: writer.close() for split, writer in writers.items()}}
 
 
-class _Encode:
-    """Batches of samples to numbers; runs in a Ray Data worker. What has a length of its own travels as JSON."""
+class Encode:
+    """Samples to numbers; travels to the workers of Ray Data."""
 
-    def __init__(self, spec: Examples, form: TextForm | None, numbers: dict[str, int]) -> None:
-        self._spec = spec
+    def __init__(self, spec: Examples, form: TextForm | None, numbers: dict[str, int], schema: pa.Schema) -> None:
+        self._spec, self._numbers, self._schema = spec, numbers, schema
         self._serialized = form.serialized if form is not None else None
         self._end = end_mark(form.tokenizer) if form is not None else None
         self._finder = form.finder if form is not None else MarkFinder(())
-        self._numbers = numbers
 
-    def batch(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The numbers of a batch of samples."""
-        count = len(batch["split"])
-        rows: list[dict[str, Any]] = [{} for _ in range(count)]
-        if self._serialized is not None:
-            encoder = TextEncoder(self._serialized, max_tokens=self._spec.max_tokens, end=self._end)
-            for row, ids in zip(rows, encoder.texts(list(map(str, batch["text"]))), strict=True):
-                row["tokens"] = ids.tolist()
-            if "target" in batch:
-                targets = encoder.targets(list(map(str, batch["target"])), self._spec.max_target_tokens)
-                for row, ids in zip(rows, targets, strict=True):
-                    row["target"] = ids.tolist()
-        if "label" in batch:
-            for row, label in zip(rows, batch["label"], strict=True):
-                row["label"] = self._label(json.loads(str(label)))
-        made: dict[str, Any] = {name: batch[name] for name in ("split", "done") if name in batch}
-        made["sample"] = np.array([json.dumps(row) for row in rows], dtype=object)
-        if "text" in batch:
-            made["spelled"] = np.array([self._spelled(batch, row) for row in range(count)], dtype=object)
-        if "image" in batch:
-            images = np.empty(count, dtype=object)
-            images[:] = [np.frombuffer(bytes(image), dtype=np.uint8) for image in batch["image"]]
-            made["image"] = images
-        return made
+    def tables(self, table: pa.Table) -> Iterator[pa.Table]:
+        """The columns of the shards beside `split`, and what was found in texts and done to images."""
+        for piece in pieces(table, "text") if "text" in table.column_names else [table]:
+            columns = {name: piece[name] for name in ("split", "done") if name in piece.column_names}
+            columns |= self._texts(piece) if "text" in piece.column_names else {}
+            if "label" in piece.column_names:
+                labels = [self._label(json.loads(label)) for label in piece["label"].to_pylist()]
+                columns["label"] = pa.array(labels, self._schema.field("label").type)
+            if "image" in piece.column_names:
+                pixels = pa.array(np.frombuffer(b"".join(piece["image"].to_pylist()), dtype=np.uint8))
+                columns["pixels"] = pa.FixedSizeListArray.from_arrays(
+                    pixels, self._schema.field("pixels").type.list_size
+                )
+            yield pa.table(columns)
 
-    def _spelled(self, batch: dict[str, Any], row: int) -> str:
-        return self._finder.in_text("\n".join(str(batch[name][row]) for name in ("text", "target") if name in batch))
+    def _texts(self, piece: pa.Table) -> dict[str, pa.Array]:
+        assert self._serialized is not None
+        encoder = _opened(self._serialized, self._spec.max_tokens, self._end)
+        texts = piece["text"].to_pylist()
+        made = {"tokens": lists(encoder.texts(texts))}
+        spelled = texts
+        if "target" in piece.column_names:
+            targets = piece["target"].to_pylist()
+            made["target"] = lists(encoder.targets(targets, self._spec.max_target_tokens))
+            spelled = [f"{text}\n{target}" for text, target in zip(texts, targets, strict=True)]
+        return {**made, "spelled": pa.array([self._finder.in_text(text) for text in spelled], pa.string())}
 
     def _label(self, label: Any) -> Any:
         match self._spec.label_kind:
@@ -116,8 +124,15 @@ class _Encode:
                 return float(label)
 
 
-def _encode(batch: dict[str, Any], encoder: _Encode) -> dict[str, Any]:
-    return encoder.batch(batch)
+def _encode(table: pa.Table, encoder: Encode) -> Iterator[pa.Table]:
+    return encoder.tables(table)
+
+
+@lru_cache(maxsize=1)
+def _opened(serialized: str, max_tokens: int, end: int | None) -> TextEncoder:
+    """Parsed once in each worker process: that takes a second where there are 150,000 tokens."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a task has one core; others have tasks of their own
+    return TextEncoder(serialized, max_tokens=max_tokens, end=end)
 
 
 def _label_names(samples: ray.data.Dataset, spec: Examples) -> list[str]:

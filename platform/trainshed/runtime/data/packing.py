@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import ray.data
 from tokenizers import Tokenizer
 
 from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
+from trainshed.runtime.data.columns import by_split, lists, pieces
 from trainshed.runtime.data.spelled import MarkFinder, Tally, TextForm
 from trainshed.runtime.data.tokenizer import END_OF_TEXT
 from trainshed.runtime.shards import BlockWriter
 from trainshed.spec.prepare import Pack
 
-DOCUMENTS_PER_BATCH = 64
 END_MARKS = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>", "[SEP]")
 """How tokenizers mark the end of a document; the first that one knows is used."""
 
@@ -33,41 +37,33 @@ def pack(
     Raises:
         PlatformError: the tokenizer has no end mark.
     """
-    ids, end = form.ids, end_mark(form.tokenizer)
-    writers = {split: BlockWriter(storage, folder, split, spec.block_size, ids) for split in splits}
+    writers = {split: BlockWriter(storage, folder, split, spec.block_size, form.ids) for split in splits}
     tally = Tally()
     encoded = documents.map_batches(
-        _Encode,
-        fn_constructor_args=(form.serialized, end, form.finder),
-        batch_size=DOCUMENTS_PER_BATCH,
-        concurrency=(1, 8),
+        encode,
+        fn_kwargs={"serialized": form.serialized, "end": end_mark(form.tokenizer), "finder": form.finder},
+        batch_format="pyarrow",
+        batch_size=None,
+        zero_copy_batch=True,
     )
-    for batch in encoded.iter_batches(batch_size=DOCUMENTS_PER_BATCH, batch_format="numpy"):
-        for split, tokens in zip(batch["split"], batch["tokens"], strict=True):
-            writers[str(split)].add(np.asarray(tokens, dtype=np.uint32))
-        tally.add(batch["spelled"])
+    for batch in encoded.iter_batches(batch_format="pyarrow", batch_size=None):
+        for split, part in by_split(batch, splits):
+            tokens = part["tokens"].combine_chunks().flatten().to_numpy()
+            writers[split].extend(tokens, documents=part.num_rows)
+        tally.add(batch.filter(pc.not_equal(batch["spelled"], ""))["spelled"].to_pylist())
     made = {split: writer.close() for split, writer in writers.items()}
     return {"form": "packed", "block_size": spec.block_size, "splits": made, **tally.facts}
 
 
-class _Encode:
-    """Batches of documents to token ids, each document closed with the end mark; runs in a Ray Data worker."""
-
-    def __init__(self, serialized: str, end: int, finder: MarkFinder) -> None:
-        self._tokenizer = Tokenizer.from_str(serialized)
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._end = end
-        self._finder = finder
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        texts = [str(text) for text in batch["text"]]
-        encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        tokens = np.empty(len(encoded), dtype=object)
-        for row, one in enumerate(encoded):
-            tokens[row] = np.array([*one.ids, self._end], dtype=np.uint32)
-        spelled = np.array([self._finder.in_text(text) for text in texts], dtype=object)
-        return {"split": batch["split"], "tokens": tokens, "spelled": spelled}
+def encode(table: pa.Table, serialized: str, end: int, finder: MarkFinder) -> Iterator[pa.Table]:
+    """The token ids of each document, closed with the end mark; runs in a Ray Data worker."""
+    tokenizer = _opened(serialized)
+    for piece in pieces(table, "text"):
+        texts = piece["text"].to_pylist()
+        encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        tokens = lists([[*one.ids, end] for one in encoded])
+        spelled = pa.array([finder.in_text(text) for text in texts], pa.string())
+        yield pa.table({"split": piece["split"], "tokens": tokens, "spelled": spelled})
 
 
 def end_mark(tokenizer: Tokenizer) -> int:
@@ -77,3 +73,13 @@ def end_mark(tokenizer: Tokenizer) -> int:
         if number is not None:
             return int(number)
     raise PlatformError(f"the tokenizer has no end mark; one of {', '.join(END_MARKS)} closes a document")
+
+
+@lru_cache(maxsize=1)
+def _opened(serialized: str) -> Tokenizer:
+    """Parsed once in each worker process: that takes a second where there are 150,000 tokens."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a task has one core; others have tasks of their own
+    tokenizer = Tokenizer.from_str(serialized)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

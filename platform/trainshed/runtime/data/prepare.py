@@ -13,22 +13,23 @@ import ray
 import ray.data
 
 from trainshed.errors import PlatformError
-from trainshed.record.lineage import fingerprint, sha256
+from trainshed.record.lineage import sha256
 from trainshed.record.storage import Storage
-from trainshed.runtime.data import examples, packing, sources, steps, tokenizer
+from trainshed.runtime.data import examples, packing, sources, splitting, steps, tokenizer
 from trainshed.runtime.data.bad_rows import BadRows
-from trainshed.runtime.data.found import Found, find_files, hash_files
+from trainshed.runtime.data.columns import by_split
+from trainshed.runtime.data.found import find_files
+from trainshed.runtime.data.identity import key_of, libraries_of, what_matters
 from trainshed.runtime.data.spelled import TextForm
 from trainshed.runtime.encoding import Marks
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.scratch import scratch
-from trainshed.spec.prepare import Examples, Pack, PrepareJob, PretrainedTokenizer, Split
+from trainshed.runtime.shards import damaged
+from trainshed.spec.prepare import Examples, Pack, PrepareJob, PretrainedTokenizer
 from trainshed.spec.sources import places
 
-FORMAT = 3
-"""Raised when the same job on the same bytes would give other shards."""
-
-DOCUMENTS_PER_BATCH = 64
+BLOCK_BYTES = 16 << 20
+"""Of samples in one task of Ray Data: a file of any size keeps all cores busy."""
 
 
 def prepare(job: PrepareJob, reporter: Reporter) -> dict[str, Any]:
@@ -39,25 +40,41 @@ def prepare(job: PrepareJob, reporter: Reporter) -> dict[str, Any]:
     """
     storage = reporter.record.storage
     found = find_files(job.source)
-    key = fingerprint({"format": FORMAT, "job": _what_matters(job), "files": _identities(found)})[:32]
+    key = key_of(job, found)
     folder = f"data/{key}"
-    manifest = storage.read_json(f"{folder}/manifest.json")
-    if manifest is not None:
-        reporter.log(f"unchanged: the data is already there, made by {manifest['made_by']}; no work done", reused=True)
-        return _result(storage, folder, manifest, reused=True)
-    for key, holds in found.holds.items():
-        reporter.log(f"{places(job.source)[key]}: {holds}")
+    there = _intact(storage, folder, reporter)
+    if there is not None:
+        reporter.log(f"unchanged: the data is already there, made by {there['made_by']}; no work done", reused=True)
+        return _result(storage, folder, there, reused=True)
+    for place, holds in found.holds.items():
+        reporter.log(f"{places(job.source)[place]}: {holds}")
     if not found.holds:
         reporter.log("the data is made, no file is read")
     context = ray.data.DataContext.get_current()  # a dataset keeps what stands there when it is made
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
+    context.target_max_block_size = BLOCK_BYTES
     bad_rows = BadRows(storage, folder, job.bad_rows)
     manifest = _Pipeline(job, reporter, storage, folder, bad_rows).run(sources.read(job, found, bad_rows))
     facts = {"fingerprint": key, "made_by": reporter.record.run_id, "files": len(found.files), "holds": found.holds}
-    manifest |= {**facts, "job": _what_matters(job)}
+    manifest |= {**facts, "job": what_matters(job), "libraries": libraries_of(job)}
     storage.write_json(f"{folder}/manifest.json", manifest)
     return _result(storage, folder, manifest, reused=False)
+
+
+def _intact(storage: Storage, folder: str, reporter: Reporter) -> dict[str, Any] | None:
+    """The manifest of data that is there with every byte; else None, and what must be made anew is said."""
+    try:
+        manifest: dict[str, Any] | None = storage.read_json(f"{folder}/manifest.json")
+        wrong = damaged(storage, folder, manifest) if manifest is not None else {}
+    except (ValueError, KeyError, TypeError, AttributeError, PlatformError):
+        manifest, wrong = {}, {"manifest.json": "damaged"}
+    if not wrong:
+        return manifest
+    name, fault = min(wrong.items())
+    more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    reporter.log(f"{storage.address(folder)}/{name}: {fault}{more}; the data is made anew")
+    return None
 
 
 @dataclass(frozen=True)
@@ -75,31 +92,45 @@ class _Pipeline:
         for number, step in enumerate(self.job.steps, 1):
             self.reporter.progress("prepare", number, total, what=step.kind)
             samples = steps.apply(samples, step)
-        named = {split for split in ("validation", "test") if split in places(self.job.source)}
-        samples = samples.flat_map(_assign_split, fn_kwargs={"split": self.job.split, "named": named}).materialize()
+        named = {split for split in splitting.HELD_OUT if split in places(self.job.source)}
+        kwargs = {"split": self.job.split, "named": sorted(named)}
+        samples = samples.map_batches(
+            splitting.split_table, fn_kwargs=kwargs, batch_format="pyarrow", batch_size=None, zero_copy_batch=True
+        ).materialize()
         left_out = self.bad_rows.judge(self.reporter)
         done = ", ".join(step.kind for step in self.job.steps) or "reading"
         self.reporter.log(f"{samples.count()} documents after {done}")
+        samples, leaks = self._without_leaks(samples, named)
         self.reporter.progress("prepare", total - 2, total, what="tokenizer")
         form, facts = self._tokenizer(samples) if self.job.tokenizer is not None else (None, {})
         self.reporter.progress("prepare", total - 1, total, what="make samples")
         splits = ("train", "validation", *(("test",) if "test" in named or self.job.split.test > 0 else ()))
         made = self._make(samples, form, splits)
         self.reporter.progress("prepare", total, total, what="done")
-        return {**facts, "has": list(self.job.read_fields), **made, **left_out}
+        return {**facts, "has": list(self.job.read_fields), **made, **left_out, "leaks": leaks}
+
+    def _without_leaks(self, samples: ray.data.Dataset, named: set[str]) -> tuple[ray.data.Dataset, dict[str, int]]:
+        """The samples, and how many of training each held-out set has too; by a hash equal texts stay together."""
+        if not named and self.job.split.by == "hash":
+            return samples, {}
+        samples, leaks = splitting.without_leaks(samples, self.job.split)
+        taken = "left out of training" if self.job.split.remove_leaks else "kept; see split.remove_leaks"
+        for split, count in leaks.items():
+            self.reporter.log(f"{count:,} training samples stand in the {split} set too" + f": {taken}" * bool(count))
+        return samples, leaks
 
     def _tokenizer(self, samples: ray.data.Dataset) -> tuple[TextForm, dict[str, Any]]:
         """How texts are tokenised, kept beside the data, and what the manifest says of it."""
         fields: list[str] = [name for name in ("text", "target") if name in self.job.read_fields]
-        texts = samples.filter(_is_in, fn_kwargs={"split": "train"}).select_columns(fields)
         with scratch("tokenizer") as local:
-            made = tokenizer.make(self.job, _texts(texts, fields), local)
+            made = tokenizer.make(self.job, _texts(samples, fields), local)
             self.storage.upload(local, f"{self.folder}/tokenizer")
-            digest = sha256((local / "tokenizer.json").read_bytes())
+            hashes = {path.name: sha256(path.read_bytes()) for path in sorted(local.iterdir()) if path.is_file()}
             form = TextForm(made, Marks.read(local), self.job.special_tokens_in_text == "obeyed")
         return form, {
             "vocab_size": form.ids,
-            "tokenizer_sha256": digest,
+            "tokenizer_sha256": hashes["tokenizer.json"],
+            "tokenizer_files": hashes,
             "special_tokens": list(self.job.special_tokens),
             "own_tokenizer": not isinstance(self.job.tokenizer, PretrainedTokenizer),
         }
@@ -142,46 +173,11 @@ def _too_small(split: str, job: PrepareJob, facts: dict[str, Any]) -> str:
 
 
 def _texts(samples: ray.data.Dataset, fields: list[str]) -> Iterator[str]:
-    for batch in samples.iter_batches(batch_size=DOCUMENTS_PER_BATCH, batch_format="numpy"):
-        for field in fields:
-            yield from (str(text) for text in batch[field])
-
-
-def _assign_split(row: dict[str, Any], split: Split, named: set[str]) -> list[dict[str, Any]]:
-    """The row with its split: its file's, else by a hash of what it holds; or cut in pieces, by position."""
-    if row["split"]:
-        return [row]
-    held_out = 0.0 if "validation" in named else split.validation
-    tested = 0.0 if "test" in named else split.test
-    if split.by == "position":
-        return _cut(row, held_out, tested)
-    content = row["text"] if "text" in row else row["image"].hex()
-    drawn = int.from_bytes(steps.text_key(f"{split.seed}\n{content}")[:8], "big") / 2**64
-    chosen = "validation" if drawn < held_out else "test" if drawn < held_out + tested else "train"
-    return [{**row, "split": chosen}]
-
-
-def _cut(row: dict[str, Any], held_out: float, tested: float) -> list[dict[str, Any]]:
-    """The beginning to learn from, then the validation, then the test."""
-    text = row["text"]
-    ends = [round(len(text) * share) for share in (1.0 - held_out - tested, 1.0 - tested, 1.0)]
-    pieces = zip(("train", "validation", "test"), [0, *ends], ends, strict=False)
-    return [{**row, "text": text[start:end], "split": name} for name, start, end in pieces if end > start]
-
-
-def _is_in(row: dict[str, Any], split: str) -> bool:
-    return bool(row["split"] == split)
-
-
-def _identities(found: Found) -> list[list[str]]:
-    """What a file adds to the data: its content, its split, and an image's class, whatever it is called."""
-    classes = [found.classes.get(path, "") for path in found.files]
-    return [list(one) for one in zip(hash_files(found), found.splits.values(), classes, strict=True)]
-
-
-def _what_matters(job: PrepareJob) -> dict[str, Any]:
-    """The job without what does not change its output: its name and where the files lie."""
-    return job.model_dump(mode="json", exclude={"name": True, "source": {"path", "validation", "test"}})
+    """What a tokenizer is trained on: the texts of the training split, and their targets."""
+    for batch in samples.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for _, part in by_split(batch, ("train",)):
+            for field in fields:
+                yield from part[field].to_pylist()
 
 
 def _result(storage: Storage, folder: str, manifest: dict[str, Any], *, reused: bool) -> dict[str, Any]:

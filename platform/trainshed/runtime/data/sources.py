@@ -1,18 +1,20 @@
-"""Files as a Ray Dataset of samples, in the order of the files."""
+"""Files as a Ray Dataset of Arrow tables of samples, in the order of the files."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
+import pyarrow as pa
 import ray
 import ray.data
 
 from trainshed.runtime.data import builtin
 from trainshed.runtime.data.bad_rows import BadRows
+from trainshed.runtime.data.columns import names_of, tables
 from trainshed.runtime.data.found import Found
 from trainshed.runtime.data.reader import SampleReader
 from trainshed.spec.prepare import PrepareJob
-from trainshed.spec.rows import Row
+from trainshed.spec.rows import BadRow, Row
 from trainshed.spec.sources import Builtin
 
 TASKS_PER_CPU = 4
@@ -22,14 +24,17 @@ TASKS_PER_CPU = 4
 def read(job: PrepareJob, found: Found, bad_rows: BadRows) -> ray.data.Dataset:
     """A dataset of samples; what can't be read is left with `bad_rows`."""
     reader = SampleReader(job, found, bad_rows)
+    names = names_of(job.read_fields)
     if isinstance(job.source, Builtin):
-        made = [reader.sample(Row(row, row["origin"]), "") for row in builtin.rows(job.source)]
-        return ray.data.from_items(made)
+        found_in = (reader.sample(Row(row, row["origin"]), "") for row in builtin.rows(job.source))
+        made = (sample for sample in found_in if not isinstance(sample, BadRow))  # what we make ourselves has none
+        return ray.data.from_arrow(list(tables(made, names)))
     files = [{"path": path, "number": number} for number, path in enumerate(found.files)]
     tasks = max(1, int(ray.cluster_resources().get("CPU", 1))) * TASKS_PER_CPU
     listed = ray.data.from_items(files, override_num_blocks=min(len(files), tasks))
-    return listed.flat_map(_samples_of, fn_kwargs={"reader": reader})
+    kwargs = {"reader": reader, "names": names}
+    return listed.map_batches(_tables_of, fn_kwargs=kwargs, batch_format="pyarrow", batch_size=None)
 
 
-def _samples_of(row: dict[str, Any], reader: SampleReader) -> list[dict[str, Any]]:
-    return reader.samples(row)
+def _tables_of(files: pa.Table, reader: SampleReader, names: list[str]) -> Iterator[pa.Table]:
+    return tables((sample for file in files.to_pylist() for sample in reader.samples(file)), names)

@@ -40,13 +40,20 @@ class BlockWriter:
 
     def add(self, tokens: np.ndarray[Any, Any]) -> None:
         """Appends the tokens of one document, its end mark included."""
-        self.documents += 1
+        self.extend(tokens, documents=1)
+
+    def extend(self, tokens: np.ndarray[Any, Any], *, documents: int) -> None:
+        """Appends the joined tokens of several documents."""
+        self.documents += documents
         self._held.append(tokens)
         self._held_tokens += len(tokens)
-        if self._held_tokens >= self._per_shard:
-            joined = np.concatenate(self._held)
-            self._write(joined[: self._per_shard])
-            self._held, self._held_tokens = [joined[self._per_shard :]], len(joined) - self._per_shard
+        if self._held_tokens < self._per_shard:
+            return
+        joined = np.concatenate(self._held)
+        whole = len(joined) // self._per_shard * self._per_shard
+        for start in range(0, whole, self._per_shard):
+            self._write(joined[start : start + self._per_shard])
+        self._held, self._held_tokens = [joined[whole:]], len(joined) - whole
 
     def close(self) -> dict[str, Any]:
         """Writes the rest and returns the split's manifest; less than one block at the end is left out, and counted."""

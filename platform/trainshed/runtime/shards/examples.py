@@ -34,34 +34,41 @@ class ExampleWriter:
     tokens: int = 0
 
     def __post_init__(self) -> None:
-        self._held: list[dict[str, Any]] = []
+        self._held: list[pa.Table] = []
+        self._held_samples = 0
         self._label_counts = np.zeros(self.labels, dtype=np.int64)
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Appends one sample."""
-        self._held.append({name: row[name] for name in self.schema.names})
-        self.tokens += sum(len(row[name]) for name in ("tokens", "target") if name in self.schema.names)
+    def add(self, table: pa.Table) -> None:
+        """Appends samples: a table of the writer's schema."""
+        self._held.append(table.cast(self.schema))
+        self._held_samples += table.num_rows
+        self.tokens += sum(len(_values(table[name])) for name in ("tokens", "target") if name in table.column_names)
         if self.labels:
-            label = row["label"]
-            self._label_counts += (
-                np.array(label, dtype=np.int64) if isinstance(label, list) else _one(label, self.labels)
-            )
-        if len(self._held) >= SHARD_SAMPLES:
-            self._write()
+            self._label_counts += self._counted(table["label"])
+        while self._held_samples >= SHARD_SAMPLES:
+            self._write(SHARD_SAMPLES)
 
     def close(self) -> dict[str, Any]:
         """Writes the rest and returns the split's manifest."""
-        if self._held:
-            self._write()
+        if self._held_samples:
+            self._write(self._held_samples)
         counts = {"label_counts": self._label_counts.tolist()} if self.labels else {}
         return {"samples": self.samples, "tokens": self.tokens, **counts, "shards": self.shards}
 
-    def _write(self) -> None:
-        table = pa.Table.from_pylist(self._held, schema=self.schema)
+    def _counted(self, labels: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+        if pa.types.is_list(labels.type):
+            counts = _values(labels).to_numpy().reshape(-1, self.labels).sum(axis=0)
+        else:
+            counts = np.bincount(labels.to_numpy(), minlength=self.labels)
+        return np.asarray(counts, dtype=np.int64)
+
+    def _write(self, count: int) -> None:
+        held = pa.concat_tables(self._held)
         name = f"{self.split}-{len(self.shards):05d}.arrow"
-        self.shards.append(write_shard(self.storage, self.folder, name, table))
-        self.samples += table.num_rows
-        self._held = []
+        self.shards.append(write_shard(self.storage, self.folder, name, held.slice(0, count)))
+        self.samples += count
+        self._held = [held.slice(count)]
+        self._held_samples = held.num_rows - count
 
 
 def schema_of(has: tuple[str, ...], label_kind: str | None, image: tuple[int, int] | None) -> pa.Schema:
@@ -130,7 +137,6 @@ class _Shard:
         return values[number] if offsets is None else values[offsets[number] : offsets[number + 1]]
 
 
-def _one(label: int, labels: int) -> np.ndarray[Any, Any]:
-    counted = np.zeros(labels, dtype=np.int64)
-    counted[label] = 1
-    return counted
+def _values(column: pa.ChunkedArray) -> pa.Array:
+    """The values of all lists of a column, joined."""
+    return column.combine_chunks().flatten()
