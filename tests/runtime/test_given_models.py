@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -19,10 +20,11 @@ from transformers import (
 )
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from task_cases import BERT, LABELS, SHAPE, batch_of, image_case, model_of, packed_case, text_case, training
+from task_cases import BERT, CASES, LABELS, SHAPE, batch_of, image_case, model_of, packed_case, text_case, training
 from trainshed.errors import PlatformError
 from trainshed.runtime import tasks
 from trainshed.runtime.tasks.fitting import check_vocabulary, positions
+from trainshed.spec.adapting import Lora
 from trainshed.spec.models import Config, Gpt2, Pretrained
 from trainshed.spec.tasks import CausalLm, ImageClassification, MaskedLm, Seq2SeqLm, TextClassification
 
@@ -316,3 +318,27 @@ def test_the_vision_half_of_an_image_text_model_classifies(tmp_path):
     facts = tasks.DataFacts(0, 0, None, labels=LABELS, label_counts=(2, 2, 2), image=(16, 3))
     with pytest.raises(PlatformError, match="images of 8 pixels on each side, the data's have 16"):
         tasks.build(training(ImageClassification(), Pretrained(name_or_path=str(tmp_path / "clip"))), facts)
+
+
+# Heads beside adapters, and an LSTM's own file
+
+
+def test_a_head_under_another_name_is_trained_whole_beside_adapters(tmp_path):
+    sizes = {"d_model": 32, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 1}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    model = Config(model_type="bart", settings={**sizes, **heads})
+    case = text_case(tmp_path / "t", TextClassification(), model, None, labels="class", lora=Lora(rank=2))
+    made = case.task.make_model()
+    trained = [name for name, parameter in made.named_parameters() if parameter.requires_grad]
+    assert any("classification_head" in name and "out_proj.weight" in name for name in trained)
+    assert all("lora_" in name or "classification_head" in name for name in trained)
+
+
+def test_an_lstm_of_which_weights_are_missing_is_not_opened(tmp_path):
+    case = CASES["lstm_classifier"](tmp_path / "t")
+    folder = existing(case.task, tmp_path / "out")
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: one for name, one in weights.items() if name != "classifier.bias"}, folder / "model.safetensors")
+    with pytest.raises(PlatformError, match=r"does not hold the weights .*Missing key.*classifier\.bias") as caught:
+        case.open(folder)
+    assert "\n" not in str(caught.value)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import cached_file
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.tasks.existing import LOAD_ERRORS, first_line, located
@@ -60,6 +61,7 @@ def load_whole(
     Raises:
         PlatformError: see `load_weights`.
     """
+    _refuse_adapters(place, source, revision)
     if is_directory(place):
         _check_folder(auto, Path(place), source, config)
     try:
@@ -80,13 +82,27 @@ def load_whole(
     return Loaded(model, remarks)
 
 
-def _check_folder(auto: Any, folder: Path, source: str, config: PreTrainedConfig) -> None:
-    """What would lead outside the folder, or make up a model of another size, is refused before anything is loaded."""
-    if (folder / ADAPTERS).is_file():
+def _refuse_adapters(place: str, source: str, revision: str | None) -> None:
+    """transformers would load them in passing, and for adapters alone whatever model they name, from wherever it is."""
+    try:
+        found = cached_file(
+            place,
+            ADAPTERS,
+            revision=revision or "main",
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except LOAD_ERRORS as error:
+        raise PlatformError(f"{source}: the weights cannot be loaded: {first_line(error)}") from error
+    if found is not None:
         raise PlatformError(
             f"{source}: holds adapters ({ADAPTERS}) beside or instead of whole weights; merge them first "
             "(peft: merge_and_unload, save_pretrained)"
         )
+
+
+def _check_folder(auto: Any, folder: Path, source: str, config: PreTrainedConfig) -> None:
+    """What would lead outside the folder, or make up a model of another size, is refused before anything is loaded."""
     if getattr(config, "transformers_weights", None) is not None:
         raise PlatformError(f"{source}: config.json has transformers_weights; only model.safetensors is loaded")
     there = sum(math.prod(shape) for shape in tensors(folder).values())

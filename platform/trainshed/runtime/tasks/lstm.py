@@ -138,13 +138,17 @@ def load(folder: Path) -> LstmNetwork:
     """The network that `export` wrote, in evaluation mode.
 
     Raises:
-        PlatformError: the folder holds another model.
+        PlatformError: the folder holds another model, or not all of its weights.
     """
     config = json.loads((folder / CONFIG).read_text())
     if config.pop("model_type", None) != MODEL_TYPE:
         raise PlatformError(f"{folder}: config.json is not of a {MODEL_TYPE}; open it with transformers")
     network = LstmNetwork(LstmShape(**config | {"labels": tuple(config["labels"])}))
-    network.load_state_dict(load_file(folder / WEIGHTS))
+    try:
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except RuntimeError as error:
+        faults = "; ".join(line.strip() for line in str(error).splitlines()[1:])
+        raise PlatformError(f"{folder}: {WEIGHTS} does not hold the weights of its {CONFIG}: {faults}") from error
     return network.eval()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -94,7 +95,11 @@ def tensors(folder: Path) -> dict[str, Shape]:
     Raises:
         UsageError: as `weight_files`; a file is no safetensors file.
     """
-    return {name: shape for file in weight_files(folder) for name, shape in _header(file).items()}
+    found: dict[str, Shape] = {}
+    for file in weight_files(folder):
+        there = file.stat()
+        found |= _header(file, there.st_size, there.st_mtime_ns)
+    return found
 
 
 def count_safetensors(folder: Path) -> int:
@@ -144,9 +149,10 @@ def read_json(file: Path) -> dict[str, Any]:
     return found
 
 
-def _header(file: Path) -> dict[str, Shape]:
+@lru_cache(maxsize=64)
+def _header(file: Path, size: int, changed_ns: int) -> dict[str, Shape]:  # noqa: ARG001 - another file at a later time
+    """A sweep's plan asks for the same one for each of its points."""
     try:
-        size = file.stat().st_size
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(HEADER_LENGTH_BYTES), "little")
             if not 0 < length <= min(MAX_JSON_BYTES, size):
