@@ -87,6 +87,22 @@ def test_a_gpu_sized_job_file_has_a_plan_with_figures(name, weights, tokens, tmp
     assert found.chosen.states < found.limit.bytes
 
 
+def settings(width):
+    """A configuration of transformers whose weights the plan cannot count."""
+    sizes = {"hidden_size": width, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return {"kind": "config", "model_type": "mistral", "settings": sizes}
+
+
+MAY_FIT = {
+    "train": TRAIN,
+    "tune": TUNE,
+    "configuration": changed(TRAIN, model=settings(64)),
+    "a sweep that changes it": changed(
+        TUNE,
+        train__model=settings(1_000_000),
+        space={"model": {"choice": [settings(64), settings(32)]}},
+    ),
+}
 CHARACTERS = {"kind": "characters"}
 HUB_TOKENIZER = {"kind": "pretrained", "name_or_path": "org/model"}
 
@@ -106,21 +122,23 @@ def planned_with(tmp_path, train, *, tokenizer, memory=4 * 10**9):
         (changed(TRAIN, engine={"kind": "ddp"}, model__width=20_000), "model: "),
         (changed(TUNE, train__model__width=1_000_000), "sweep: "),
         (changed(TUNE, space={"model.width": {"choice": [32, 1_000_000]}}), "sweep: a trial with model.width 1000000"),
+        (changed(TRAIN, model=settings(1_000_000)), "model: "),
+        (changed(TUNE, train__model=settings(1_000_000)), "sweep: "),
     ],
-    ids=["width", "layers", "ddp", "of a sweep", "of one trial"],
+    ids=["width", "layers", "ddp", "of a sweep", "of one trial", "configuration", "configuration of a sweep"],
 )
 def test_what_is_too_large_for_any_vocabulary_is_refused(tokenizer, job, said, tmp_path):
     with pytest.raises(PlanError) as caught:
         planned_with(tmp_path, job, tokenizer=tokenizer)
     assert str(caught.value).startswith(said)
-    assert "counted with the smallest vocabulary that the data can have" in str(caught.value)
+    assert "counted with the smallest vocabulary and the fewest weights that there can be" in str(caught.value)
     assert caught.value.exit_code == 3
 
 
 @pytest.mark.parametrize("tokenizer", [CHARACTERS, HUB_TOKENIZER], ids=["characters", "of the hub"])
-@pytest.mark.parametrize("job", [TRAIN, TUNE], ids=["train", "tune"])
+@pytest.mark.parametrize("job", MAY_FIT)
 def test_what_may_fit_an_unknown_vocabulary_is_handed_over(tokenizer, job, tmp_path):
-    _, (made,) = planned_with(tmp_path, job, tokenizer=tokenizer)
+    _, (made,) = planned_with(tmp_path, MAY_FIT[job], tokenizer=tokenizer)
     assert made.cost.parameters is None
 
 

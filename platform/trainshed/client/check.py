@@ -22,7 +22,7 @@ from trainshed.spec.job import Job
 from trainshed.spec.load import LoadedJob, data_sets, misfits_with, outside_references, resolve_best
 from trainshed.spec.models import Pretrained
 from trainshed.spec.models.folder import folder_config
-from trainshed.spec.plan import Plan, plan, plan_sweep, refuse_what_cannot_fit, refuse_what_fits_no_vocabulary, resolved
+from trainshed.spec.plan import Plan, plan, plan_sweep, refuse_what_can_never_fit, refuse_what_cannot_fit, resolved
 from trainshed.spec.prepare import PrepareJob
 from trainshed.spec.room import room_for
 from trainshed.spec.train import TrainFromBest, Training, TrainJob
@@ -83,13 +83,13 @@ def plans(
             of_each = {data: _data_form(data, loaded, storage).sizes for data in one.job.data_sets}
             share = _share(machine_bytes, one.job)
             sweep, own = plan_sweep(one.job, sizes, of_each=of_each, machine_bytes=share)
-            refuse_what_fits_no_vocabulary(one.job.name, one.job, sizes, of_each=of_each, machine_bytes=share)
+            refuse_what_can_never_fit(one.job.name, one.job, sizes, of_each=of_each, machine_bytes=share)
             made.append(own)
             settled.append(_kept(one, sweep))
             continue
         own = plan(one.job.name, training, sizes, machine_bytes=machine_bytes)
         refuse_what_cannot_fit(own, training)
-        refuse_what_fits_no_vocabulary(one.job.name, training, sizes, machine_bytes=machine_bytes)
+        refuse_what_can_never_fit(one.job.name, training, sizes, machine_bytes=machine_bytes)
         made.append(own)
         settled.append(_settled(one, resolved(training, own.chosen)))
     return settled, made
