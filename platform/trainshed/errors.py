@@ -59,6 +59,10 @@ class SpecError(UsageError):
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
 
+class DamagedFile(PlatformError):
+    """A file that is not what the platform writes: cut short, of another kind, or a stranger's. Exit code 1."""
+
+
 class PlanError(PlatformError):
     """The plan says the job cannot fit. Exit code 3."""
 

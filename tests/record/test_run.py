@@ -20,10 +20,20 @@ def storage(tmp_path):
 
 def begun(storage, name, *, kind="prepare", created="2026-01-01T00:00:00+00:00", state=None):
     record = Record(storage, new_run_id(name))
-    record.begin({"kind": kind, "name": name}, created_at=created, number=0)
+    record.begin({"kind": kind, "name": name}, submission_id="ts-1", created_at=created, number=0)
     if state:
-        record.finish(state)
+        record.finish(state, **({"data": "data/x", "manifest": {"splits": {}}} if kind == "prepare" else {}))
     return record
+
+
+def facts_of(run_id):
+    """What a registration says."""
+    return {
+        "run_id": run_id,
+        "model": f"runs/{run_id}/model",
+        "fingerprint": "ab" * 32,
+        "metrics": {"validation_loss": 1.0},
+    }
 
 
 def test_ids_of_one_name_differ():
@@ -67,9 +77,9 @@ def test_a_reference_that_cannot_be_used_says_why(storage, state, kind, said):
 
 
 def test_versions_count_up_and_latest_is_the_last(storage):
-    assert [str(register(storage, "gpt", {"run_id": f"r{n}"})) for n in range(3)] == ["gpt@1", "gpt@2", "gpt@3"]
-    assert resolve(storage, "gpt@latest").facts["run_id"] == "r2"
-    assert resolve(storage, "gpt@1").facts["run_id"] == "r0"
+    assert [str(register(storage, "gpt", facts_of(f"r{n}"))) for n in range(3)] == ["gpt@1", "gpt@2", "gpt@3"]
+    assert resolve(storage, "gpt@latest").facts.run_id == "r2"
+    assert resolve(storage, "gpt@1").facts.run_id == "r0"
 
 
 def test_registrations_at_once_get_different_numbers(storage):
@@ -80,7 +90,7 @@ def test_registrations_at_once_get_different_numbers(storage):
     def register_all(run_id):
         for name in names:
             together.wait(timeout=10)
-            register(storage, name, {"run_id": run_id})
+            register(storage, name, facts_of(run_id))
 
     threads = [threading.Thread(target=register_all, args=(str(n),)) for n in range(together.parties)]
     for thread in threads:
@@ -90,12 +100,12 @@ def test_registrations_at_once_get_different_numbers(storage):
     for name in names:
         made = [version for version in all_versions(storage) if version.name == name]
         assert sorted(version.version for version in made) == list(range(1, 11))
-        assert len({version.facts["run_id"] for version in made}) == 10
+        assert len({version.facts.run_id for version in made}) == 10
 
 
 def test_an_alias_moves(storage):
     for number in range(2):
-        register(storage, "gpt", {"run_id": str(number)})
+        register(storage, "gpt", facts_of(f"r{number}"))
     set_alias(storage, "gpt@1", "production")
     assert str(resolve(storage, "gpt@production")) == "gpt@1"
     set_alias(storage, "gpt@2", "production")
@@ -103,16 +113,18 @@ def test_an_alias_moves(storage):
     assert aliases(storage, "gpt") == {"production": 2}
 
 
-@pytest.mark.parametrize("name", ["latest", "7", "Prod", "a b", "../x"])
+@pytest.mark.parametrize("name", ["latest", "7", "Prod", "a b", "../x", "", "é"])
 def test_an_alias_that_would_mislead_is_refused(storage, name):
-    register(storage, "gpt", {"run_id": "r"})
+    register(storage, "gpt", facts_of("r"))
     with pytest.raises(UsageError, match="alias"):
         set_alias(storage, "gpt@1", name)
 
 
-@pytest.mark.parametrize("reference", ["gpt@9", "gpt@staging", "none@1"])
+@pytest.mark.parametrize(
+    "reference", ["gpt@9", "gpt@staging", "none@1", "gpt@²", "gpt@../../x", "../models/gpt@1", "gpt@" + "9" * 6000]
+)
 def test_a_version_that_is_not_there_is_refused(storage, reference):
-    register(storage, "gpt", {"run_id": "r"})
+    register(storage, "gpt", facts_of("r"))
     with pytest.raises(UsageError):
         resolve(storage, reference)
 

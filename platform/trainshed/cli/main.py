@@ -9,7 +9,8 @@ import typer
 from typer._click.exceptions import ClickException  # typer carries its own click and exports no base class
 
 from trainshed import __version__
-from trainshed.cli import cluster, jobs, models, runs, sweeps
+from trainshed.cli import cluster, endpoints, jobs, models, runs, sweeps
+from trainshed.cli.show import printable, tell_what_is_passed_over
 from trainshed.errors import PlatformError
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ jobs.add_to(app)
 runs.add_to(app)
 sweeps.add_to(app)
 models.add_to(app)
+endpoints.add_to(app)
 cluster.add_to(app)
 
 
@@ -38,9 +40,11 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _main(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(  # noqa: ARG001 - its callback has acted on it
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
-    pass
+    tell_what_is_passed_over()
 
 
 def run() -> None:
@@ -48,7 +52,8 @@ def run() -> None:
     try:
         code = app(standalone_mode=False) or 0
     except PlatformError as error:
-        typer.echo(f"error: {error}" if "\n" not in str(error) else str(error), err=True)
+        said = printable(str(error))
+        typer.echo(f"error: {said}" if "\n" not in said else said, err=True)
         code = error.exit_code
     except ClickException as error:
         error.show()
@@ -59,4 +64,7 @@ def run() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:  # a disk, a mode, a store that does not answer: not of our making, and no traceback helps
+        typer.echo(f"error: {printable(str(error)).splitlines()[0]}", err=True)
+        code = PlatformError.exit_code
     sys.exit(code)

@@ -225,17 +225,17 @@ def _stop_ended(record: Record, states: States) -> None:
     from trainshed.errors import UsageError
     from trainshed.record.endpoints import all_endpoints, drop_endpoint
 
-    served = [one for one in all_endpoints(record.storage) if one["run_id"] == record.run_id]
+    served = [one for one in all_endpoints(record.storage) if one.run_id == record.run_id]
     if not served:
         raise UsageError(f"{record.run_id} has already ended ({record.state}); nothing to stop")
     if states.clusters.has_ended(record.job):
-        drop_endpoint(record.storage, served[0]["name"])
-        say(f"the endpoint {served[0]['name']} ended with its cluster, and is forgotten")
+        drop_endpoint(record.storage, served[0].name)
+        say(f"the endpoint {served[0].name} ended with its cluster, and is forgotten")
         return
     from trainshed.client.stop import delete_endpoint
 
-    delete_endpoint(states.clusters.of(record.job), record.storage, served[0]["name"])
-    say(f"the endpoint {served[0]['name']} is down")
+    delete_endpoint(states.clusters.of(record.job), record.storage, served[0].name)
+    say(f"the endpoint {served[0].name} is down")
 
 
 def _url_of(job: dict[str, Any]) -> str | None:

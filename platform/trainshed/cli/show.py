@@ -3,20 +3,57 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import shutil
 import sys
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import typer
 
+_DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Marks that turn the order of what follows around."""
+
 
 def say(message: str) -> None:
     """One line about what is being done; on stderr, so that --json stays clean."""
-    typer.echo(message, err=True)
+    typer.echo(printable(message), err=True)
+
+
+def printable(text: str) -> str:
+    """Text without what a terminal obeys: much of what is shown was written by a job, or by who writes to storage."""
+    return "".join("?" if _is_order(character) else character for character in text)
+
+
+def _is_order(character: str) -> bool:
+    """Whether it is a control character but for the ends of lines and tabs, or half of a surrogate pair."""
+    return (unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t") or character in _DIRECTIONS
+
+
+def tell_what_is_passed_over() -> None:
+    """From now on each file of storage that is left out is said once, in one line on stderr."""
+    log = logging.getLogger("trainshed.record")
+    log.handlers = [_Tell()]
+    log.propagate = False
+
+
+class _Tell(logging.Handler):
+    """Prints what is logged, the same line once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one line."""
+        message = " ".join(record.getMessage().split())
+        if message not in self._said:
+            self._said.add(message)
+            say(f"passed over: {message}")
 
 
 def print_json(value: Any) -> None:
@@ -59,7 +96,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty:
     if not rows:
         typer.echo(empty)
         return
-    texts = [[str(cell) if cell is not None else "-" for cell in row] for row in rows]
+    texts = [[_one_line(cell) if cell is not None else "-" for cell in row] for row in rows]
     widths = [max(len(column), *(len(row[n]) for row in texts)) for n, column in enumerate(columns)]
     for line in [list(columns), *texts]:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -70,7 +107,11 @@ def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
     width = max((len(name) for name, _ in facts), default=0)
     for name, value in facts:
         if value is not None:
-            typer.echo(f"{name.ljust(width)}  {value}")
+            typer.echo(f"{name.ljust(width)}  {_one_line(value)}")
+
+
+def _one_line(value: Any) -> str:
+    return printable(" ".join(str(value).splitlines()))
 
 
 def size(count: float) -> str:

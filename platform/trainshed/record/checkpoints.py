@@ -9,11 +9,13 @@ is written last, whole, by worker 0. What has no manifest is not a checkpoint. K
 from __future__ import annotations
 
 import hashlib
-import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trainshed.errors import DamagedFile
+from trainshed.record.facts import CheckpointFacts, is_measured, parse_facts, passed_over
 from trainshed.record.storage import Storage
 
 FOLDER = "checkpoints"
@@ -21,6 +23,7 @@ MANIFEST = "manifest.json"
 METRIC = "validation_loss"
 """What the best checkpoint has the lowest of."""
 READ_BYTES = 1 << 22
+STEP = re.compile(r"step-([0-9]{7,12})")
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,30 @@ def part_name(worker: int, token: str) -> str:
 
 
 def all_checkpoints(storage: Storage, folder: str) -> list[Checkpoint]:
-    """Every complete checkpoint of a training, newest first; hashes are not looked at."""
+    """Every complete checkpoint of a training, newest first; hashes are not looked at.
+
+    One whose manifest is damaged is none, and that is said.
+    """
     found = []
     for name in storage.names(f"{folder}/{FOLDER}"):
-        if name.startswith("step-"):
-            manifest = storage.read_json(f"{folder}/{FOLDER}/{name}/{MANIFEST}")
-            if manifest is not None:
-                found.append(Checkpoint(storage, f"{folder}/{FOLDER}/{name}", manifest))
+        if STEP.fullmatch(name):
+            try:
+                found += _complete(storage, f"{folder}/{FOLDER}/{name}")
+            except DamagedFile as error:
+                passed_over(error)
     return sorted(found, key=lambda one: one.step, reverse=True)
+
+
+def _complete(storage: Storage, path: str) -> list[Checkpoint]:
+    """The checkpoint in a folder, or nothing; its files are those of its workers, and no others."""
+    place = f"{path}/{MANIFEST}"
+    manifest = storage.read_json(place)
+    if manifest is None:
+        return []
+    facts = parse_facts(manifest, CheckpointFacts, storage.address(place))
+    if not path.endswith(f"/{path_of('', facts.step).rpartition('/')[2]}"):
+        raise DamagedFile(f"{storage.address(place)}: step: it is of step {facts.step}")
+    return [Checkpoint(storage, path, manifest)]
 
 
 def fault_of(checkpoint: Checkpoint, file: str) -> str | None:
@@ -86,7 +105,7 @@ def kept(checkpoints: Sequence[Checkpoint], *, last: int, best: int, metric: str
 
 def by_loss(checkpoints: Sequence[Checkpoint], metric: str) -> list[Checkpoint]:
     """Those that `metric` was measured at, the lowest first; of equal ones the newest."""
-    measured = [one for one in checkpoints if math.isfinite(one.manifest["metrics"].get(metric, math.nan))]
+    measured = [one for one in checkpoints if is_measured(one.manifest["metrics"].get(metric))]
     return sorted(measured, key=lambda one: (one.manifest["metrics"][metric], -one.step))
 
 
@@ -103,6 +122,7 @@ def prune(storage: Storage, folder: str, *, last: int, best: int, metric: str) -
     newest = max((one.step for one in complete), default=-1)
     names = {path_of(folder, one.step).rsplit("/", 1)[-1] for one in complete}
     for name in storage.names(f"{folder}/{FOLDER}"):
-        if name.startswith("step-") and name not in names and int(name.removeprefix("step-")) < newest:
+        step = STEP.fullmatch(name)
+        if step and name not in names and int(step[1]) < newest:
             storage.delete(f"{folder}/{FOLDER}/{name}")
     return gone

@@ -4,34 +4,59 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainshed.errors import UsageError
+from trainshed.errors import DamagedFile, UsageError
+from trainshed.record.facts import EndpointFacts, passed_over, read_facts
+from trainshed.record.names import JOB_NAME, is_hidden, is_one
 from trainshed.record.run import now
 from trainshed.record.storage import Storage
 
 
 def put_endpoint(storage: Storage, name: str, facts: dict[str, Any]) -> None:
     """Says that `name` is served: url, model, run_id, key names, lineage fingerprint."""
-    storage.write_json(f"endpoints/{name}.json", {"name": name, "deployed_at": now(), **facts})
+    storage.write_json(_path(name), {"name": name, "deployed_at": now(), **facts})
 
 
 def drop_endpoint(storage: Storage, name: str) -> None:
     """Says that `name` is served no more."""
-    storage.delete(f"endpoints/{name}.json")
+    storage.delete(_path(name))
 
 
-def get_endpoint(storage: Storage, name: str) -> dict[str, Any]:
+def get_endpoint(storage: Storage, name: str) -> EndpointFacts:
     """The endpoint of that name.
 
     Raises:
         UsageError: there is none.
+        DamagedFile: its file is not what a deployment writes.
     """
-    found = storage.read_json(f"endpoints/{name}.json")
+    found = _read(storage, name) if is_one(JOB_NAME, name) else None
     if found is None:
-        known = ", ".join(endpoint["name"] for endpoint in all_endpoints(storage)) or "none"
+        known = ", ".join(endpoint.name for endpoint in all_endpoints(storage)) or "none"
         raise UsageError(f"no endpoint {name!r} in {storage.uri}; there: {known}")
-    return dict(found)
+    return found
 
 
-def all_endpoints(storage: Storage) -> list[dict[str, Any]]:
-    """Every endpoint, by name."""
-    return [storage.read_json(f"endpoints/{file}") for file in storage.names("endpoints")]
+def all_endpoints(storage: Storage) -> list[EndpointFacts]:
+    """Every endpoint, by name; a file that is none is passed over."""
+    found = []
+    for file in storage.names("endpoints"):
+        if is_hidden(file):
+            continue
+        try:
+            one = _read(storage, file.removesuffix(".json")) if file.endswith(".json") else None
+            if one is None:
+                raise DamagedFile(f"{storage.address('endpoints')}/{file}: no endpoint")
+            found.append(one)
+        except (DamagedFile, OSError) as error:
+            passed_over(error)
+    return found
+
+
+def _read(storage: Storage, name: str) -> EndpointFacts | None:
+    facts = read_facts(storage, _path(name), EndpointFacts)
+    if facts is not None and facts.name != name:
+        raise DamagedFile(f"{storage.address(_path(name))}: name: it is of {facts.name!r}")
+    return facts
+
+
+def _path(name: str) -> str:
+    return f"endpoints/{name}.json"

@@ -15,6 +15,8 @@ from typing import Any
 
 from trainshed.record.storage import Storage
 
+log = logging.getLogger("trainshed.record")
+
 REWRITE_S = 5.0
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -85,10 +87,30 @@ class JournalHandler(logging.Handler):
 
 
 def read_lines(storage: Storage, relative: str) -> list[dict[str, Any]]:
-    """The JSON objects of a journal; a half-written last line is left out; empty where there is no file."""
+    """The JSON objects of a journal; a half-written last line is left out; empty where there is no file.
+
+    Other lines that are no objects are left out too, and that is said in one line.
+    """
     if not storage.exists(relative):
         return []
-    return parse_lines(storage.read(relative))
+    content = storage.read(relative)
+    rows = parse_lines(content)
+    lines = sum(bool(line.strip()) for line in content.rpartition(b"\n")[0].split(b"\n"))
+    if len(rows) < lines:
+        log.warning(
+            "%s: %d of %d lines are damaged, they are left out", storage.address(relative), lines - len(rows), lines
+        )
+    return rows
+
+
+def read_steps(storage: Storage, relative: str) -> list[dict[str, Any]]:
+    """As `read_lines`, of a journal whose rows each say after which optimizer step they were taken."""
+    return of_steps(read_lines(storage, relative))
+
+
+def of_steps(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those rows that say their step."""
+    return [row for row in rows if type(row.get("step")) is int]
 
 
 def parse_lines(content: bytes) -> list[dict[str, Any]]:
@@ -96,7 +118,9 @@ def parse_lines(content: bytes) -> list[dict[str, Any]]:
     rows = []
     for line in content.split(b"\n"):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(row, dict):
+            rows.append(row)
     return rows

@@ -7,12 +7,18 @@ models/<name>/aliases/<alias>.json   {"version"}
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from trainshed.errors import UsageError
+from trainshed.errors import DamagedFile, UsageError
+from trainshed.record.facts import AliasFacts, VersionFacts, passed_over, read_facts
+from trainshed.record.names import ALIAS, MODEL_NAME, is_hidden, is_one
 from trainshed.record.run import now
 from trainshed.record.storage import Storage
+
+NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class ModelVersion:
 
     name: str
     version: int
-    facts: dict[str, Any]
+    facts: VersionFacts
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
@@ -31,9 +37,10 @@ def register(storage: Storage, name: str, facts: dict[str, Any]) -> ModelVersion
     """Makes the next version of `name`; two at once get two numbers."""
     number = max(_numbers(storage, name), default=0) + 1
     facts = {"name": name, "created_at": now(), **facts}
-    while not storage.create(f"models/{name}/versions/{number}.json", json.dumps(facts, indent=2).encode()):
+    checked = VersionFacts.model_validate(facts)
+    while not storage.create(_path(name, number), json.dumps(facts, indent=2).encode()):
         number += 1
-    return ModelVersion(name, number, facts)
+    return ModelVersion(name, number, checked)
 
 
 def resolve(storage: Storage, reference: str) -> ModelVersion:
@@ -41,19 +48,18 @@ def resolve(storage: Storage, reference: str) -> ModelVersion:
 
     Raises:
         UsageError: there is no such model, version or alias.
+        DamagedFile: its file is not what a registration writes.
     """
     name, _, selector = reference.partition("@")
-    numbers = _numbers(storage, name)
+    numbers = _numbers(storage, name) if is_one(MODEL_NAME, name) else []
     if not numbers:
         raise UsageError(f"no model {name!r} is registered in {storage.uri}; `platform models` lists them")
-    number = max(numbers) if selector in ("", "latest") else int(selector) if selector.isdigit() else None
-    if number is None:
-        alias = storage.read_json(f"models/{name}/aliases/{selector}.json")
-        number = int(alias["version"]) if alias else None
-    if number not in numbers:
+    number = max(numbers) if selector in ("", "latest") else _selected(storage, name, selector)
+    found = _read(storage, name, number) if number in numbers else None
+    if found is None:
         known = ", ".join(map(str, sorted(numbers)))
         raise UsageError(f"{reference}: no such version or alias; versions of {name}: {known}")
-    return ModelVersion(name, number, storage.read_json(f"models/{name}/versions/{number}.json"))
+    return found
 
 
 def set_alias(storage: Storage, reference: str, alias: str) -> ModelVersion:
@@ -62,32 +68,83 @@ def set_alias(storage: Storage, reference: str, alias: str) -> ModelVersion:
     Raises:
         UsageError: no such version, or a name that would hide `latest` or a number.
     """
-    if alias == "latest" or not alias.replace("-", "").isalnum() or not alias[0].isalpha() or not alias.islower():
+    if alias == "latest" or not is_one(ALIAS, alias):
         raise UsageError(
             f"alias {alias!r}: lower case letters, digits and hyphens, starting with a letter; not 'latest'"
         )
     version = resolve(storage, reference)
-    storage.write_json(f"models/{version.name}/aliases/{alias}.json", {"version": version.version, "set_at": now()})
+    storage.write_json(_alias_path(version.name, alias), {"version": version.version, "set_at": now()})
     return version
 
 
 def all_versions(storage: Storage) -> list[ModelVersion]:
-    """Every version of every model, newest version first within a model."""
-    return [
-        ModelVersion(name, number, storage.read_json(f"models/{name}/versions/{number}.json"))
-        for name in storage.names("models")
-        for number in sorted(_numbers(storage, name), reverse=True)
-    ]
+    """Every version of every model, newest version first within a model; a file that is none is passed over."""
+    return [version for name in _models(storage) for version in _versions(storage, name)]
 
 
 def aliases(storage: Storage, name: str) -> dict[str, int]:
-    """Alias to version number."""
-    return {
-        file.removesuffix(".json"): int(storage.read_json(f"models/{name}/aliases/{file}")["version"])
-        for file in storage.names(f"models/{name}/aliases")
-    }
+    """Alias to version number; a file that is none is passed over."""
+    found = {}
+    for file in storage.names(f"models/{name}/aliases"):
+        alias = file.removesuffix(".json")
+        try:
+            facts = read_facts(storage, _alias_path(name, alias), AliasFacts) if is_one(ALIAS, alias) else None
+        except (DamagedFile, OSError) as error:
+            passed_over(error)
+            continue
+        if facts is not None:
+            found[alias] = facts.version
+        elif not is_hidden(file):
+            passed_over(DamagedFile(f"{storage.address(f'models/{name}/aliases')}/{file}: no alias"))
+    return found
+
+
+def _models(storage: Storage) -> Iterator[str]:
+    for name in storage.names("models"):
+        if is_one(MODEL_NAME, name):
+            yield name
+        elif not is_hidden(name):
+            passed_over(DamagedFile(f"{storage.address('models')}/{name}: no name of a model"))
+
+
+def _versions(storage: Storage, name: str) -> Iterator[ModelVersion]:
+    try:
+        numbers = sorted(_numbers(storage, name), reverse=True)
+    except OSError as error:
+        passed_over(DamagedFile(f"{storage.address(f'models/{name}')}: {error}"))
+        return
+    for number in numbers:
+        try:
+            found = _read(storage, name, number)
+        except (DamagedFile, OSError) as error:
+            passed_over(error)
+            continue
+        if found is not None:
+            yield found
 
 
 def _numbers(storage: Storage, name: str) -> list[int]:
     stems = (file.removesuffix(".json") for file in storage.names(f"models/{name}/versions"))
-    return [int(stem) for stem in stems if stem.isdigit()]
+    return [int(stem) for stem in stems if NUMBER.fullmatch(stem)]
+
+
+def _selected(storage: Storage, name: str, selector: str) -> int | None:
+    if NUMBER.fullmatch(selector):
+        return int(selector)
+    alias = read_facts(storage, _alias_path(name, selector), AliasFacts) if is_one(ALIAS, selector) else None
+    return None if alias is None else alias.version
+
+
+def _read(storage: Storage, name: str, number: int) -> ModelVersion | None:
+    facts = read_facts(storage, _path(name, number), VersionFacts)
+    if facts is not None and facts.name != name:
+        raise DamagedFile(f"{storage.address(_path(name, number))}: name: it is of {facts.name!r}")
+    return None if facts is None else ModelVersion(name, number, facts)
+
+
+def _path(name: str, number: int) -> str:
+    return f"models/{name}/versions/{number}.json"
+
+
+def _alias_path(name: str, alias: str) -> str:
+    return f"models/{name}/aliases/{alias}.json"

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from trainshed.errors import UsageError
-from trainshed.record.journal import read_lines
+from trainshed.errors import DamagedFile, UsageError
+from trainshed.record.facts import EndFacts, JobFacts, LineageFacts, parse_facts, passed_over
+from trainshed.record.journal import read_lines, read_steps
+from trainshed.record.names import RUN_ID, is_hidden, is_one
+from trainshed.record.results import OUTCOMES, Outcome, TuneOutcome
 from trainshed.record.storage import Storage
 
 STOP = "stop.json"
@@ -24,6 +27,8 @@ HANDED = ("cluster", "handed_over_at")
 """What job.json says of the newest submission beside its id: where to, and when, where that is not `created_at`."""
 USABLE = ("succeeded", "budget_reached")
 """What later documents can stand on: a sweep that reached its budget has kept the best so far."""
+DAMAGED = "damaged"
+"""The state of a run whose result.json is not what a run writes."""
 
 
 def now() -> str:
@@ -49,22 +54,65 @@ class Record:
 
     @property
     def job(self) -> dict[str, Any]:
-        """job.json: the resolved job with run_id, submission_id, created_at, number and code."""
-        found = self.storage.read_json(self.at("job.json"))
-        if found is None:
-            raise UsageError(f"no run {self.run_id!r} in {self.storage.uri}; `platform runs` lists them")
-        return dict(found)
+        """job.json: the resolved job with run_id, submission_id, created_at, number and code; `facts` gives its types.
+
+        Raises:
+            UsageError: there is no such run.
+            DamagedFile: it is not what a submission writes.
+        """
+        return self._job()[0]
+
+    @property
+    def facts(self) -> JobFacts:
+        """job.json as far as every kind of run has it. Raises as `job`."""
+        return self._job()[1]
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """result.json, or None while the run has not ended."""
+        """result.json, or None while the run has not ended.
+
+        Raises:
+            DamagedFile: it is not what a run writes.
+        """
         found = self.storage.read_json(self.at("result.json"))
-        return None if found is None else dict(found)
+        if found is not None:
+            parse_facts(found, EndFacts, self.storage.address(self.at("result.json")))
+        return found  # type: ignore[no-any-return]
+
+    @property
+    def end(self) -> EndFacts | None:
+        """How the run ended; None while it has not. Raises as `result`."""
+        found = self.result
+        return None if found is None else EndFacts.model_validate(found)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What the run came to, by its kind; None where it has come to nothing that can be built on.
+
+        A sweep that could not register its model has a best trial all the same; one whose budget was too small, none.
+
+        Raises:
+            DamagedFile: result.json does not say that.
+        """
+        found, kind = self.result, OUTCOMES.get(self.facts.job.kind)
+        if found is None or kind is None:
+            return None
+        usable = found["state"] == "succeeded" or bool(found.get("best"))
+        if not (usable if kind is TuneOutcome else found["state"] in USABLE):
+            return None
+        return parse_facts(found, kind, self.storage.address(self.at("result.json")))
 
     @property
     def lineage(self) -> dict[str, Any] | None:
-        """lineage.json, or None where the run made nothing."""
-        return self.storage.read_json(self.at("lineage.json")) or None
+        """lineage.json, or None where the run made nothing.
+
+        Raises:
+            DamagedFile: it is not what a run writes.
+        """
+        found = self.storage.read_json(self.at("lineage.json"))
+        if found is not None:
+            parse_facts(found, LineageFacts, self.storage.address(self.at("lineage.json")))
+        return found or None
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -74,12 +122,17 @@ class Record:
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """Every row of metrics so far, one for each optimizer step that was kept."""
-        return read_lines(self.storage, self.at("metrics.jsonl"))
+        return read_steps(self.storage, self.at("metrics.jsonl"))
 
     @property
     def state(self) -> str:
-        """waiting, running, succeeded, failed, stopped, skipped or budget_reached."""
-        if (result := self.result) is not None:
+        """waiting, running, succeeded, failed, stopped, skipped or budget_reached; damaged where result.json is."""
+        try:
+            result = self.result
+        except DamagedFile as error:
+            passed_over(error)
+            return DAMAGED
+        if result is not None:
             return str(result["state"])
         return "running" if self.storage.exists(self.at("events.jsonl")) else "waiting"
 
@@ -123,12 +176,17 @@ class Record:
         """Writes result.json: the run has ended."""
         self.storage.write_json(self.at("result.json"), {"state": state, "ended_at": now(), **facts})
 
+    def _job(self) -> tuple[dict[str, Any], JobFacts]:
+        path = self.at("job.json")
+        found = self.storage.read_json(path)
+        if found is None:
+            raise UsageError(f"no run {self.run_id!r} in {self.storage.uri}; `platform runs` lists them")
+        return found, parse_facts(found, JobFacts, self.storage.address(path))
+
 
 def all_runs(storage: Storage) -> list[Record]:
-    """Every run, newest first."""
-    found = [Record(storage, name) for name in storage.names("runs")]
-    dated = [(str(job["created_at"]), int(job["number"]), run) for run, job in _with_jobs(found)]
-    return [run for _, _, run in sorted(dated, key=lambda row: row[:2], reverse=True)]
+    """Every run, newest first; what is none is passed over."""
+    return [run for run, _ in _newest_first(storage)]
 
 
 def find_run(storage: Storage, target: str) -> Record:
@@ -137,11 +195,12 @@ def find_run(storage: Storage, target: str) -> Record:
     Raises:
         UsageError: there is neither.
     """
-    if storage.exists(f"runs/{target}/job.json"):
-        return Record(storage, target)
-    for run in all_runs(storage):
-        if run.job["job"]["name"] == target:
-            return run
+    if is_one(RUN_ID, target):
+        if storage.exists(f"runs/{target}/job.json"):
+            return Record(storage, target)
+        for run, facts in _newest_first(storage):
+            if facts.job.name == target:
+                return run
     raise UsageError(f"no run {target!r} in {storage.uri}; `platform runs` lists them")
 
 
@@ -150,16 +209,17 @@ def find_finished(storage: Storage, target: str, kind: str) -> Record:
 
     Raises:
         UsageError: there is none, or it is of another kind, or none of them succeeded.
+        DamagedFile: its result does not say what it came to.
     """
     name = target.removeprefix("run://")
-    named = [run for run in all_runs(storage) if run.run_id == name or run.job["job"]["name"] == name]
+    named = [(run, facts) for run, facts in _newest_first(storage) if name in (run.run_id, facts.job.name)]
     if not named:
         raise UsageError(f"run://{name} is neither an earlier document here nor a run in {storage.uri}")
-    fitting = [run for run in named if run.job["job"]["kind"] == kind]
+    fitting = [run for run, facts in named if facts.job.kind == kind]
     if not fitting:
-        raise UsageError(f"run://{name} is a {named[0].job['job']['kind']} run; a {kind} run is needed here")
+        raise UsageError(f"run://{name} is a {named[0][1].job.kind} run; a {kind} run is needed here")
     for run in fitting:
-        if _can_be_built_on(run, kind):
+        if run.outcome is not None:
             return run
     missing = "has a best trial" if kind == "tune" else "has succeeded"
     raise UsageError(
@@ -167,13 +227,21 @@ def find_finished(storage: Storage, target: str, kind: str) -> Record:
     )
 
 
-def _can_be_built_on(run: Record, kind: str) -> bool:
-    """A sweep that could not register its model has a best trial all the same; one whose budget was too small, none."""
-    return bool((run.result or {}).get("best")) if kind == "tune" else run.state in USABLE
+def _newest_first(storage: Storage) -> list[tuple[Record, JobFacts]]:
+    found = list(_with_facts(storage))
+    return sorted(found, key=lambda one: (one[1].created_at, one[1].number), reverse=True)
 
 
-def _with_jobs(runs: list[Record]) -> Iterator[tuple[Record, dict[str, Any]]]:
-    for run in runs:
-        job = run.storage.read_json(run.at("job.json"))
-        if job is not None:
-            yield run, job
+def _with_facts(storage: Storage) -> Iterator[tuple[Record, JobFacts]]:
+    for name in storage.names("runs"):
+        if is_hidden(name):
+            continue
+        try:
+            if not is_one(RUN_ID, name):
+                raise DamagedFile(f"{storage.address('runs')}/{name}: no run")
+            run = Record(storage, name)
+            yield run, run.facts
+        except UsageError:
+            passed_over(DamagedFile(f"{storage.address(f'runs/{name}')}: no run: it has no job.json"))
+        except (DamagedFile, OSError) as error:
+            passed_over(error)

@@ -8,6 +8,7 @@ first, so two registrations in the same instant may collide there.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from trainshed.errors import UsageError
+from trainshed.errors import DamagedFile, UsageError
+
+log = logging.getLogger("trainshed.record")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Storage:
             UsageError: the address is of no file system that pyarrow knows.
         """
         text = str(uri)
+        if any("\ud800" <= character <= "\udfff" for character in text):  # bytes of the environment that are no UTF-8
+            raise UsageError(f"PLATFORM_STORAGE: {os.fsencode(text)!r} is no UTF-8; give another folder")
         if "://" not in text:
             text = str(Path(text).expanduser().resolve())
             return Storage(text, pafs.LocalFileSystem(), text)
@@ -50,7 +55,13 @@ class Storage:
         return isinstance(self.fs, pafs.LocalFileSystem)
 
     def path(self, relative: str) -> str:
-        """The path on `fs` of something under the root."""
+        """The path on `fs` of something under the root.
+
+        Raises:
+            DamagedFile: it would lie elsewhere; what storage holds has named it.
+        """
+        if "\0" in relative or ".." in relative.split("/"):
+            raise DamagedFile(f"{self.uri}: {relative!r} would lie outside of the storage")
         return f"{self.root}/{relative}" if relative else self.root
 
     def address(self, relative: str) -> str:
@@ -72,13 +83,22 @@ class Storage:
             return bytes(file.read())
 
     def names(self, relative: str) -> list[str]:
-        """Sorted names of the files and folders in a folder; empty where the folder is not there."""
-        selector = pafs.FileSelector(self.path(relative), allow_not_found=True)
+        """Sorted names of the files and folders in a folder; empty where the folder is not there.
+
+        A name that is no UTF-8 is not of the platform's making: it is left out.
+        """
         try:
-            found = self.fs.get_file_info(selector)
-        except FileNotFoundError:  # the folder was made between pyarrow's listing and its look at why that failed
+            if self.is_local:
+                found = os.listdir(self.path(relative))
+            else:
+                selector = pafs.FileSelector(self.path(relative), allow_not_found=True)
+                found = [info.base_name for info in self.fs.get_file_info(selector)]
+        except FileNotFoundError:
             return []
-        return sorted(info.base_name for info in found if not info.base_name.startswith(".tmp-"))
+        foreign = [name for name in found if not _is_text(name)]
+        for name in foreign:
+            log.warning("%s: %r is no UTF-8; it is passed over", self.address(relative), os.fsencode(name))
+        return sorted(name for name in found if name not in foreign and not name.startswith(".tmp-"))
 
     def read(self, relative: str) -> bytes:
         """A whole file. Raises FileNotFoundError."""
@@ -86,11 +106,24 @@ class Storage:
             return bytes(stream.read())
 
     def read_json(self, relative: str) -> Any:
-        """A JSON file, or None where it is not there."""
+        """A JSON file, or None where it is not there.
+
+        Raises:
+            DamagedFile: what is there is no JSON, or is nothing that this machine can read.
+        """
         try:
-            return json.loads(self.read(relative))
+            value = json.loads(self.read(relative))
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except (ValueError, RecursionError) as error:
+            raise DamagedFile(f"{self.address(relative)}: not JSON: {_first_line(error)}") from None
+        except OSError as error:  # of an object store it may pass; on a disk it is a folder, a mode, a bad sector
+            if not self.is_local and self.fs.get_file_info(self.path(relative)).type != pafs.FileType.Directory:
+                raise
+            raise DamagedFile(f"{self.address(relative)}: cannot be read: {_first_line(error)}") from None
+        if value is None:
+            raise DamagedFile(f"{self.address(relative)}: holds null")
+        return value
 
     def write(self, relative: str, content: bytes) -> None:
         """Writes a whole file; a reader sees the old content or the new."""
@@ -151,6 +184,19 @@ class Storage:
         target = self.path(relative)
         self.fs.create_dir(os.path.dirname(target), recursive=True)
         return target
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _written_aside(target: str, content: bytes) -> str:

@@ -5,9 +5,10 @@ Knows pydantic; knows nothing of YAML, files or Ray. A `Part` is closed (an unkn
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 
 class Part(BaseModel):
@@ -39,11 +40,26 @@ RunRef = Annotated[str, like(r"^run://[a-z0-9][a-z0-9-]{0,79}$", "say run://NAME
 """`run://NAME` (the newest run of that name that succeeded) or `run://RUN_ID`."""
 
 SECRET_PATTERN = r"^[A-Z][A-Z0-9_]{0,63}$"  # noqa: S105 - what its name looks like
+OTHERS_SECRETS = re.compile(
+    r"(AWS|AZURE|ARM|GOOGLE|GCLOUD|GCP|CLOUDSDK|RAY|KUBE\w*|DOCKER|GITHUB|GH|GITLAB|CI|SSH|GPG|NPM|PIP|PYPI|UV|TWINE"
+    r"|HF|HUGGINGFACE|HUGGING_FACE|WANDB|MLFLOW|COMET|NEPTUNE|OPENAI|ANTHROPIC|DATABASE|DB|PG|MYSQL|REDIS|VAULT)_\w*"
+    r"|PLATFORM_(HOME|STORAGE|ADDRESS|PROFILE|SERVE_\w*|CLUSTER_\w*)|PATH|HOME|USER|SHELL|PWD|MAIL|KUBECONFIG"
+)
+"""Variables that clouds, registries and other programs read, and our own settings: never the key of an endpoint."""
+
+
+def _own_secret(name: str) -> str:
+    if OTHERS_SECRETS.fullmatch(name):
+        raise ValueError(f"{name} is a variable of another program; give the endpoint a key of its own")
+    return name
+
+
 SecretName = Annotated[
     str,
     like(SECRET_PATTERN, "not the name of a secret (like PLATFORM_API_KEY); write its name, never its value"),
+    AfterValidator(_own_secret),
 ]
-"""The name of a secret, never its value."""
+"""The name of an endpoint's key, never its value, and never a variable that other programs read."""
 
 Count = Annotated[int, Field(ge=1)]
 Steps = Annotated[int, Field(ge=0)]

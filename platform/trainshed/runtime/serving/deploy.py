@@ -85,7 +85,7 @@ def _find_model(reference: str, storage: Storage, trained: Mapping[str, Record])
         run = trained.get(reference.removeprefix("run://")) or find_finished(storage, reference, "train")
         return run.run_id, run
     version = resolve(storage, reference)
-    return str(version), Record(storage, str(version.facts["run_id"]))
+    return str(version), Record(storage, version.facts.run_id)
 
 
 def _checked_copy(storage: Storage, run: Record) -> Path:

@@ -1,0 +1,229 @@
+"""What each small file of storage says, as a type. A file that says something else is damaged, and is never half used.
+
+A later version of the platform may say more: what is not known here is kept as it is. Numbers that stand in tables and
+names that become paths are checked; text that only a person reads is any text.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trainshed.errors import DamagedFile
+from trainshed.record.names import (
+    Fingerprint,
+    Kind,
+    ModelFolder,
+    ModelName,
+    PartName,
+    RunId,
+    ServedModel,
+    Sha256,
+    SubmissionId,
+    Time,
+    Url,
+)
+from trainshed.record.storage import Storage
+from trainshed.spec.part import SAID_OF_PATTERNS, SECRET_PATTERN, Name, SecretName
+
+log = logging.getLogger("trainshed.record")
+
+SHOWN_CHARACTERS = 60
+
+
+class Facts(BaseModel):
+    """What one file says, or a part of it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class CodeFacts(Facts):
+    """The code that a run was submitted with."""
+
+    version: str = "?"
+    package_sha256: str = "?"
+    git_commit: str | None = None
+
+
+class JobHead(Facts):
+    """The beginning of every job; the rest is the business of `spec`."""
+
+    kind: Kind
+    name: Name
+
+
+class Before(Facts):
+    """How a run ended that went on under another submission."""
+
+    submission_id: SubmissionId
+    job: dict[str, Any]
+    result: dict[str, Any] | None = None
+
+
+class JobFacts(Facts):
+    """job.json."""
+
+    submission_id: SubmissionId
+    created_at: Time
+    number: int
+    job: JobHead
+    file: str = ""
+    code: CodeFacts = CodeFacts()
+    before: tuple[Before, ...] = ()
+
+
+class EndFacts(Facts):
+    """result.json of any kind of run; `record.results` says what it holds besides where the run came to something."""
+
+    state: Literal["succeeded", "failed", "stopped", "skipped", "budget_reached"]
+    ended_at: Time | None = None
+    cause: str | None = None
+    log: str | None = None
+    step: int | None = None
+    checkpoint: str | None = None
+
+
+class RunFacts(Facts):
+    """A run that something was made by."""
+
+    run_id: RunId | None = None
+
+
+class TrialOrigin(RunFacts):
+    """The trial whose settings a training had."""
+
+    trial: str | None = None
+
+
+class LineageFacts(Facts):
+    """lineage.json, of a training or of an endpoint."""
+
+    fingerprint: Sha256 | None = None
+    trial: TrialOrigin | None = None
+    data: RunFacts | None = None
+
+
+class VersionFacts(Facts):
+    """models/NAME/versions/N.json."""
+
+    name: ModelName
+    run_id: RunId
+    model: ModelFolder
+    fingerprint: Fingerprint
+    metrics: dict[str, float | None]
+    created_at: Time
+
+
+class AliasFacts(Facts):
+    """models/NAME/aliases/ALIAS.json."""
+
+    version: Annotated[int, Field(ge=1)]
+
+
+class EndpointFacts(Facts):
+    """endpoints/NAME.json."""
+
+    name: Name
+    url: Url
+    model: ServedModel
+    model_run: RunId | None = None
+    run_id: RunId
+    fingerprint: Fingerprint | None = None
+    auth: Annotated[tuple[SecretName, ...], Field(min_length=1)]
+    deployed_at: Time
+
+
+class PartFacts(Facts):
+    """One worker's file of a checkpoint."""
+
+    sha256: Sha256
+
+
+class CheckpointFacts(Facts):
+    """manifest.json of a checkpoint."""
+
+    step: Annotated[int, Field(ge=0)]
+    metrics: dict[str, Any]
+    files: dict[PartName, PartFacts]
+
+
+class TrialFacts(Facts):
+    """trial.json."""
+
+    settings: dict[str, Any]
+    training: dict[str, Any] | None = None
+
+
+class TrialEnd(Facts):
+    """ended.json."""
+
+    state: str
+    cause: str | None = None
+    device_s: float | None = None
+
+
+class SpentFacts(Facts):
+    """spent.json of a sweep."""
+
+    wall_s: float = 0.0
+    device_s: float = 0.0
+
+
+FactsT = TypeVar("FactsT", bound=BaseModel)
+
+
+def read_facts(storage: Storage, relative: str, kind: type[FactsT]) -> FactsT | None:
+    """What a JSON file says; None where there is no file.
+
+    Raises:
+        DamagedFile: it is not JSON, or says something else.
+    """
+    found = storage.read_json(relative)
+    return None if found is None else parse_facts(found, kind, storage.address(relative))
+
+
+def parse_facts(value: Any, kind: type[FactsT], place: str) -> FactsT:
+    """JSON as the type it should be.
+
+    Raises:
+        DamagedFile: it is another; the message begins with `place` and names the first key that is wrong.
+    """
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise DamagedFile(f"{place}: {said_of(error)}") from None
+
+
+def said_of(error: ValidationError) -> str:
+    """The first fault in one line: the key, what is wrong, what stands there."""
+    detail = error.errors(include_url=False, include_context=True)[0]
+    key = ".".join(map(str, detail["loc"]))
+    match detail["type"]:
+        case "missing":
+            message = "missing"
+        case "string_pattern_mismatch":
+            pattern = detail["ctx"]["pattern"]
+            message = SAID_OF_PATTERNS[pattern]
+            if pattern != SECRET_PATTERN:  # what stands there may be the secret itself
+                message += f": {_short(detail['input'])}"
+        case _:
+            message = f"{detail['msg'].removeprefix('Value error, ')}: {_short(detail['input'])}"
+    return f"{key}: {message}" if key else message
+
+
+def passed_over(error: Exception) -> None:
+    """Says that something in storage is left out, and why, in one line; the cli prints what is logged here."""
+    log.warning("%s", error)
+
+
+def is_measured(value: Any) -> bool:
+    """Whether a metric compares with others: some are NaN, such as the area under a curve of one class alone."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."

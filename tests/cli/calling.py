@@ -1,0 +1,29 @@
+"""The `platform` command in this process: as fast as a function, with what a shell would see of it."""
+
+import sys
+from dataclasses import dataclass
+
+from trainshed.cli.main import run
+
+
+@dataclass(frozen=True)
+class Called:
+    """What the command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(capsys, *arguments):
+    """Runs a verb; an error that no line was made of is raised."""
+    before, sys.argv = sys.argv, ["platform", *map(str, arguments)]
+    capsys.readouterr()
+    try:
+        run()
+    except SystemExit as ended:
+        code = ended.code
+    finally:
+        sys.argv = before
+    shown = capsys.readouterr()
+    return Called(code, shown.out, shown.err)
