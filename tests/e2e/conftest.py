@@ -48,7 +48,7 @@ class Platform:
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
+    home = tmp_path_factory.mktemp("a user's home $HOME $(touch in-a-shell)")  # no part of it may reach a shell
     environment = {**os.environ, "PLATFORM_HOME": str(home), "PLATFORM_STORAGE": str(home)}
     for name in ("PLATFORM_ADDRESS", "RAY_ADDRESS", "PLATFORM_API_KEY"):
         environment.pop(name, None)

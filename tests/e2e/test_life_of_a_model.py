@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -226,6 +227,23 @@ def test_preparing_the_same_again_does_no_work(lived, platform, job):
 def test_logs_are_those_of_the_run(lived, platform):
     assert "registered tales@1" in platform.run("logs", "tales-model").stdout
     assert "worker 1 of 2" in platform.run("logs", "tales-model", "--worker", "1").stdout
+
+
+def test_an_endpoints_file_that_a_stranger_wrote_runs_no_command(lived, platform):
+    """Its name would be a command, and it belongs to a run that has ended: `stop` finds nothing to stop there."""
+    run, seen = platform.json("show", "tales")["job"]["run_id"], Path(f"{platform.home}-ran")
+    facts = {
+        "name": 'x$(touch${IFS}"${PLATFORM_HOME}-ran")',
+        "run_id": run,
+        "url": "http://127.0.0.1:9/x",
+        "auth": ["A_KEY"],
+    }
+    file = platform.home / "endpoints" / "x.json"
+    file.write_text(json.dumps({**facts, "model": "tales@1", "deployed_at": "2026-11-25T00:00:00.000+00:00"}))
+    refused = platform.run("stop", run, code=2)
+    file.unlink()
+    assert "endpoints/x.json: name:" in refused.stderr
+    assert not seen.exists()
 
 
 def test_stopping_the_serve_run_takes_the_endpoint_down(lived, platform):

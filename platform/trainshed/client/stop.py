@@ -8,11 +8,12 @@ import time
 from trainshed.client.address import Address
 from trainshed.client.jobs_api import JobsClient
 from trainshed.client.ray_answers import JobStatus
-from trainshed.client.submit import submit_command
+from trainshed.client.submit import hand_over_take_down
 from trainshed.errors import ClusterError
 from trainshed.patience import Wait
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
+from trainshed.record.submission import TakeDown
 
 POLL_S = 0.3
 STOP_WAIT_S = 60.0
@@ -56,7 +57,7 @@ def delete_endpoint(address: Address, storage: Storage, name: str) -> None:
         ClusterError: the cluster did not do it.
     """
     submission_id = f"ts-delete-{name}-{secrets.token_hex(3)}"
-    submit_command(address, storage, f"--delete-endpoint {name} --storage {storage.uri}", submission_id)
+    hand_over_take_down(address, TakeDown(name=name, storage=storage.uri), submission_id)
     with JobsClient(address.url, address.token) as jobs:
         ended = _until_ended(jobs, submission_id, Wait(DELETE_WAIT_S), ask_to_stop=False)
     if ended.state != "SUCCEEDED":

@@ -5,26 +5,41 @@ Knows job files, storage and the Jobs REST interface; prints nothing.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainshed import __version__
 from trainshed.client.address import Address
 from trainshed.client.jobs_api import JobsClient, UnknownJob, Unreachable
 from trainshed.client.known_clusters import remember
 from trainshed.client.package import Package, own_package, package_files
+from trainshed.client.ray_head import LOOPBACK
 from trainshed.client.uploads import root_of, uploads
 from trainshed.errors import CapacityError, ClusterError
 from trainshed.record.cluster import ClusterName
 from trainshed.record.run import new_run_id, now
-from trainshed.record.secrets import find_secret, keep_secret, new_key
+from trainshed.record.secrets import find_secret, keep_secret, let_go_to, new_key
 from trainshed.record.storage import Storage
-from trainshed.record.submission import FILE_NAME, PlannedRun, Submission, begin_runs, forget_runs
+from trainshed.record.submission import (
+    FILE_NAME,
+    TAKE_DOWN_FILE,
+    PlannedRun,
+    Submission,
+    TakeDown,
+    begin_runs,
+    forget_runs,
+)
 from trainshed.spec.load import LoadedJob
 from trainshed.spec.serve import ServeJob
 from trainshed.spec.tune import TuneJob
+
+ENTRYPOINT = f"python -m trainshed.runtime.supervise {FILE_NAME}"
+TAKE_DOWN_ENTRYPOINT = f"python -m trainshed.runtime --take-down {TAKE_DOWN_FILE}"
+"""Ray gives an entrypoint to a shell: each is a constant, and what it needs lies in a file beside it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,7 @@ def submit(
         ClusterError: the cluster cannot be reached or refuses.
     """
     check_capacity(loaded, address)
-    _provide_secrets(loaded, address, home, say)
+    provide_secrets(loaded, address, home, say)
     code = own_package()
     submission, files = _submission(loaded, storage, code.sha256, address.name)
     working = package_files({FILE_NAME: submission.to_json(), **files})
@@ -81,8 +96,8 @@ def hand_over(
         try:
             jobs.submit(
                 submission.submission_id,
-                f"python -m trainshed.runtime.supervise {FILE_NAME}",
-                {"py_modules": [code.uri], "working_dir": working.uri, "env_vars": _env(storage)},
+                ENTRYPOINT,
+                _environment(code, working),
                 {"runs": " ".join(run.run_id for run in submission.runs), "storage": storage.uri},
             )
         except Unreachable:
@@ -111,13 +126,13 @@ def _arrived(jobs: JobsClient, submission_id: str) -> bool:
     return True
 
 
-def submit_command(address: Address, storage: Storage, arguments: str, submission_id: str) -> None:
-    """Runs one of the runtime's small commands, such as taking an endpoint down."""
-    code = own_package()
+def hand_over_take_down(address: Address, order: TakeDown, submission_id: str) -> None:
+    """Has the cluster take an endpoint down."""
+    code, working = own_package(), package_files({TAKE_DOWN_FILE: order.to_json()})
     with JobsClient(address.url, address.token) as jobs:
         jobs.upload(code)
-        environment = {"py_modules": [code.uri], "env_vars": _env(storage)}
-        jobs.submit(submission_id, f"python -m trainshed.runtime {arguments}", environment, {})
+        jobs.upload(working)
+        jobs.submit(submission_id, TAKE_DOWN_ENTRYPOINT, _environment(code, working), {})
 
 
 def _submission(
@@ -166,21 +181,34 @@ def check_capacity(loaded: Sequence[LoadedJob], address: Address) -> None:
                 )
 
 
-def _provide_secrets(loaded: Sequence[LoadedJob], address: Address, home: Path, say: Callable[[str], None]) -> None:
-    """On a local cluster a key from the environment, or a fresh one, is kept where the replicas find it."""
+def provide_secrets(loaded: Sequence[LoadedJob], address: Address, home: Path, say: Callable[[str], None]) -> None:
+    """On a local cluster a key from the environment, or a fresh one, is kept where the replicas find it.
+
+    From then on it may go to the endpoint that it was made for.
+    """
     if address.local is None:
         return
-    for name in sorted({name for one in loaded if isinstance(one.job, ServeJob) for name in one.job.auth.keys}):
-        known = find_secret(name, home)
-        if known is None:
-            path = keep_secret(name, new_key(), home)
-            say(f"made a key for {name}: {path}")
-        else:
-            keep_secret(name, known, home)
+    for job in [one.job for one in loaded if isinstance(one.job, ServeJob)]:
+        for name in job.auth.keys:
+            known = find_secret(name, home)
+            if known is None:
+                path = keep_secret(name, new_key(), home)
+                say(f"made a key for {name}: {path}")
+            else:
+                keep_secret(name, known, home)
+            let_go_to(name, f"http://{_serve_host()}:{address.local.serve_port}/{job.name}", home)
 
 
-def _env(storage: Storage) -> dict[str, str]:
-    return {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "PLATFORM_STORAGE": storage.uri}
+def _serve_host() -> str:
+    """Where the local cluster's endpoints answer, as `runtime.serving` says it."""
+    host = os.environ.get("PLATFORM_SERVE_HOST", LOOPBACK)
+    return LOOPBACK if host in ("0.0.0.0", "::", "localhost") else host  # noqa: S104
+
+
+def _environment(code: Package, working: Package) -> dict[str, Any]:
+    """Ray expands `$NAME` in the values of variables: nothing that somebody chose may stand in one."""
+    variables = {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+    return {"py_modules": [code.uri], "working_dir": working.uri, "env_vars": variables}
 
 
 def _git_commit(folder: Path) -> str | None:

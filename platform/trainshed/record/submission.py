@@ -9,9 +9,10 @@ from pydantic import TypeAdapter
 from trainshed.record.cluster import KEY, ClusterName
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
-from trainshed.spec.part import Part
+from trainshed.spec.part import Name, Part
 
 FILE_NAME = "submission.json"
+TAKE_DOWN_FILE = "take-down.json"
 
 
 class PlannedRun(Part):
@@ -47,6 +48,22 @@ class Submission(Part):
     def from_json(content: bytes) -> Submission:
         """Reads what `to_json` wrote."""
         return TypeAdapter(Submission).validate_json(content)
+
+
+class TakeDown(Part):
+    """An endpoint that shall be there no more. A file as the submission is: no value stands in a command line."""
+
+    name: Name
+    storage: str
+
+    def to_json(self) -> bytes:
+        """The bytes of take-down.json."""
+        return self.model_dump_json().encode()
+
+    @staticmethod
+    def from_json(content: bytes) -> TakeDown:
+        """Reads what `to_json` wrote."""
+        return TypeAdapter(TakeDown).validate_json(content)
 
 
 def begin_runs(submission: Submission, storage: Storage) -> None:

@@ -1,7 +1,7 @@
 """The driver: reads the submission, begins a Record for each document, and does them in order.
 
     python -m trainshed.runtime submission.json [--attempt N --after CAUSE]
-    python -m trainshed.runtime --delete-endpoint NAME --storage URI
+    python -m trainshed.runtime --take-down take-down.json
 
 Whatever ends a document is in its result.json with a cause in one line; the documents after it are skipped. A driver
 that is started again (`supervise`), or under another submission (`platform resume`), takes what has succeeded as done
@@ -24,7 +24,7 @@ import ray
 from trainshed.errors import BudgetReached, PlatformError
 from trainshed.record.run import Record, find_finished
 from trainshed.record.storage import Storage
-from trainshed.record.submission import PlannedRun, Submission, begin_runs
+from trainshed.record.submission import PlannedRun, Submission, TakeDown, begin_runs
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter, Voice, quiet_libraries
 from trainshed.runtime.training.spares import Spares
@@ -41,10 +41,11 @@ def main(arguments: list[str]) -> int:
     """Runs the command line above; the exit code."""
     quiet_libraries()
     ray.init(log_to_driver=False, logging_level="WARNING")
-    if arguments[0] == "--delete-endpoint":
+    if arguments[0] == "--take-down":
         from trainshed.runtime.serving.deploy import delete_endpoint  # serve is heavy, and seldom wanted
 
-        delete_endpoint(Storage.open(arguments[arguments.index("--storage") + 1]), arguments[1])
+        order = TakeDown.from_json(Path(arguments[1]).read_bytes())
+        delete_endpoint(Storage.open(order.storage), order.name)
         return 0
     driver = Driver(Submission.from_json(Path(arguments[0]).read_bytes()), *_attempt(arguments))
     signal.signal(signal.SIGTERM, driver.stop)  # after ray.init, which sets a handler of its own
