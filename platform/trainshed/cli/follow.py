@@ -167,9 +167,9 @@ def describe(event: dict[str, Any]) -> str | None:
 
 def stopped(record: Record, state: str) -> str:
     """How a run was stopped, in words, and how to go on with it."""
-    result = record.result or {}
-    saved = f" after step {result['step']}, saved in {result['checkpoint']}" if result.get("checkpoint") else ""
-    again = state == "stopped" and record.job["job"]["kind"] in RESUMABLE_KINDS
+    end = record.end
+    saved = f" after step {end.step}, saved in {end.checkpoint}" if end is not None and end.checkpoint else ""
+    again = state == "stopped" and record.facts.job.kind in RESUMABLE_KINDS
     return f"{record.run_id}: {state}{saved}" + (f"; `platform resume {record.run_id}` goes on with it" * again)
 
 

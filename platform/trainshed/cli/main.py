@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import typer
 from typer._click.exceptions import ClickException  # typer carries its own click and exports no base class
@@ -47,10 +49,10 @@ def _main(
     tell_what_is_passed_over()
 
 
-def run() -> None:
-    """Entry point: runs the command and exits with its code."""
+def run(command: Callable[..., Any] = app) -> None:
+    """Entry point: runs the command, which somebody may have built before, and exits with its code."""
     try:
-        code = app(standalone_mode=False) or 0
+        code = command(standalone_mode=False) or 0
     except PlatformError as error:
         said = printable(str(error))
         typer.echo(f"error: {said}" if "\n" not in said else said, err=True)

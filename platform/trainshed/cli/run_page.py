@@ -2,127 +2,176 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import typer
 
 from trainshed.cli.figures import cause_lines, figure
-from trainshed.cli.show import print_table
+from trainshed.cli.show import print_table, printable
 
 if TYPE_CHECKING:
+    from trainshed.record.results import Outcome, SplitFacts, TrainOutcome, TuneOutcome
     from trainshed.record.run import Record
+    from trainshed.spec.tune import TuneJob
 
 
-def headline(kind: str, result: dict[str, Any]) -> str:
-    """The one thing to say of a run that ended; empty before."""
-    if result.get("cause"):
-        return str(result["cause"])
-    if not result:
-        return ""
-    match kind:
-        case "prepare":
-            return (
-                f"{result['manifest']['splits']['train']['tokens']:,} tokens{', unchanged' if result['reused'] else ''}"
-            )
-        case "tune":
-            return f"best {result['best']['trial']}: {result['metric']} {result['best']['value']:.4f}"
-        case "train":
-            return (
-                f"validation loss {result['metrics']['validation_loss']:.4f} {result.get('registered') or ''}".rstrip()
-            )
-        case _:
-            return str(result.get("url", ""))
+def headline(record: Record) -> str:
+    """The one thing to say of a run that ended; empty before.
+
+    Raises:
+        DamagedFile: its result.json is not what a run writes.
+    """
+    end = record.end
+    if end is None or end.cause:
+        return "" if end is None else end.cause or ""
+    outcome = record.outcome
+    return "" if outcome is None else _came_to(outcome)
 
 
-def facts_of(record: Record, job: dict[str, Any], result: dict[str, Any]) -> list[tuple[str, Any]]:
-    """What `platform show` says of a run that succeeded, by its kind; empty for others."""
-    from trainshed.record.run import USABLE  # pyarrow comes with it; a record that was opened has brought it
+def facts_of(record: Record) -> list[tuple[str, Any]]:
+    """What `platform show` says of a run that came to something, by its kind. Raises as `headline`."""
+    from trainshed.record.results import PrepareOutcome, ServeOutcome, TrainOutcome, TuneOutcome  # pydantic
 
-    if result.get("state") not in USABLE:
+    outcome = record.outcome
+    if outcome is None:
         return []
-    said = [("headline", headline(job["kind"], result))]
-    match job["kind"]:
-        case "prepare":
-            splits = result["manifest"]["splits"].items()
-            return [*said, *((name, _split_text(split)) for name, split in splits), ("data", result["address"])]
-        case "tune" if result["best"] is not None:
-            settings = [("", f"{path} = {cell(value)}") for path, value in result["best"]["settings"].items()]
-            picture = record.storage.address(record.at("sweep.png"))
-            return [*said, ("best trial", result["best"]["trial"]), *settings, ("picture", picture)]
-        case "tune":
+    said: list[tuple[str, Any]] = [("headline", headline(record))]
+    match outcome:
+        case PrepareOutcome():
+            splits = [(name, _split_text(split)) for name, split in outcome.manifest.splits.items()]
+            return [*said, *splits, ("data", outcome.address)]
+        case TuneOutcome(best=None):
             return said
-        case "train":
-            return [*said, *_training_facts(record, result)]
+        case TuneOutcome():
+            assert outcome.best is not None
+            settings = [("", f"{path} = {cell(value)}") for path, value in outcome.best.settings.items()]
+            picture = record.storage.address(record.at("sweep.png"))
+            return [*said, ("best trial", outcome.best.trial), *settings, ("picture", picture)]
+        case TrainOutcome():
+            return [*said, *_training_facts(record, outcome)]
+        case ServeOutcome():
+            model = f"{outcome.model} of {outcome.model_run}"
+            return [*said, ("model", model), ("fingerprint", outcome.fingerprint)]
         case _:
-            model = f"{result['model']} of {result['model_run']}"
-            return [*said, ("model", model), ("fingerprint", result["fingerprint"])]
+            assert_never(outcome)
 
 
 def draw(record: Record) -> None:
-    """The loss curve of a training, or the trials of a sweep, in characters."""
-    result = record.result or {}
-    if "trials" in result:
-        _draw_trials(record.job["job"], result)
-    elif len(record.metrics) > 1:
+    """The loss curve of a training, or the trials of a sweep, in characters. Raises as `headline`."""
+    from trainshed.record.results import TuneOutcome
+
+    outcome = record.outcome
+    if isinstance(outcome, TuneOutcome):
+        _draw_trials(job_of(record), outcome)
+    else:
         _draw_curve(record.metrics)
 
 
-def _split_text(split: dict[str, Any]) -> str:
-    said = f"{split['samples']:,} samples, {split['tokens']:,} tokens"
-    if "unigram_entropy_nats" not in split:
+def job_of(record: Record) -> TuneJob:
+    """The job of a sweep.
+
+    Raises:
+        DamagedFile: what job.json holds is none.
+    """
+    from pydantic import ValidationError
+
+    from trainshed.errors import DamagedFile
+    from trainshed.record.facts import said_of
+    from trainshed.spec.load import job_from_data
+    from trainshed.spec.tune import TuneJob
+
+    try:
+        job = job_from_data(record.job["job"])
+    except ValidationError as error:
+        raise DamagedFile(f"{record.storage.address(record.at('job.json'))}: job: {said_of(error)}") from None
+    assert isinstance(job, TuneJob)
+    return job
+
+
+def _came_to(outcome: Outcome) -> str:
+    from trainshed.record.results import PrepareOutcome, ServeOutcome, TrainOutcome, TuneOutcome
+
+    match outcome:
+        case PrepareOutcome():
+            train = outcome.manifest.splits.get("train")
+            return f"{train.tokens if train else 0:,} tokens{', unchanged' if outcome.reused else ''}"
+        case TuneOutcome(best=None):
+            return ""
+        case TuneOutcome():
+            assert outcome.best is not None
+            return f"best {outcome.best.trial}: {outcome.metric} {digits(outcome.best.value)}"
+        case TrainOutcome():
+            loss = digits(outcome.metrics.get("validation_loss"))
+            return f"validation loss {loss} {outcome.registered or ''}".rstrip()
+        case ServeOutcome():
+            return outcome.url
+        case _:
+            assert_never(outcome)
+
+
+def _split_text(split: SplitFacts) -> str:
+    said = f"{split.samples:,} samples, {split.tokens:,} tokens"
+    if split.unigram_entropy_nats is None:
         return said
-    return f"{split['documents']:,} documents, {said}, unigram entropy {split['unigram_entropy_nats']:.3f} nats"
+    return f"{split.documents:,} documents, {said}, unigram entropy {split.unigram_entropy_nats:.3f} nats"
 
 
-def _training_facts(record: Record, result: dict[str, Any]) -> list[tuple[str, Any]]:
-    lineage = record.lineage or {}
-    trial, data = lineage.get("trial"), lineage.get("data")
-    entropy, metrics = result["unigram_entropy_nats"], result["metrics"]
-    measured = [(name.replace("_", " "), f"{metrics[name]:.4f}") for name in metrics if name.startswith("test_")]
+def _training_facts(record: Record, outcome: TrainOutcome) -> list[tuple[str, Any]]:
+    from trainshed.record.facts import LineageFacts, what_is_whole
+
+    lineage = LineageFacts.model_validate(what_is_whole(lambda: record.lineage, None) or {})
+    trial, data, entropy = lineage.trial, lineage.data, outcome.unigram_entropy_nats
+    tested = [name for name in outcome.metrics if name.startswith("test_")]
     return [
-        ("unigram entropy", entropy and f"{entropy:.4f} nats per token"),
-        *measured,
-        ("trial", trial and f"{trial['run_id']} {trial['trial']}"),
-        ("data", data and data["run_id"]),
-        ("checkpoint", result["checkpoint"]),
-        ("model", record.storage.address(result["model"])),
-        ("fingerprint", lineage.get("fingerprint")),
+        ("unigram entropy", None if entropy is None else f"{entropy:.4f} nats per token"),
+        *((name.replace("_", " "), digits(outcome.metrics[name])) for name in tested),
+        ("trial", trial and f"{trial.run_id} {trial.trial}"),
+        ("data", data and data.run_id),
+        ("checkpoint", outcome.checkpoint),
+        ("model", record.storage.address(outcome.model)),
+        ("fingerprint", lineage.fingerprint),
         ("picture", record.storage.address(record.at("loss.png"))),
     ]
 
 
-def _draw_trials(job: dict[str, Any], result: dict[str, Any]) -> None:
+def _draw_trials(sweep: TuneJob, outcome: TuneOutcome) -> None:
     from trainshed.record.ranking import rank_of  # pydantic comes with it
-    from trainshed.spec.load import job_from_data
-    from trainshed.spec.tune import TuneJob
 
-    sweep = job_from_data(job)
-    assert isinstance(sweep, TuneJob)
-    ranked = sorted(result["trials"], key=lambda trial: rank_of(sweep, trial["state"], trial["value"]))
-    paths = list(dict.fromkeys(path for trial in result["trials"] for path in trial["settings"]))
-    rows, best = [], (result["best"] or {}).get("trial")
+    ranked = sorted(outcome.trials, key=lambda trial: rank_of(sweep, trial.state, trial.value))
+    paths = list(dict.fromkeys(path for trial in outcome.trials for path in trial.settings))
+    rows, best = [], outcome.best.trial if outcome.best is not None else None
     for trial in ranked:
-        mark = "*" if trial["trial"] == best else ""
-        step = trial["history"][-1][0] if trial["history"] else 0
-        settings = [cell(trial["settings"].get(path, "")) for path in paths]
-        rows.append([mark, trial["trial"], trial["state"], step, figure(trial), *settings])
+        mark = "*" if trial.trial == best else ""
+        step = f"{trial.history[-1][0]:g}" if trial.history else 0
+        settings = [cell(trial.settings.get(path, "")) for path in paths]
+        rows.append([mark, trial.trial, trial.state, step, figure(trial.model_dump()), *settings])
     typer.echo("")
-    print_table(["", "TRIAL", "STATE", "STEP", result["metric"], *paths], rows, empty="")
-    for line in cause_lines(ranked):
-        typer.echo(line)
+    print_table(["", "TRIAL", "STATE", "STEP", outcome.metric, *paths], rows, empty="")
+    for line in cause_lines([trial.model_dump() for trial in ranked]):
+        typer.echo(printable(line))
 
 
 def _draw_curve(rows: list[dict[str, Any]]) -> None:
+    from trainshed.record.facts import is_measured
+
+    learnt = [(row["step"], row["train_loss"]) for row in rows if is_measured(row.get("train_loss"))]
+    held_out = [(row["step"], row["validation_loss"]) for row in rows if is_measured(row.get("validation_loss"))]
+    if len(learnt) < 2:
+        return
     import plotext
 
     plotext.plot_size(80, 18)
     plotext.theme("clear")
-    plotext.plot([row["step"] for row in rows], [row["train_loss"] for row in rows], label="training loss")
-    held_out = [(row["step"], row["validation_loss"]) for row in rows if "validation_loss" in row]
+    plotext.plot(*map(list, zip(*learnt, strict=True)), label="training loss")
     if held_out:
         plotext.scatter(*map(list, zip(*held_out, strict=True)), label="validation loss", marker="o")
     plotext.xlabel("optimizer step")
     typer.echo("\n" + plotext.build())
+
+
+def digits(value: Any) -> str:
+    """A metric by four digits after the point; `-` for what is no number."""
+    return f"{value:.4f}" if isinstance(value, int | float) else "-"
 
 
 def cell(value: Any) -> str:

@@ -69,6 +69,7 @@ def show(
     \b
     platform show stdlib-gpt
     """
+    from trainshed.record.facts import what_is_whole
     from trainshed.record.run import find_run
 
     record = find_run(context.storage(), run)
@@ -78,33 +79,30 @@ def show(
             {
                 "state": seen.state,
                 "job": record.job,
-                "result": record.result,
-                "lineage": record.lineage,
-                "metrics": record.metrics,
+                "result": what_is_whole(lambda: record.result, None),
+                "lineage": what_is_whole(lambda: record.lineage, None),
+                "metrics": what_is_whole(lambda: record.metrics, []),
             }
         )
         return
-    job, result = record.job, record.result or {}
+    facts, end = record.facts, what_is_whole(lambda: record.end, None)
     print_facts(
         [
             ("run", record.run_id),
-            ("kind", job["job"]["kind"]),
+            ("kind", facts.job.kind),
             ("state", seen.state),
-            ("why", result.get("cause") or seen.why or None),
-            ("full log", result.get("log")),
-            ("created", f"{job['created_at']} ({ago(job['created_at'])})"),
-            ("ended", result.get("ended_at")),
-            ("submission", job["submission_id"]),
-            ("cluster", _url_of(job)),
-            (
-                "code",
-                f"{job['code']['version']}, {job['code']['package_sha256'][:12]}, commit {job['code']['git_commit']}",
-            ),
-            *facts_of(record, job["job"], result),
+            ("why", (end and end.cause) or seen.why or None),
+            ("full log", end and end.log),
+            ("created", f"{facts.created_at} ({ago(facts.created_at)})"),
+            ("ended", end and end.ended_at),
+            ("submission", facts.submission_id),
+            ("cluster", _url_of(record.job)),
+            ("code", f"{facts.code.version}, {facts.code.package_sha256[:12]}, commit {facts.code.git_commit}"),
+            *what_is_whole(lambda: facts_of(record), []),
             ("directory", record.storage.address(record.at())),
         ]
     )
-    draw(record)
+    what_is_whole(lambda: draw(record), None)
 
 
 def logs(
@@ -169,7 +167,7 @@ def stop(
     where = states.clusters.of(record.job)
     from trainshed.client.stop import GRACE_S, stop_run  # HTTP: a name that does not exist does not pay for it
 
-    if not now and record.job["job"]["kind"] in ("train", "tune"):
+    if not now and record.facts.job.kind in ("train", "tune"):
         say(f"{record.run_id}: asked to save and stop, for at most {GRACE_S:.0f} s; --now does not wait")
     state = stop_run(where, record, grace_s=0 if now else GRACE_S)
     if as_json:
@@ -246,13 +244,15 @@ def _url_of(job: dict[str, Any]) -> str | None:
 
 
 def _summary(record: Record, state: str) -> dict[str, Any]:
-    job, result = record.job, record.result or {}
+    from trainshed.record.facts import what_is_whole
+
+    facts = record.facts
     return {
         "run_id": record.run_id,
-        "name": job["job"]["name"],
-        "kind": job["job"]["kind"],
+        "name": facts.job.name,
+        "kind": facts.job.kind,
         "state": state,
-        "created_at": job["created_at"],
-        "submission_id": job["submission_id"],
-        "headline": headline(job["job"]["kind"], result),
+        "created_at": facts.created_at,
+        "submission_id": facts.submission_id,
+        "headline": what_is_whole(lambda: headline(record), ""),
     }

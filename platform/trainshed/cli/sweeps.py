@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from trainshed.cli import context
 from trainshed.cli.figures import cause_lines, figure
-from trainshed.cli.run_page import cell
-from trainshed.cli.show import duration, is_terminal, print_json, print_table
+from trainshed.cli.run_page import cell, job_of
+from trainshed.cli.show import duration, is_terminal, print_json, print_table, printable
 from trainshed.cli.states import LOST, UNKNOWN, States
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from trainshed.record.facts import SpentFacts
     from trainshed.record.run import Record
     from trainshed.record.trials import TrialFiles
 
@@ -48,14 +50,22 @@ def list_sweeps(address: str | None = context.RunAddressOption, as_json: bool = 
 
     states = States(address)
     found = [
-        {"run_id": run.run_id, "state": states.of(run), "best": ((run.result or {}).get("best") or {}).get("value")}
+        {"run_id": run.run_id, "state": states.of(run), "best": _best_value(run)}
         for run in all_runs(context.storage())
-        if run.job["job"]["kind"] == "tune"
+        if run.facts.job.kind == "tune"
     ]
     if as_json:
         print_json(found)
         return
     print_table(["SWEEP", "STATE", "BEST"], [list(one.values()) for one in found], empty="no sweeps yet")
+
+
+def _best_value(run: Record) -> float | None:
+    from trainshed.record.facts import what_is_whole
+    from trainshed.record.results import TuneOutcome
+
+    outcome = what_is_whole(lambda: run.outcome, None)
+    return outcome.best.value if isinstance(outcome, TuneOutcome) and outcome.best is not None else None
 
 
 def show_sweep(
@@ -74,8 +84,8 @@ def show_sweep(
     from trainshed.record.run import ENDED, find_run
 
     record = find_run(context.storage(), run)
-    if record.job["job"]["kind"] != "tune":
-        raise UsageError(f"{record.run_id} is a {record.job['job']['kind']} run; `platform show` draws it")
+    if record.facts.job.kind != "tune":
+        raise UsageError(f"{record.run_id} is a {record.facts.job.kind} run; `platform show` draws it")
     state = States(address).of(record)
     table = Trials(record, found=state)
     if as_json:
@@ -85,7 +95,7 @@ def show_sweep(
         typer.echo(table.headline(rows))
         print_table(*table.cells(rows), empty="no trial has begun")
         for line in cause_lines(rows):
-            typer.echo(line)
+            typer.echo(printable(line))
     else:
         _watch(record, table, address)
 
@@ -95,13 +105,8 @@ class Trials:
 
     def __init__(self, record: Record, *, found: str | None = None) -> None:
         """`found`: the state that its cluster gives it while it has no result."""
-        from trainshed.spec.load import job_from_data  # pydantic: not for --help
-        from trainshed.spec.tune import TuneJob
-
         self._record, self.found = record, found
-        job = job_from_data(record.job["job"])
-        assert isinstance(job, TuneJob)
-        self._job = job
+        self._job = job_of(record)
         self._newest: dict[str, tuple[int, dict[str, Any]]] = {}
         self._over: dict[str, dict[str, Any]] = {}
 
@@ -115,6 +120,7 @@ class Trials:
 
     def rows(self) -> list[dict[str, Any]]:
         """One a trial, the best first: trial, state, by, step, value, settings, device_s, kind, cause."""
+        from trainshed.record.facts import what_is_whole
         from trainshed.record.ranking import rank_of
         from trainshed.record.run import ENDED
         from trainshed.record.trials import CUT, begun
@@ -122,7 +128,8 @@ class Trials:
         otherwise = CUT if self.state in (*ENDED, LOST) else RUNNING
         known = list(self._over.values())
         begun_since = begun(self._record.storage, self._record.at(), but=self._over)
-        found = [*known, *[self._row(trial, otherwise) for trial in begun_since]]
+        new = [what_is_whole(partial(self._row, trial, otherwise), None) for trial in begun_since]
+        found = [*known, *(row for row in new if row is not None)]
         return sorted(found, key=lambda row: (rank_of(self._job, row["state"], row["value"]), row["trial"]))
 
     def cells(self, rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -148,13 +155,13 @@ class Trials:
         from trainshed.record.trials import CUT
 
         done = sum(row["state"] not in (RUNNING, CUT) for row in rows)
-        spent = self._record.storage.read_json(self._record.at("spent.json")) or {"wall_s": 0.0, "device_s": 0.0}
-        budget, hours = self._job.budget, spent["device_s"] / 3600
+        spent = _spent(self._record)
+        budget, hours = self._job.budget, spent.device_s / 3600
         limits = [f"{key} {value:g}" for key in LIMITS if (value := getattr(budget, key)) is not None]
         best = _best(rows)
         found = "" if best is None else f", best {best['value']:.4f}"
         said = f"{self._record.run_id}: {self.state}, {done} of {self._job.trials} trials done{found}"
-        used = f"; {duration(spent['wall_s'])}, {hours:.2f} device-hours"
+        used = f"; {duration(spent.wall_s)}, {hours:.2f} device-hours"
         if (cost := budget.cost(hours)) is not None:
             used += f", {budget.money_text(cost)}"
         return said + used + (f" (limits: {', '.join(limits)})" if limits else "")
@@ -162,16 +169,16 @@ class Trials:
     def _row(self, trial: TrialFiles, otherwise: str) -> dict[str, Any]:
         from trainshed.record.ranking import exports_best, figure_of
 
-        facts, ended = trial.facts or {}, trial.ended or {"state": otherwise}
+        facts, ended = trial.facts or {"settings": {}}, trial.ended or {"state": otherwise}
         newest = counts = self._newest_figures(trial)
-        if exports_best(facts.get("training", {})):  # it counts by a row that may lie anywhere
+        if exports_best(facts.get("training") or {}):  # it counts by a row that may lie anywhere
             counts = figure_of(facts, trial.held_out())
         row = {
             "trial": trial.name,
             "state": ended["state"],
             "by": ended.get("by"),
             "step": newest.get("step", 0),
-            "value": None if ended["state"] == "failed" else counts.get(self._job.metric),
+            "value": None if ended["state"] == "failed" else _number(counts.get(self._job.metric)),
             "settings": facts["settings"],
             "device_s": ended.get("device_s"),
             "kind": ended.get("kind"),
@@ -189,6 +196,16 @@ class Trials:
             known = trial.newest()
             self._newest[path] = (size, known)
         return known
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) else None
+
+
+def _spent(record: Record) -> SpentFacts:
+    from trainshed.record.facts import SpentFacts, read_facts, what_is_whole
+
+    return what_is_whole(lambda: read_facts(record.storage, record.at("spent.json"), SpentFacts), None) or SpentFacts()
 
 
 def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:

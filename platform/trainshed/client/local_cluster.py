@@ -23,13 +23,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
+from pydantic import TypeAdapter, ValidationError
 
 from trainshed.client.jobs_api import JobsClient, Unreachable
 from trainshed.client.processes import alive, end_cluster
 from trainshed.client.ray_head import LOOPBACK, default_cpus, free_ports, head_command, head_environment
 from trainshed.client.ray_log import error_in
-from trainshed.errors import ClusterError
+from trainshed.errors import ClusterError, DamagedFile
 from trainshed.patience import Wait
+from trainshed.record.facts import passed_over, said_of
 
 Say = Callable[[str], None]
 
@@ -69,14 +71,27 @@ class LocalCluster:
 
     @property
     def token(self) -> str:
-        """The secret that every request must carry."""
-        return Path(self.token_path).read_text().strip()
+        """The secret that every request must carry.
+
+        Raises:
+            ClusterError: its file is gone, or cannot be read.
+        """
+        try:
+            return Path(self.token_path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ClusterError(
+                f"the local cluster runs (process {self.pid}), but its token cannot be read: {error}; "
+                "`platform cluster down` ends it"
+            ) from None
 
     @property
     def identity(self) -> str:
         """Tells it from every other local cluster, before it and elsewhere; no secret."""
         made = f"{self.temp_dir} {self.started_at} {self.pid} {self.pid_started}"
         return hashlib.sha256(made.encode()).hexdigest()[:16]
+
+
+_STATE: TypeAdapter[LocalCluster] = TypeAdapter(LocalCluster)
 
 
 def up(
@@ -223,10 +238,17 @@ def _took_path(home: Path) -> Path:
 
 
 def _read_state(home: Path) -> LocalCluster | None:
+    """What the file says; None where there is none, or one of another version of the platform, which is said."""
+    path = _state_path(home)
     try:
-        return LocalCluster(**json.loads(_state_path(home).read_text()))
-    except (FileNotFoundError, ValueError, TypeError):  # none, or written by another version of the platform
+        return _STATE.validate_json(path.read_bytes())
+    except FileNotFoundError:
         return None
+    except ValidationError as error:
+        passed_over(DamagedFile(f"{path}: {said_of(error)}"))
+    except OSError as error:
+        passed_over(error)
+    return None
 
 
 def _write_state(home: Path, cluster: LocalCluster) -> None:

@@ -52,7 +52,7 @@ def prepare(record: Record, state: str, sets: Sequence[str], *, why: str = "") -
         SpecError: a change is to the model, the data or what is learnt, or cannot stand there.
         PlanError: it cannot fit.
     """
-    kind = record.job["job"]["kind"]
+    kind = record.facts.job.kind
     if kind not in MAY_CHANGE:
         raise UsageError(f"{record.run_id} is a {kind} run; only a training or a sweep can go on, submit the job again")
     if state == "unknown":
@@ -97,7 +97,7 @@ def resume(resumption: Resumption, address: Address, storage: Storage, *, home: 
     """
     check_capacity(resumption.loaded, address)
     record = resumption.record
-    count = len(record.job.get("before", [])) + 2
+    count = len(record.facts.before) + 2
     jobs = {one.run_id: one.job["job"] for one in resumption.documents}
     files: dict[str, Path] = {}
     unfinished = [one for one in resumption.documents if one.state != "succeeded"]
@@ -109,10 +109,10 @@ def resume(resumption: Resumption, address: Address, storage: Storage, *, home: 
         submission_id=f"ts-{record.run_id}-{count}",
         storage=storage.uri,
         runs=tuple(
-            PlannedRun(run_id=one.run_id, job=jobs[one.run_id], file=one.job["file"]) for one in resumption.documents
+            PlannedRun(run_id=one.run_id, job=jobs[one.run_id], file=one.facts.file) for one in resumption.documents
         ),
         created_at=now(),
-        code={"version": __version__, "package_sha256": code.sha256, "git_commit": record.job["code"]["git_commit"]},
+        code={"version": __version__, "package_sha256": code.sha256, "git_commit": record.facts.code.git_commit},
         cluster=address.name,
     )
     handed = {KEY: address.name.model_dump(), "handed_over_at": submission.created_at}
@@ -132,12 +132,11 @@ def resume(resumption: Resumption, address: Address, storage: Storage, *, home: 
 
 def _documents(record: Record) -> tuple[Record, ...]:
     """Every document of the run's submission, in order. Those that succeeded under an earlier one stay with it."""
-    before = [earlier["submission_id"] for earlier in record.job.get("before", [])]
-    family = {record.job["submission_id"], *before}
-    found = [one for one in all_runs(record.storage) if one.job["submission_id"] in family]
-    return tuple(sorted(found, key=lambda one: int(one.job["number"])))
+    family = {record.facts.submission_id, *(earlier.submission_id for earlier in record.facts.before)}
+    found = [one for one in all_runs(record.storage) if one.facts.submission_id in family]
+    return tuple(sorted(found, key=lambda one: one.facts.number))
 
 
 def _document(record: Record) -> Document:
     """The job as a document again, where it was: the module of a custom task lies beside it."""
-    return Document(record.job["file"], 1, record.job["job"])
+    return Document(record.facts.file, 1, record.job["job"])

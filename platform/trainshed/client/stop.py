@@ -37,16 +37,16 @@ def stop_run(address: Address, record: Record, *, grace_s: float = GRACE_S) -> s
     Raises:
         ClusterError: it has not ended within a minute after that, or longer on a busy machine.
     """
-    if grace_s and record.state == "running" and record.job["job"]["kind"] in ("train", "tune"):
+    if grace_s and record.state == "running" and record.facts.job.kind in ("train", "tune"):
         record.ask_to_stop()
         deadline = time.monotonic() + grace_s
         with JobsClient(address.url, address.token) as jobs:
             while record.result is None and time.monotonic() < deadline:
-                if jobs.status(record.job["submission_id"]).terminal:
+                if jobs.status(record.facts.submission_id).terminal:
                     break
                 time.sleep(POLL_S)
     if record.result is None:
-        stop_submission(address, record.job["submission_id"])
+        stop_submission(address, record.facts.submission_id)
     return record.state
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -150,11 +151,29 @@ class CheckpointFacts(Facts):
     files: dict[PartName, PartFacts]
 
 
+class EarlyStopping(Facts):
+    """Whether a training exports its best step; see `record.ranking`."""
+
+    restore_best: bool
+
+
+class Regularization(Facts):
+    """What a trial's figure depends on."""
+
+    early_stopping: EarlyStopping | None = None
+
+
+class TrialTraining(Facts):
+    """The training of a trial, as far as it is read here; the rest is the business of `spec`."""
+
+    regularization: Regularization | None = None
+
+
 class TrialFacts(Facts):
     """trial.json."""
 
     settings: dict[str, Any]
-    training: dict[str, Any] | None = None
+    training: TrialTraining | None = None
 
 
 class TrialEnd(Facts):
@@ -162,6 +181,7 @@ class TrialEnd(Facts):
 
     state: str
     cause: str | None = None
+    kind: str | None = None
     device_s: float | None = None
 
 
@@ -173,6 +193,8 @@ class SpentFacts(Facts):
 
 
 FactsT = TypeVar("FactsT", bound=BaseModel)
+ReadT = TypeVar("ReadT")
+OtherT = TypeVar("OtherT")
 
 
 def read_facts(storage: Storage, relative: str, kind: type[FactsT]) -> FactsT | None:
@@ -217,6 +239,15 @@ def said_of(error: ValidationError) -> str:
 def passed_over(error: Exception) -> None:
     """Says that something in storage is left out, and why, in one line; the cli prints what is logged here."""
     log.warning("%s", error)
+
+
+def what_is_whole(read: Callable[[], ReadT], otherwise: OtherT) -> ReadT | OtherT:
+    """What `read` gives; where a file is damaged that is said, and `otherwise` stands in its place."""
+    try:
+        return read()
+    except (DamagedFile, OSError) as error:
+        passed_over(error)
+        return otherwise
 
 
 def is_measured(value: Any) -> bool:

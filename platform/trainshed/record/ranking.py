@@ -26,7 +26,7 @@ def figure_of(facts: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> dict[
     if not rows:
         return {}
     measured = [row for row in rows if is_measured(row.get(METRIC))]
-    if not exports_best(facts.get("training", {})) or not measured or "fold" in rows[-1]:
+    if not exports_best(facts.get("training") or {}) or not measured or "fold" in rows[-1]:
         return rows[-1]
     lowest = min(row[METRIC] for row in measured)
     return next(row for row in reversed(measured) if row[METRIC] == lowest)

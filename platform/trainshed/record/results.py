@@ -69,6 +69,7 @@ class TrialStory(Facts):
     state: str = ""
     value: float | None = None
     cause: str | None = None
+    kind: str | None = None
     history: tuple[tuple[float, float | None], ...] = ()
 
 
@@ -81,7 +82,8 @@ class BestTrial(TrialStory):
 class TuneOutcome(Facts):
     """A sweep."""
 
-    best: BestTrial
+    best: BestTrial | None
+    """None where a budget ended before any figure."""
     trials: tuple[TrialStory, ...]
     metric: str = "validation_loss"
     goal: str = "min"

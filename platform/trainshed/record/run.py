@@ -89,16 +89,13 @@ class Record:
     def outcome(self) -> Outcome | None:
         """What the run came to, by its kind; None where it has come to nothing that can be built on.
 
-        A sweep that could not register its model has a best trial all the same; one whose budget was too small, none.
-
         Raises:
             DamagedFile: result.json does not say that.
         """
         found, kind = self.result, OUTCOMES.get(self.facts.job.kind)
         if found is None or kind is None:
             return None
-        usable = found["state"] == "succeeded" or bool(found.get("best"))
-        if not (usable if kind is TuneOutcome else found["state"] in USABLE):
+        if found["state"] not in USABLE and not (kind is TuneOutcome and "trials" in found):
             return None
         return parse_facts(found, kind, self.storage.address(self.at("result.json")))
 
@@ -219,12 +216,18 @@ def find_finished(storage: Storage, target: str, kind: str) -> Record:
     if not fitting:
         raise UsageError(f"run://{name} is a {named[0][1].job.kind} run; a {kind} run is needed here")
     for run in fitting:
-        if run.outcome is not None:
+        if _can_be_built_on(run):
             return run
     missing = "has a best trial" if kind == "tune" else "has succeeded"
     raise UsageError(
         f"run://{name}: no run of that name {missing}; the newest, {fitting[0].run_id}, is {fitting[0].state}"
     )
+
+
+def _can_be_built_on(run: Record) -> bool:
+    """A sweep that could not register its model has a best trial all the same; one whose budget was too small, none."""
+    outcome = run.outcome
+    return outcome.best is not None if isinstance(outcome, TuneOutcome) else outcome is not None
 
 
 def _newest_first(storage: Storage) -> list[tuple[Record, JobFacts]]:
