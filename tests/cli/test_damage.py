@@ -267,6 +267,7 @@ def test_a_cluster_that_runs_without_its_token_costs_the_verbs_that_ask_it(stora
     """Its process is alive: this one."""
     state = json.loads((storage / "cluster/state.json").read_text())
     state |= {"pid": os.getpid(), "pid_started": psutil.Process().create_time()}
+    state["token_path"] = str(storage / "cluster/token")
     (storage / "cluster/state.json").write_text(json.dumps(state))
     (storage / "cluster/token").unlink()
     said = every_verb(capsys, verbs=[name for name in VERBS if name not in ("resume", "check")])

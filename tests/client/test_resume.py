@@ -17,6 +17,7 @@ TRAIN = {
     "global_batch_size": 8,
     "steps": 40,
 }
+LATER = "2026-11-26T00:00:00.000+00:00"
 MANIFEST = {"vocab_size": 300, "block_size": 16, "splits": {"train": {"blocks": 100}, "validation": {"blocks": 9}}}
 
 
@@ -128,7 +129,7 @@ def test_a_submission_that_the_cluster_refused_leaves_the_record_as_it_was(stora
     record = begin(storage, "model-1", TRAIN, number=1, state="stopped", step=7)
     record.begin(**{**{key: record.job[key] for key in record.job if key != "run_id"}, **before})
     facts, result = record.job, record.result
-    record.reopen("ts-model-1-2", {**TRAIN, "steps": 50}, cluster={"url": "http://new:8265"}, handed_over_at="now")
-    assert (record.job["cluster"], record.job["handed_over_at"]) == ({"url": "http://new:8265"}, "now")
+    record.reopen("ts-model-1-2", {**TRAIN, "steps": 50}, cluster={"url": "http://new:8265"}, handed_over_at=LATER)
+    assert (record.job["cluster"], record.job["handed_over_at"]) == ({"url": "http://new:8265"}, LATER)
     record.close_again()
     assert (record.job, record.result) == ({**facts, "before": []}, result)

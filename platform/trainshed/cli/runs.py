@@ -208,7 +208,7 @@ def resume(
     own = states.clusters.to_go_on(record.job)
     where = own or context.address_or_local(address, start_timeout_s=start_timeout_s)
     until_ready(where, say=say, start_timeout_s=start_timeout_s)
-    submitted = client.resume(prepared, where, storage, home=context.home())
+    submitted = client.resume(prepared, where, storage, home=context.home(), say=say)
     runs_of_it = [planned.run_id for planned in submitted.runs]
     if as_json:
         facts = {"submission_id": submitted.submission_id, "runs": runs_of_it, "address": where.url}

@@ -11,7 +11,8 @@ from typing import Any
 
 from trainshed.client.ray_head import default_cpus
 from trainshed.client.uploads import upload_faults
-from trainshed.errors import Fault, SpecError, UsageError
+from trainshed.errors import DamagedFile, Fault, SpecError, UsageError
+from trainshed.record.facts import parse_facts
 from trainshed.record.learning import why_nothing_is_taken
 from trainshed.record.registry import resolve
 from trainshed.record.run import find_finished
@@ -47,7 +48,7 @@ def check(
                 find_finished(storage, reference.target, reference.wants)
             else:
                 resolve(storage, reference.target)
-        except UsageError as error:
+        except (UsageError, DamagedFile) as error:
             faults.append(one.fault(reference.key, str(error)))
     for one in loaded:
         faults += upload_faults(one)
@@ -133,8 +134,10 @@ def _training(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> 
             for other in loaded:
                 if isinstance(other.job, TuneJob) and other.job.name == name:
                     return resolve_best(one, one.job, other.job.train).training
-            best = (find_finished(storage, one.job.from_best, "tune").result or {})["best"]["training"]
-            return resolve_best(one, one.job, Training.model_validate(best)).training
+            swept = find_finished(storage, one.job.from_best, "tune")
+            best = (swept.result or {})["best"]["training"]
+            place = f"{storage.address(swept.at('result.json'))}: best.training"
+            return resolve_best(one, one.job, parse_facts(best, Training, place)).training
         case _:
             return None
 

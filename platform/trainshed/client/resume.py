@@ -5,7 +5,7 @@ Knows Records and job documents; what a checkpoint holds is the cluster's busine
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from trainshed import __version__
 from trainshed.client import check
 from trainshed.client.address import Address
 from trainshed.client.package import own_package, package_files
-from trainshed.client.submit import Submitted, check_capacity, hand_over
+from trainshed.client.submit import Submitted, check_capacity, hand_over, provide_secrets
 from trainshed.client.uploads import is_relative, uploads
 from trainshed.errors import Fault, SpecError, UsageError
 from trainshed.record.cluster import KEY
@@ -88,7 +88,9 @@ def prepare(record: Record, state: str, sets: Sequence[str], *, why: str = "") -
     return Resumption(record, documents, tuple(loaded))
 
 
-def resume(resumption: Resumption, address: Address, storage: Storage, *, home: Path) -> Submitted:
+def resume(
+    resumption: Resumption, address: Address, storage: Storage, *, home: Path, say: Callable[[str], None]
+) -> Submitted:
     """Starts a submission of all documents; the driver takes those that succeeded as done.
 
     Raises:
@@ -96,6 +98,7 @@ def resume(resumption: Resumption, address: Address, storage: Storage, *, home: 
         ClusterError: the cluster cannot be reached or refuses.
     """
     check_capacity(resumption.loaded, address)
+    provide_secrets(resumption.loaded, address, home, say)
     record = resumption.record
     count = len(record.facts.before) + 2
     jobs = {one.run_id: one.job["job"] for one in resumption.documents}

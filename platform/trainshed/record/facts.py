@@ -67,10 +67,12 @@ class Before(Facts):
 class JobFacts(Facts):
     """job.json."""
 
+    run_id: RunId
     submission_id: SubmissionId
     created_at: Time
     number: int
     job: JobHead
+    handed_over_at: Time | None = None
     file: str = ""
     code: CodeFacts = CodeFacts()
     before: tuple[Before, ...] = ()
