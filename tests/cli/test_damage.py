@@ -196,10 +196,11 @@ def test_every_verb_bears_every_way_of_damage(file, storage, capsys):
 def test_a_key_that_is_gone_or_of_another_type_costs_no_more_than_its_file(file, storage, capsys):
     """Each key of the file, and each of the mappings right in it."""
     whole, (left_out, verbs) = json.loads((storage / file).read_text()), FILES[file]
+    verbs = verbs[:3]  # one is enough to see that the file is read by its type
     for path in paths_in(whole):
         for change in (removed, of_another_type):
             (storage / file).write_text(json.dumps(change(whole, path)))
-            every_verb(capsys, verbs=dict.fromkeys(verbs), left_out=left_out)
+            every_verb(capsys, verbs=verbs, left_out=left_out)
 
 
 def paths_in(value):

@@ -12,9 +12,12 @@ from trainshed.cli.show import ago, own_name, print_json, print_table
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import httpx
+
     from trainshed.record.facts import EndpointFacts
 
 ASK_TIMEOUT_S = 120.0
+HEALTH_TIMEOUT_S = 3.0
 KeyOption = typer.Option(
     None, "--key", metavar="NAME", help="The key to show there. Default: the one that the endpoint was deployed with."
 )
@@ -114,9 +117,7 @@ def ask(
     value = _key_for(found, context.home(), key=key, url=url)
     question = {"model": found.model, "prompt": text, "max_tokens": max_tokens, "temperature": temperature}
     try:
-        with httpx.Client(
-            base_url=found.url, headers={"Authorization": f"Bearer {value}"}, timeout=ASK_TIMEOUT_S, trust_env=False
-        ) as client:
+        with _client(found.url, ASK_TIMEOUT_S, {"Authorization": f"Bearer {value}"}) as client:
             if as_json:
                 answer = client.post("/v1/completions", json=question)
                 _refuse_errors(answer)
@@ -181,10 +182,20 @@ def _refuse_errors(answer: Any) -> None:
         raise ClusterError(f"{answer.url}: {answer.status_code}: {message}")
 
 
+def _client(url: str, timeout_s: float, headers: dict[str, str] | None = None) -> httpx.Client:
+    """Connections to one endpoint. The world's certificates take longer to load than most verbs: only for https."""
+    import httpx
+
+    return httpx.Client(
+        base_url=url, headers=headers, timeout=timeout_s, trust_env=False, verify=url.startswith("https:")
+    )
+
+
 def _answers(url: str) -> bool:
     import httpx
 
     try:
-        return httpx.get(f"{url}/health", timeout=3, trust_env=False).status_code == 200
+        with _client(url, HEALTH_TIMEOUT_S) as client:
+            return bool(client.get("/health").status_code == 200)
     except (httpx.HTTPError, httpx.InvalidURL):
         return False
