@@ -160,6 +160,7 @@ def _draw_curve(rows: list[dict[str, Any]]) -> None:
         return
     import plotext
 
+    plotext.clear_figure()  # it remembers what one process drew before
     plotext.plot_size(80, 18)
     plotext.theme("clear")
     plotext.plot(*map(list, zip(*learnt, strict=True)), label="training loss")
