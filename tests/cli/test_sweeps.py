@@ -71,7 +71,8 @@ def test_a_long_cause_stands_beneath_the_table_and_does_not_widen_it(record, dra
     stories = [story(job_from_data(RISING), one) for one in begun(record.storage, record.at())]
     code = {"version": "1", "package_sha256": "aa", "git_commit": None}
     record.begin(**{**{key: record.job[key] for key in record.job if key != "run_id"}, "code": code})
-    record.finish("succeeded", trials=stories, metric="validation_accuracy", goal="max", best=stories[0])
+    best = {**stories[0], "training": {}}
+    record.finish("succeeded", trials=stories, metric="validation_accuracy", goal="max", best=best)
     if drawn == "in a terminal":
         console = Console(file=io.StringIO(), width=1000)
         console.print(picture(Trials(record)))

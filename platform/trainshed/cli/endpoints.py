@@ -108,12 +108,12 @@ def ask(
     platform ask stdlib-complete "def main("
     platform ask stdlib-complete "import os" --max-tokens 100 --temperature 0.7
     """
-    import httpx
-
     from trainshed.errors import ClusterError
     from trainshed.record.endpoints import get_endpoint
 
     found = get_endpoint(context.storage(), endpoint)
+    import httpx  # a name that does not exist does not pay for it
+
     value = _key_for(found, context.home(), key=key, url=url)
     question = {"model": found.model, "prompt": text, "max_tokens": max_tokens, "temperature": temperature}
     try:

@@ -38,7 +38,7 @@ SHOWN_CHARACTERS = 60
 class Facts(BaseModel):
     """What one file says, or a part of it."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)  # a verb reads few of the kinds of file
 
 
 class CodeFacts(Facts):
