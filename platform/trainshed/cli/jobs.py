@@ -141,11 +141,12 @@ def _checked(
     from trainshed.client.uploads import left_behind
 
     storage = context.storage()
-    client.check(loaded, storage, priced=machines is not None)
+    here = _is_here(address)
+    client.check(loaded, storage, local=here, priced=machines is not None)
     for one in loaded:
         for line in left_behind(one):
             say(line)
-    settled, plans = client.plans(loaded, storage, machine_bytes=_machine_bytes(address))
+    settled, plans = client.plans(loaded, storage, machine_bytes=_machine_bytes() if here else None)
     if machines is not None:
         from trainshed.cluster.holding import on_profile
 
@@ -173,9 +174,14 @@ def _read(files: list[Path], sets: list[str], profile: Path | None) -> tuple[lis
     return loaded, context.profile(profile)
 
 
-def _machine_bytes(address: str | None) -> int | None:
-    """This machine's memory, where the job will run here."""
+def _is_here(address: str | None) -> bool:
+    """Whether the job will run on this machine."""
+    found = context.address_or_none(address)
+    return found is None or found.local is not None
+
+
+def _machine_bytes() -> int:
+    """This machine's memory."""
     import psutil
 
-    found = context.address_or_none(address)
-    return int(psutil.virtual_memory().total) if found is None or found.local else None
+    return int(psutil.virtual_memory().total)

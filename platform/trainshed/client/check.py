@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from trainshed.client.outside import outside_faults
 from trainshed.client.ray_head import default_cpus
 from trainshed.client.uploads import upload_faults
 from trainshed.errors import DamagedFile, Fault, SpecError, UsageError
@@ -31,12 +32,17 @@ from trainshed.spec.tune import TuneJob
 
 
 def check(
-    loaded: Sequence[LoadedJob], storage: Storage, *, priced: bool = False, going_on: LoadedJob | None = None
+    loaded: Sequence[LoadedJob],
+    storage: Storage,
+    *,
+    local: bool = False,
+    priced: bool = False,
+    going_on: LoadedJob | None = None,
 ) -> None:
     """Everything that can be found out without a cluster: references into storage, files of sources.
 
-    `priced`: a cluster profile gives prices that a job leaves out. `going_on` has begun before, with what its
-    references meant then: what a search has learnt from is not looked at again.
+    `local`: the cluster is this machine. `priced`: a cluster profile gives prices that a job leaves out. `going_on` has
+    begun before, with what its references meant then: what a search has learnt from is not looked at again.
 
     Raises:
         SpecError: every fault found.
@@ -51,7 +57,8 @@ def check(
         except (UsageError, DamagedFile) as error:
             faults.append(one.fault(reference.key, str(error)))
     for one in loaded:
-        faults += upload_faults(one)
+        outside = outside_faults(one, local=local)
+        faults += outside or upload_faults(one)
         if isinstance(one.job, TuneJob) and one.job.budget.money is not None and not (priced or one.job.budget.price):
             message = "needs what one device costs for one hour: say budget.price, or give --profile"
             faults.append(one.fault("budget.money", message))
