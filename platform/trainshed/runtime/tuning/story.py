@@ -21,9 +21,9 @@ from trainshed.spec.tune import TuneJob
 def story(job: TuneJob, trial: TrialFiles) -> dict[str, Any]:
     """One trial: settings, `history` of the metric as `[step, value]`, what it counts by, how it ended and why."""
     facts, ended = trial.facts or {}, trial.ended or {"state": CUT}
-    history = [(row["step"], row[job.metric]) for row in trial.held_out() if job.metric in row]
-    failed = ended["state"] == FAILED
-    figure = figure_of(facts, trial.held_out())
+    rows, failed = trial.held_out(), ended["state"] == FAILED
+    history = [(row["step"], row[job.metric]) for row in rows if job.metric in row]
+    figure = figure_of(facts, rows)
     return {
         "trial": trial.name,
         "settings": facts.get("settings", {}),
