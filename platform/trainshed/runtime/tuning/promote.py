@@ -69,12 +69,18 @@ def promote(
         local = record.storage.download(f"{trial.folder}/model", copy)
         record.storage.upload(local, record.at("model"))
     record.storage.delete(f"{trial.folder}/model")
-    best = story(job, trial)
+    return _registered(job, reporter, trial, fitted, data=data[training.data], code=code)
+
+
+def _registered(
+    job: TuneJob, reporter: Reporter, trial: TrialFiles, fitted: Fitted, *, data: Record, code: dict[str, Any]
+) -> str:
+    record, best = reporter.record, story(job, trial)
     lineage = training_lineage(
         run_id=record.run_id,
         job=job.model_dump(mode="json", by_alias=True),
         code=code,
-        data=data_lineage(data[training.data]),
+        data=data_lineage(data),
         trial={"run_id": record.run_id, "trial": trial.name, "settings": best["settings"]},
         checkpoint={"folder": f"trials/{trial.name}/{fitted.checkpoint}", "step": fitted.metrics["step"]},
         model_sha256=fitted.metrics["model_sha256"],
