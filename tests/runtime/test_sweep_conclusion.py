@@ -6,16 +6,15 @@ from job_texts import TUNE, changed
 from trainshed.errors import PlatformError
 from trainshed.record.run import Record, find_finished
 from trainshed.record.storage import Storage
-from trainshed.record.trials import CUT, EARLY, ENDED, FAILED
+from trainshed.record.trials import CUT, EARLY, ENDED, FAILED, OWN_STOP
 from trainshed.runtime.report import Reporter, Voice
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.tuning.ceilings import Ceilings, Spent
 from trainshed.runtime.tuning.conclusion import conclude
-from trainshed.runtime.tuning.story import best_of, story
+from trainshed.runtime.tuning.search import Numbered
+from trainshed.runtime.tuning.story import best_of, came_to, story
 from trainshed.spec.load import job_from_data
 from trials_on_disk import trial_on_disk
-
-WAITS = {"regularization": {"early_stopping": {"patience": 1}}}
 
 
 def job(**values):
@@ -37,9 +36,6 @@ def concluded(folder, sweep, *, budget_over=False, run_id="sweep-1"):
 
 def plan(sweep, record):
     return WorkerPlan(sweep.train.model_dump(mode="json"), record.storage.uri, "data/1", record.at(), export=False)
-
-
-STATES = [ENDED, EARLY, CUT, FAILED]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +76,49 @@ def test_where_a_training_exports_its_best_step_the_trial_counts_by_that_step(tm
     assert (story(sweep, best)["value"], story(sweep, plain)["value"]) == (2.0, 3.0)
     assert len(story(sweep, best)["history"]) == 5
     assert best_of(sweep, [story(sweep, one) for one in (plain, best)])["trial"] == best.name
+
+
+@pytest.mark.parametrize(
+    ("best", "losses", "ended", "told"),
+    [
+        (True, [2.0, 3.0], None, 2.0),
+        (True, [2.0, float("nan")], None, 2.0),
+        (False, [2.0, 3.0], None, 3.0),
+        (False, [2.0, float("nan")], None, None),
+        (True, [2.0], None, None),
+        (True, [2.0], {"state": EARLY, "by": "asha"}, None),
+        (True, [2.0], {"state": ENDED, "by": OWN_STOP}, 2.0),
+        (False, [2.0], {"state": ENDED, "by": OWN_STOP}, 2.0),
+        (True, [], None, None),
+    ],
+)
+def test_a_search_hears_the_figure_that_a_trial_counts_by_and_guesses_only_at_those_that_a_rule_ended(
+    tmp_path, best, losses, ended, told
+):
+    """A trial has 10 steps, and a figure each 5."""
+    sweep = job(train__regularization={"early_stopping": {"restore_best": best}})
+    trial = trial_on_disk(tmp_path, sweep.train, 0, losses, ended=ended)
+    assert came_to(sweep, trial) == told
+
+
+def test_what_a_trial_counts_by_is_told_in_place_of_its_last_figure():
+    tpe = job(search={"kind": "tpe", "trials": 9, "random_trials": 3})
+
+    def handed(*, last, counts):
+        asked, found = Numbered(tpe, {}, [], came_to=counts), []
+        for number in range(9):
+            found.append(asked.suggest(str(number))["settings"])
+            asked.on_trial_complete(str(number), {"validation_loss": last(number), "step": 10})
+        return found
+
+    plain = handed(last=figure_at, counts=lambda _: None)
+    assert handed(last=lambda _: float("nan"), counts=figure_at) == plain
+    assert handed(last=lambda number: -figure_at(number), counts=figure_at) == plain
+    assert handed(last=lambda number: -figure_at(number), counts=lambda _: None) != plain
+
+
+def figure_at(number):
+    return [3.0, 1.0, 2.0, 5.0, 4.0, 1.5, 2.5, 0.5, 3.5][number]
 
 
 def test_a_budget_that_ends_before_the_first_figure_is_a_result_with_the_limit_and_nothing_to_go_on_from(tmp_path):

@@ -29,7 +29,8 @@ class Numbered(Searcher):  # type: ignore[misc]
     """Hands out `{"number": n, "settings": {...}}`. `recorded` are the settings of trials that have begun before.
 
     `failed` says of a trial that has ended whether it failed by its own settings: a search takes it for worse than
-    every one that did not. `say` hears why a search ends early.
+    every one that did not. `came_to` is the figure that a trial counts by where it came to its own end; see `story`.
+    `say` hears why a search ends early.
     """
 
     def __init__(
@@ -39,11 +40,12 @@ class Numbered(Searcher):  # type: ignore[misc]
         earlier: list[tuple[Settings, float]],
         *,
         failed: Callable[[int], bool] | None = None,
+        came_to: Callable[[int], float | None] = lambda _number: None,
         say: Callable[[str], None] = log.warning,
     ) -> None:
         super().__init__(metric=job.metric, mode=job.mode)
         self._job, self._recorded = job, recorded
-        self._failed, self._say = failed, say
+        self._failed, self._came_to, self._say = failed, came_to, say
         self._numbers: dict[str, int] = {}
         self._curves = Curves(job.steps_of_a_trial)
         self.possible = Possible(job)
@@ -81,7 +83,11 @@ class Numbered(Searcher):  # type: ignore[misc]
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """What a trial came to, if it came to anything; one that ended early, what it would have come to."""
         number, value = self._numbers[trial_id], (result or {}).get(self._job.metric)
-        if (self._failed is not None and self._failed(number)) or (value is not None and not is_measured(value)):
+        failed = self._failed is not None and self._failed(number)
+        counts = None if failed else self._came_to(number)
+        if counts is not None:
+            self._chooser.tell(number, counts)
+        elif failed or (value is not None and not is_measured(value)):
             self._curves.drop(number)
             self._chooser.tell(number, math.inf if self._job.mode == "min" else -math.inf)
         elif error or result is None or value is None:

@@ -10,7 +10,7 @@ from typing import Any
 from trainshed.errors import PlatformError
 from trainshed.record.ranking import figure_of, rank_of
 from trainshed.record.run import Record
-from trainshed.record.trials import CUT, FAILED, FIRST, TrialFiles, is_measured
+from trainshed.record.trials import CUT, FAILED, FIRST, OWN_STOP, TrialFiles, is_measured
 from trainshed.spec.changing import Change
 from trainshed.spec.override import override
 from trainshed.spec.points import points_of
@@ -38,6 +38,19 @@ def story(job: TuneJob, trial: TrialFiles) -> dict[str, Any]:
         "device_s": ended.get("device_s"),
         "took_over": facts.get("took_over", []),
     }
+
+
+def came_to(job: TuneJob, trial: TrialFiles) -> float | None:
+    """The figure of a trial that is whole, or ended by its own early stopping: there is nothing to be guessed at.
+
+    None: a rule of the sweep ended it, or it has no figure.
+    """
+    rows = trial.held_out()
+    itself = (trial.ended or {}).get("by") == OWN_STOP
+    if not rows or (rows[-1]["step"] < job.steps_of_a_trial and not itself):
+        return None
+    value = figure_of(trial.facts or {}, rows).get(job.metric)
+    return value if is_measured(value) else None
 
 
 def training_of(job: TuneJob, trial: TrialFiles, data: Mapping[str, Record]) -> dict[str, Any]:

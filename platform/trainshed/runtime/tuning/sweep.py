@@ -27,6 +27,7 @@ from trainshed.runtime.tuning.learnt import known_before
 from trainshed.runtime.tuning.room import Limited, at_once, of_a_trial, room_now
 from trainshed.runtime.tuning.schedulers import scheduler_of, seeded
 from trainshed.runtime.tuning.search import Numbered
+from trainshed.runtime.tuning.story import came_to
 from trainshed.runtime.tuning.watcher import Watcher
 from trainshed.spec.possible import Settings
 from trainshed.spec.room import of_a_worker
@@ -139,12 +140,19 @@ def _searcher(job: TuneJob, reporter: Reporter, data: Mapping[str, Record], earl
     record = reporter.record
     recorded = {trial.number: _first_settings(trial.facts or {}) for trial in begun(record.storage, record.at())}
     known = known_before(job, data, earlier, say=reporter.log)
-    return Numbered(job, recorded, earlier=known, failed=_failing(record), say=reporter.log)
+    return Numbered(
+        job, recorded, earlier=known, failed=_failing(record), came_to=_coming_to(job, record), say=reporter.log
+    )
 
 
 def _failing(record: Record) -> Callable[[int], bool]:
     """Whether a trial, by its number, failed by its own settings."""
     return lambda number: failed_by_itself(TrialFiles(record.storage, record.at(), number))
+
+
+def _coming_to(job: TuneJob, record: Record) -> Callable[[int], float | None]:
+    """What a trial, by its number, came to where it came to its own end."""
+    return lambda number: came_to(job, TrialFiles(record.storage, record.at(), number))
 
 
 def _first_settings(facts: dict[str, Any]) -> Settings:
