@@ -1,55 +1,62 @@
 """Before the first step: can these workers train together? A wrong answer here costs a second, later a budget.
 
-Two questions. Does a step of all workers change a small model as one worker alone would change it on the same global
-batch, under this job's engine, optimizer, precision and clipping? And do the workers hold the same weights of the real
-model? Knows engines and collectives; knows no task or data.
+Three questions. Do the collectives give what they should? Do two steps of gradient descent, of all workers on a small
+model under this job's engine and precision, apply the gradient that one worker alone finds? That is seen in the change
+of the weights, where neither the job's optimizer nor its rate hides anything, in the norm, and in what each worker then
+computes. Do two steps of the job's own optimizer, rate and clipping change the weights as one worker's would? After the
+first step of the real model a fourth: do the workers hold the same weights? Knows engines and collectives, no task.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.training import engines
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import World
 from trainshed.runtime.training.optimizers import build_optimizer
-from trainshed.runtime.training.shares import sum_over_workers
+from trainshed.runtime.training.probe import HALF, Shape, flat, parts_of_step, small_model
+from trainshed.runtime.training.probe_steps import cause_of, change_of_step, gradient_of_step
 from trainshed.spec.engines import Ddp, DeepSpeed
+from trainshed.spec.optimizers import Sgd
 from trainshed.spec.regularization import Regularization
 from trainshed.spec.train import Training
 
-WIDTH = 16
-TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2, "fp16": 3e-2}
-"""Relative difference of a step's change that rounding explains."""
+STEPS = 2
+"""The second one is taken with the weights that the first one left, on every worker."""
+MOVE = 0.3
+"""A step of gradient descent moves the weights by so much of their norm: far more than any rounding does."""
+NEVER = 1e9
+"""A clipping norm that no gradient reaches; with one, every engine says its norm."""
+GRADIENT = {"fp32": 1e-3, "bf16": 6e-2, "fp16": 6e-2}
+"""Relative difference of a gradient that rounding explains."""
+CHANGE = {"fp32": 2e-2, "bf16": 0.6, "fp16": 0.6}
+"""The same of an optimizer's step: Adam and Lion take the sign of a gradient, and rounding turns small ones."""
+
+_agreements = itertools.count()
 
 
 def self_test(training: Training, world: World) -> None:
-    """Takes one step of a small model on all workers, and the same step alone; every worker must call it.
+    """Takes steps of a small model on all workers, and the same steps alone; every worker must call it.
 
     Raises:
-        PlatformError: the two steps differ; the message names what is broken.
+        PlatformError: they differ, on any worker; the message, on all of them the same, names what is broken.
     """
     if world.workers == 1:
         return
-    _check_all_reduce(world)
+    _agree(world, _broken_collective(training, world), lambda found: next(one for one in found if one))
+    shape = Shape.of(training, world)
     probe = _probe_training(training)
-    together = _step_together(probe, world)
-    alone = _step_alone(probe, world)
-    own = 0.0
-    if together is not None:  # worker 0's: all refuse together
-        own = max(float((together[name] - alone[name]).norm() / (1e-12 + alone[name].norm())) for name in alone)
-    worst = float(sum_over_workers(torch.tensor([own], dtype=torch.float64), world))
-    if not worst <= TOLERANCE[training.precision]:
-        raise PlatformError(
-            f"self-test: a step of {world.workers} workers is not the step of one: weights of a small model differ by "
-            f"{worst:.1e}; gradients are not averaged as they should be under engine {training.engine.kind}; "
-            "self_test: false trains all the same"
-        )
+    _check_gradients(probe, world, shape)
+    _check_optimizer(probe, world, shape)
 
 
 def check_weights_agree(engine: Engine, training: Training, world: World) -> None:
@@ -74,76 +81,112 @@ def check_weights_agree(engine: Engine, training: Training, world: World) -> Non
 
 
 def _checksum(parameter: torch.Tensor) -> torch.Tensor:
-    """Two float64 sums that equal weights have in common, shape `(2,)`."""
-    values = parameter.detach().double()
-    return torch.stack([values.sum(), values.abs().sum()])
+    """Two float64 sums that equal weights have in common, and weights in another order have not, shape `(2,)`."""
+    values = parameter.detach().double().flatten()
+    turns = torch.arange(len(values), dtype=torch.float64, device=values.device)
+    return torch.stack([values.abs().sum(), (values * torch.cos(turns)).sum()])
 
 
-def _check_all_reduce(world: World) -> None:
-    """The one collective that everything stands on."""
-    value = torch.full((3,), float(world.worker + 1), device=world.device)
-    dist.all_reduce(value)
-    expected = world.workers * (world.workers + 1) / 2
-    if value.tolist() != [expected] * 3:
-        raise PlatformError(
-            f"self-test: all-reduce over {world.workers} workers gave {value[0]:g} where the sum is {expected:g}; "
-            f"the collectives ({dist.get_backend()}) of these machines are broken"
+def _broken_collective(training: Training, world: World) -> str | None:
+    """The collectives that engines stand on, in fp32 and in the job's precision."""
+    workers, device = world.workers, world.device
+    for dtype in (torch.float32, HALF.get(training.precision, torch.float32)):
+        whole = torch.full((3,), 1.0, dtype=dtype, device=device)
+        if dtype == torch.float32:  # half precision counts to a few hundred only
+            whole *= world.worker + 1
+        dist.all_reduce(whole)
+        wanted = float(workers * (workers + 1) / 2 if dtype == torch.float32 else workers)
+        if abs(whole.float() - wanted).max() > wanted / 100:
+            words = f"all-reduce over {workers} workers gave {float(whole[0]):g} where the sum is {wanted:g}"
+            return _of_collectives(words)
+    first = torch.full((3,), float(world.worker + 1), device=device)
+    dist.broadcast(first, src=0)
+    if first.tolist() != [1.0] * 3:
+        return _of_collectives(f"broadcast from worker 0 gave {float(first[0]):g} where it has 1")
+    if isinstance(training.engine, DeepSpeed):
+        gathered = torch.zeros(workers, device=device)
+        dist.all_gather_into_tensor(gathered, torch.tensor([float(world.worker + 1)], device=device))
+        if gathered.tolist() != [float(one + 1) for one in range(workers)]:
+            return _of_collectives(f"all-gather over {workers} workers gave {gathered.tolist()}")
+    return None
+
+
+def _of_collectives(words: str) -> str:
+    return f"self-test: {words}; the collectives ({dist.get_backend()}) of these machines are broken"
+
+
+def _check_gradients(training: Training, world: World, shape: Shape) -> None:
+    """Plain gradient descent: what it changes is the gradient."""
+    model, tolerance = small_model(), GRADIENT[training.precision]
+    first = parts_of_step(model, shape, 0).sum(dim=(0, 1))
+    rate = MOVE * float(flat(model).norm() / first.norm())
+    unclipped = Regularization(max_grad_norm=NEVER)
+    plain = training.model_copy(
+        update={"optimizer": Sgd(learning_rate=rate, momentum=0.0), "regularization": unclipped}
+    )
+    engine = _engine(plain, world)
+    for step in range(STEPS):
+        found = gradient_of_step(engine, plain, world, shape, model, step=step)
+        own = dataclasses.asdict(found) if found.is_wrong(tolerance) else None
+        _agree(world, own, lambda each: _of_a_step(training, world, cause_of(each, tolerance)))
+
+
+def _check_optimizer(training: Training, world: World, shape: Shape) -> None:
+    """The job's own optimizer at its rate, with its clipping at work: by the change that it makes."""
+    model, limit = small_model(), training.regularization.max_grad_norm
+    factor = 1.0
+    if limit and training.precision != "fp16":  # whose gradients are near their largest number as they are
+        factor = 2 * limit / float(parts_of_step(model, shape, 0).sum(dim=(0, 1)).norm())
+    alone = build_optimizer(training.optimizer, model)
+    engine = _engine(training, world)
+    for step in range(STEPS):
+        off, norm = change_of_step(engine, training, world, shape, (model, alone), step=step, factor=factor)
+        right = off <= CHANGE[training.precision] and abs(norm - 1) <= GRADIENT[training.precision]
+        _agree(
+            world, None if right else [off, norm], lambda each: _of_a_step(training, world, _of_change(training, each))
         )
 
 
+def _of_change(training: Training, each: list[Any]) -> str:
+    off, norm = next(one for one in each if one)
+    return (
+        f"its gradients agree, but a step of {training.optimizer.kind} is off by {off:.0%} of its change, "
+        f"at {norm:.3g} times the gradient norm"
+    )
+
+
+def _of_a_step(training: Training, world: World, cause: str) -> str:
+    return (
+        f"self-test: a step of {world.workers} workers is not the step of one: {cause}, under engine "
+        f"{training.engine.kind}; look at what moves gradients and weights between these machines (driver, libraries, "
+        "network); self_test: false trains all the same"
+    )
+
+
+def _agree(world: World, own: Any, words: Callable[[list[Any]], str]) -> None:
+    """All workers refuse together, where one has found something: by the store that they met at, and no collective.
+
+    Raises:
+        PlatformError: the words for what all have found, None of each worker that has found nothing.
+    """
+    store, key = dist.distributed_c10d._get_default_store(), f"self-test-{next(_agreements)}"
+    store.set(f"{key}/{world.worker}", json.dumps(own))
+    if world.worker == 0:
+        found = [json.loads(store.get(f"{key}/{worker}")) for worker in range(world.workers)]
+        store.set(f"{key}/all", words(found) if any(one is not None for one in found) else "")
+    if said := store.get(f"{key}/all").decode():
+        raise PlatformError(said)
+
+
 def _probe_training(training: Training) -> Training:
-    """The job's engine, optimizer, precision and clipping around a small model; one pass a step."""
+    """The job's engine, optimizer, precision and clipping around a small model, in as many passes a step."""
     engine = training.engine
     plain: DeepSpeed | Ddp = (
         DeepSpeed(zero_stage=engine.zero_stage, offload=engine.offload) if isinstance(engine, DeepSpeed) else Ddp()
     )
-    return training.model_copy(
-        update={
-            "engine": plain,
-            "regularization": Regularization(max_grad_norm=training.regularization.max_grad_norm),
-        }
-    )
+    clipping = Regularization(max_grad_norm=training.regularization.max_grad_norm)
+    return training.model_copy(update={"engine": plain, "regularization": clipping})
 
 
-def _step_together(training: Training, world: World) -> dict[str, torch.Tensor] | None:
-    engine = engines.build(
-        training, _small_model, lambda model: build_optimizer(training.optimizer, model), world.device
-    )
-    passes = training.global_batch_size // (world.workers * training.workers.per_device)
-    inputs, targets = _samples(passes * world.workers, world.device)
-    for number in range(passes):
-        mine = slice(number * world.workers + world.worker, number * world.workers + world.worker + 1)
-        engine.backward(_loss(engine.forward, inputs[mine], targets[mine], training))
-    engine.step(training.optimizer.learning_rate)
-    state = engine.export()
-    return None if state is None else {name: tensor.double() for name, tensor in state.items()}
-
-
-def _step_alone(training: Training, world: World) -> dict[str, torch.Tensor]:
-    model = _small_model().to(world.device)
-    optimizer = build_optimizer(training.optimizer, model)
-    inputs, targets = _samples(training.global_batch_size // training.workers.per_device, world.device)
-    _loss(model, inputs, targets, None).backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(model.parameters(), training.regularization.max_grad_norm or float("inf"))
-    for group in optimizer.param_groups:
-        group["lr"] = training.optimizer.learning_rate * group["lr_scale"]
-    optimizer.step()
-    return {name: tensor.detach().double().cpu() for name, tensor in model.state_dict().items()}
-
-
-def _small_model() -> torch.nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH), torch.nn.Tanh(), torch.nn.Linear(WIDTH, WIDTH))
-
-
-def _samples(count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same on every worker: inputs and targets, shape `(count, WIDTH)`."""
-    drawn = torch.randn(2, count, WIDTH, generator=torch.Generator().manual_seed(1)).to(device)
-    return drawn[0], drawn[1]
-
-
-def _loss(forward: Any, inputs: torch.Tensor, targets: torch.Tensor, training: Training | None) -> torch.Tensor:
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(training.precision if training else "fp32")
-    as_input = inputs.to(half) if half is not None and isinstance(training and training.engine, DeepSpeed) else inputs
-    return F.mse_loss(forward(input=as_input).float(), targets)
+def _engine(training: Training, world: World) -> Engine:
+    return engines.build(training, small_model, lambda model: build_optimizer(training.optimizer, model), world.device)
