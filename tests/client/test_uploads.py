@@ -1,10 +1,18 @@
 """What goes up with a job, and what is found missing before it does."""
 
+import gzip
+
 import pytest
 
 from job_texts import PREPARE, TRAIN, changed, text
 from trainshed.client.uploads import upload_faults, uploads
+from trainshed.errors import PlatformError
+from trainshed.runtime.data.found import find_files, hash_files
+from trainshed.runtime.data.reader import SampleReader
 from trainshed.spec.load import load_files
+from trainshed.spec.prepare import PrepareJob
+from trainshed.spec.rows import BadRow
+from trainshed.spec.sources import Csv
 
 CSV = changed(
     PREPARE,
@@ -72,6 +80,43 @@ def test_a_file_or_column_that_is_not_there_is_found_here(files, said, tmp_path)
     found = upload_faults(load(tmp_path, CSV)[0])
     assert len(found) == 1
     assert said in str(found[0])
+
+
+@pytest.mark.parametrize(
+    ("source", "content", "said"),
+    [
+        ({}, b"\xef\xbb\xbftext,label\r\n", None),
+        ({"encoding": "utf-16"}, "text,label\n".encode("utf-16"), None),
+        ({"quotes": False}, b'"text,label\n', "has no column 'text'"),
+        ({}, b"te\xfft,label\n", "source.path: train.csv:1: 0xff is no utf-8; is `source.encoding` another?"),
+        ({}, b"\x89PNG\r\n", "source.path: train.csv: expected text, found a PNG image"),
+        ({"path": "data/*.gz"}, gzip.compress(b"text,label\n"), None),
+        ({"path": "data/*.gz"}, b"no gzip", "source.path: train.csv.gz: damaged gzip"),
+    ],
+)
+def test_a_header_is_read_here_as_the_cluster_reads_it(source, content, said, tmp_path):
+    """Each of these was refused here and taken there, or the other way round."""
+    path = {"path": "data/train.csv", **source}["path"]
+    file = tmp_path / (path.replace("*", "train.csv"))
+    file.parent.mkdir()
+    file.write_bytes(content)
+    job = changed(CSV, source={"kind": "csv", "path": "data/train.csv"} | source)
+    found = [str(fault) for fault in upload_faults(load(tmp_path, job)[0])]
+    assert (said in found[0]) if said else found == []
+    there = find_files(Csv(path=str(file)))
+    taken = SampleReader(PrepareJob.model_validate(job), there)
+    assert bool([row for row in taken.read(content, there.files[0]) if isinstance(row, BadRow)]) == bool(
+        said and "no column" not in said
+    )
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path):
+    """This file says that it is a file and gives an error when it is read."""
+    (tmp_path / "memory.csv").symlink_to("/proc/self/mem")
+    found = upload_faults(load(tmp_path, changed(CSV, source={"kind": "csv", "path": "memory.csv"}))[0])
+    assert "source.path: 'memory.csv' cannot be read: " in str(found[0])
+    with pytest.raises(PlatformError, match=r"memory\.csv: cannot be read: "):
+        hash_files(find_files(Csv(path=str(tmp_path / "memory.csv"))))
 
 
 def test_the_module_of_a_custom_task_goes_up(tmp_path):

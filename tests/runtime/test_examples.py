@@ -9,17 +9,20 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 from PIL import Image
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer
 
 from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
+from trainshed.runtime import shards
 from trainshed.runtime.data import builtin, tokenizer
+from trainshed.runtime.data.examples import _Encode
 from trainshed.runtime.data.found import Found, find_files
 from trainshed.runtime.data.reader import SampleReader
-from trainshed.runtime.encoding import SpecialIds, TextEncoder
-from trainshed.runtime.shards import Examples, ExampleWriter, examples, schema_of
-from trainshed.spec.prepare import Characters, Csv, PrepareJob, PretrainedTokenizer, TrainBpe
+from trainshed.runtime.data.spelled import Tally, TextForm
+from trainshed.runtime.encoding import Marks, SpecialIds, TextEncoder
+from trainshed.runtime.shards import BlockWriter, ExampleWriter, examples, schema_of
+from trainshed.spec.prepare import Characters, Csv, Examples, PrepareJob, PretrainedTokenizer, TrainBpe
 from trainshed.spec.sources import Builtin
 
 TEXTS = ["to be, or not to be", "naïve café\n\tß 日本 🙂", "<|endoftext|> is a mark"]
@@ -128,6 +131,56 @@ def test_samples_are_enclosed_and_cut_with_their_marks(tmp_path):
     assert {special.cls, special.mask, special.pad, special.eos, sep} == special.all
 
 
+def spelling(tmp_path, *, obeyed):
+    made = job(tokenizer={"kind": "train_bpe", "vocab_size": 300, "special_tokens": ("cls", "sep")})
+    trained = tokenizer.make(made, TEXTS, tmp_path)
+    return TextForm(trained, Marks.read(tmp_path), obeyed)
+
+
+@pytest.mark.parametrize("obeyed", [False, True], ids=["plain", "obeyed"])
+def test_a_sample_that_spells_special_tokens_has_them_only_where_the_job_says_so(obeyed, tmp_path):
+    text, target = "a <|endoftext|> b <|sep|><|sep|>", "<|endoftext|>"
+    form = spelling(tmp_path, obeyed=obeyed)
+    encoder = _Encode(Examples(text="text", target="target"), form, {})
+    batch = {"split": ["train"], "origin": ["f:1"], "text": [text], "target": [target]}
+    made = encoder.batch({name: np.array(values, dtype=object) for name, values in batch.items()})
+    sample = json.loads(made["sample"][0])
+    cls, sep, end = (form.tokenizer.token_to_id(f"<|{name}|>") for name in ("cls", "sep", "endoftext"))
+    assert (sample["tokens"][0], sample["tokens"][-1], sample["target"][-1]) == (cls, sep, end)
+    spelled = [*sample["tokens"][1:-1], *sample["target"][:-1]]
+    assert [number for number in spelled if number in (cls, sep, end)] == ([end, sep, sep, end] if obeyed else [])
+    if not obeyed:
+        assert form.tokenizer.decode(sample["tokens"], skip_special_tokens=True) == text
+    tally = Tally()
+    tally.add(made["spelled"])
+    assert tally.facts == {"special_tokens_in_text": {"<|endoftext|>": 2, "<|sep|>": 2}}
+
+
+@pytest.mark.parametrize("kind", ["train_bpe", "characters"])
+def test_a_tokenizer_trained_on_texts_that_spell_a_mark_knows_the_mark_and_its_letters(kind, tmp_path):
+    spec = {"kind": kind} | ({"vocab_size": 400} if kind == "train_bpe" else {})
+    trained = tokenizer.make(job(tokenizer=spec), ["say <|endoftext|> and <|pad|>"] * 50, tmp_path)
+    form = TextForm(trained, Marks.read(tmp_path), obeyed=False)
+    ids = Tokenizer.from_str(form.serialized).encode("say <|endoftext|>", add_special_tokens=False).ids
+    assert trained.token_to_id("<|endoftext|>") not in ids
+    assert trained.decode(ids) == "say <|endoftext|>"
+
+
+def test_ids_may_have_gaps(tmp_path):
+    """A table of counts over tokens was as long as there are tokens, and the last id lay behind its end."""
+    vocab = {"<unk>": 0, "a": 5, "b": 9}
+    gaps = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    gaps.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    gaps.add_special_tokens(["</s>"])
+    form = TextForm(gaps, Marks(gaps.to_str()), obeyed=False)
+    last = max(gaps.get_vocab().values())
+    assert gaps.get_vocab_size() <= last < form.ids
+    writer = BlockWriter(Storage.open(tmp_path), "data", "train", 8, form.ids)
+    writer.add(np.array([5, 9, 3] * 8, dtype=np.uint32))
+    facts = writer.close()
+    assert (facts["samples"], round(facts["unigram_entropy_nats"], 3)) == (3, 1.099)
+
+
 def test_special_tokens_leave_the_numbers_of_packed_data_alone(tmp_path):
     plain = tokenizer.train(TrainBpe(vocab_size=300), TEXTS)
     masked = tokenizer.train(TrainBpe(vocab_size=301), TEXTS, special_tokens=("mask",))
@@ -165,7 +218,7 @@ def test_shards_give_back_every_column(tmp_path, monkeypatch):
     facts = writer.close()
     manifest = {"form": "examples", "image": {"size": 2, "channels": 3}, "splits": {"train": facts}}
     assert (facts["samples"], facts["label_counts"], len(facts["shards"])) == (8, [4, 8], 3)
-    taken = Examples(tmp_path / "data", manifest, "train").take(np.array([7, 0, 4]))
+    taken = shards.Examples(tmp_path / "data", manifest, "train").take(np.array([7, 0, 4]))
     assert [tokens.tolist() for tokens in taken["tokens"]] == [list(range(7)), [], list(range(4))]
     assert [target.tolist() for target in taken["target"]] == [[7, 7], [0, 7], [4, 7]]
     assert taken["label"].tolist() == [[1.0, 1.0], [0.0, 1.0], [0.0, 1.0]]

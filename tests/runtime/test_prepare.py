@@ -15,10 +15,13 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from meter_worker import World, figures
-from trainshed.errors import PlatformError
+from trainshed.errors import FailureKind, PlatformError
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
+from trainshed.runtime.cause import cause_of
+from trainshed.runtime.data import sources
 from trainshed.runtime.data.prepare import prepare
+from trainshed.runtime.failure import kind_of
 from trainshed.runtime.report import Reporter, Voice
 from trainshed.runtime.shards import open_split
 from trainshed.spec.load import job_from_data
@@ -178,6 +181,24 @@ def test_bad_rows_are_refused_by_line(local_ray, tmp_path):
     with pytest.raises(PlatformError, match=r"train.tsv:1: label: the label is no number: 'bad'; see label_kind; also"):
         run(tmp_path, job)
     assert not list(tmp_path.glob("data/*/*"))
+
+
+def _raise(row):
+    raise row["error"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [(PlatformError("a.txt: gone"), "a.txt: gone"), (TimeoutError("enough"), "TimeoutError: enough")],
+)
+def test_what_a_task_raises_keeps_its_class_and_reason(local_ray, raised, said):
+    """Of itself Ray Data says `UDF failed to process a data block`, and drops the rest."""
+    sources.set_up()
+    rows = local_ray.data.from_items([{"error": raised}])
+    with pytest.raises(Exception, match=said) as caught:
+        rows.map(_raise).materialize()
+    assert cause_of(caught.value).startswith(said)  # Ray may say behind it how often it has tried
+    assert kind_of(caught.value) is FailureKind.CODE
 
 
 def test_bad_rows_are_left_out_and_counted_and_a_text_that_spells_a_mark_stays_text(local_ray, tmp_path):

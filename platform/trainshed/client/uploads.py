@@ -64,15 +64,7 @@ def uploads(one: LoadedJob) -> Uploads:
 
 def upload_faults(one: LoadedJob) -> list[Fault]:
     """Files that are not there, fields that the files do not have, a custom task whose module or class is missing."""
-    faults = []
-    if isinstance(one.job, PrepareJob):
-        for key, place in places(one.job.source).items():
-            chosen = chosen_files(one, key) if is_relative(place) else None
-            if chosen is not None and not chosen.files:
-                beside = f"; it holds {chosen}" if chosen.left_out else ""
-                message = f"no file matches {place!r}{beside}; a relative path starts at {root_of(one)}"
-                faults.append(one.fault(f"source.{key}", message))
-        faults = faults or _column_faults(one, one.job)
+    faults = _source_faults(one, one.job) if isinstance(one.job, PrepareJob) else []
     module, task = custom_module(one), _custom(one)
     if module is not None and task is not None:
         faults += _module_faults(one, module, task)
@@ -125,24 +117,41 @@ def _named(source: Source, chosen: Chosen) -> dict[str, Path]:
     return named
 
 
-def _column_faults(one: LoadedJob, job: PrepareJob) -> list[Fault]:
-    """Columns that the header lines of the csv files on this machine do not have."""
+def _source_faults(one: LoadedJob, job: PrepareJob) -> list[Fault]:
+    """Places where nothing is; where all are there, the first file that cannot be read or lacks a column."""
+    missing, later = [], []
+    for key, place in places(job.source).items():
+        if not is_relative(place):
+            continue
+        try:
+            chosen = chosen_files(one, key)
+            if not chosen.files:
+                beside = f"; it holds {chosen}" if chosen.left_out else ""
+                message = f"no file matches {place!r}{beside}; a relative path starts at {root_of(one)}"
+                missing.append(one.fault(f"source.{key}", message))
+            later += _column_faults(one, job, key, chosen)
+        except OSError as error:
+            missing.append(one.fault(f"source.{key}", f"{place!r} cannot be read: {error}"))
+    return missing or later[:1]
+
+
+def _column_faults(one: LoadedJob, job: PrepareJob, key: str, chosen: Chosen) -> list[Fault]:
+    """The first csv file of a place whose header line cannot be read or lacks a column."""
     source = job.source
     if not isinstance(source, Csv) or source.columns is not None:
         return []
-    for key, place in places(source).items():
-        for file in map(Path, chosen_files(one, key).files if is_relative(place) else ()):
-            if file.stat().st_size > MAX_UPLOAD_BYTES:
-                continue  # it does not go up, whatever its columns
-            found = header(source, file.read_bytes(), file.name)
-            if isinstance(found, BadRow):
-                return [one.fault(f"source.{key}", str(found))]
-            for what, field in job.read_fields.items():
-                if field not in found:
-                    named = f"examples.{what}" if job.examples is not None else "source.field"
-                    hint = nearest(field, found) if found else "the file is empty"
-                    message = f"{file.name} has no column {field!r}; {hint}; or name them with `source.columns`"
-                    return [one.fault(named, message)]
+    for file in map(Path, chosen.files):
+        if file.stat().st_size > MAX_UPLOAD_BYTES:
+            continue  # it does not go up, whatever its columns
+        found = header(source, file.read_bytes(), file.name)
+        if isinstance(found, BadRow):
+            return [one.fault(f"source.{key}", str(found))]
+        for what, field in job.read_fields.items():
+            if field not in found:
+                named = f"examples.{what}" if job.examples is not None else "source.field"
+                hint = nearest(field, found) if found else "the file is empty"
+                message = f"{file.name} has no column {field!r}; {hint}; or name them with `source.columns`"
+                return [one.fault(named, message)]
     return []
 
 

@@ -71,9 +71,12 @@ def hash_files(found: Found) -> list[str]:
 
     def one(path: str) -> str:
         digest = hashlib.sha256()
-        with found.fs.open_input_stream(path, compression=None) as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
+        try:
+            with found.fs.open_input_stream(path, compression=None) as stream:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+        except OSError as error:
+            raise PlatformError(f"{path}: cannot be read: {error}") from None
         return digest.hexdigest()
 
     with ThreadPoolExecutor(HASH_THREADS) as pool:

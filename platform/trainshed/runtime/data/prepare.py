@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import ray
 import ray.data
 
 from trainshed.errors import PlatformError
@@ -27,9 +26,6 @@ from trainshed.runtime.scratch import scratch
 from trainshed.runtime.shards import damaged
 from trainshed.spec.prepare import Examples, Pack, PrepareJob, PretrainedTokenizer
 from trainshed.spec.sources import places
-
-BLOCK_BYTES = 16 << 20
-"""Of samples in one task of Ray Data: a file of any size keeps all cores busy."""
 
 
 def prepare(job: PrepareJob, reporter: Reporter) -> dict[str, Any]:
@@ -50,10 +46,7 @@ def prepare(job: PrepareJob, reporter: Reporter) -> dict[str, Any]:
         reporter.log(f"{places(job.source)[place]}: {holds}")
     if not found.holds:
         reporter.log("the data is made, no file is read")
-    context = ray.data.DataContext.get_current()  # a dataset keeps what stands there when it is made
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    context.target_max_block_size = BLOCK_BYTES
+    sources.set_up()
     bad_rows = BadRows(storage, folder, job.bad_rows)
     manifest = _Pipeline(job, reporter, storage, folder, bad_rows).run(sources.read(job, found, bad_rows))
     facts = {"fingerprint": key, "made_by": reporter.record.run_id, "files": len(found.files), "holds": found.holds}

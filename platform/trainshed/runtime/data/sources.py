@@ -19,6 +19,17 @@ from trainshed.spec.sources import Builtin
 
 TASKS_PER_CPU = 4
 """Many small files are read by few tasks."""
+BLOCK_BYTES = 16 << 20
+"""Of samples in one task of Ray Data: a file of any size keeps all cores busy."""
+
+
+def set_up() -> None:
+    """How every dataset of this process is done; a dataset keeps what stands there when it is made."""
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    context.target_max_block_size = BLOCK_BYTES
+    context.raise_original_map_exception = True  # else what a task raised comes back without its class and its reason
 
 
 def read(job: PrepareJob, found: Found, bad_rows: BadRows) -> ray.data.Dataset:
