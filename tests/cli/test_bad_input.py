@@ -129,3 +129,15 @@ def test_a_dry_run_starts_nothing(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "ZeRO-2" in done.stdout
     assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+def test_what_a_folder_keeps_back_is_said(tmp_path):
+    for name in ("pictures/cat/a.JPG", "pictures/cat/._a.JPG", "pictures/loose.png", "pictures/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    source = {"kind": "images", "path": "pictures", "size": 4}
+    job = changed(PREPARE, source=source, tokenizer=None, pack=None, examples={"image": "image", "label": "label"})
+    (tmp_path / "job.yaml").write_text(text(job))
+    done = platform(tmp_path / "home", "check", str(tmp_path / "job.yaml"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ("text: source.path: 1 .JPG; left out: 1 .txt, 1 hidden, 1 in no class's folder\n")
