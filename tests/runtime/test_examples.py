@@ -14,15 +14,13 @@ from transformers import AutoTokenizer
 
 from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
-from trainshed.runtime import shards
 from trainshed.runtime.data import builtin, tokenizer
-from trainshed.runtime.data.examples import _Encode
 from trainshed.runtime.data.found import Found, find_files
 from trainshed.runtime.data.reader import SampleReader
 from trainshed.runtime.data.spelled import Tally, TextForm
 from trainshed.runtime.encoding import Marks, SpecialIds, TextEncoder
-from trainshed.runtime.shards import BlockWriter, ExampleWriter, examples, schema_of
-from trainshed.spec.prepare import Characters, Csv, Examples, PrepareJob, PretrainedTokenizer, TrainBpe
+from trainshed.runtime.shards import BlockWriter, Examples, ExampleWriter, examples, schema_of
+from trainshed.spec.prepare import Characters, Csv, PrepareJob, PretrainedTokenizer, TrainBpe
 from trainshed.spec.sources import Builtin
 
 TEXTS = ["to be, or not to be", "naïve café\n\tß 日本 🙂", "<|endoftext|> is a mark"]
@@ -141,18 +139,16 @@ def spelling(tmp_path, *, obeyed):
 def test_a_sample_that_spells_special_tokens_has_them_only_where_the_job_says_so(obeyed, tmp_path):
     text, target = "a <|endoftext|> b <|sep|><|sep|>", "<|endoftext|>"
     form = spelling(tmp_path, obeyed=obeyed)
-    encoder = _Encode(Examples(text="text", target="target"), form, {})
-    batch = {"split": ["train"], "origin": ["f:1"], "text": [text], "target": [target]}
-    made = encoder.batch({name: np.array(values, dtype=object) for name, values in batch.items()})
-    sample = json.loads(made["sample"][0])
     cls, sep, end = (form.tokenizer.token_to_id(f"<|{name}|>") for name in ("cls", "sep", "endoftext"))
-    assert (sample["tokens"][0], sample["tokens"][-1], sample["target"][-1]) == (cls, sep, end)
-    spelled = [*sample["tokens"][1:-1], *sample["target"][:-1]]
-    assert [number for number in spelled if number in (cls, sep, end)] == ([end, sep, sep, end] if obeyed else [])
+    encoder = TextEncoder(form.serialized, max_tokens=128, end=end)
+    tokens, made = encoder.texts([text])[0].tolist(), encoder.targets([target], 128)[0].tolist()
+    assert (tokens[0], tokens[-1], made[-1]) == (cls, sep, end)
+    spelled = [number for number in [*tokens[1:-1], *made[:-1]] if number in (cls, sep, end)]
+    assert spelled == ([end, sep, sep, end] if obeyed else [])
     if not obeyed:
-        assert form.tokenizer.decode(sample["tokens"], skip_special_tokens=True) == text
+        assert form.tokenizer.decode(tokens, skip_special_tokens=True) == text
     tally = Tally()
-    tally.add(made["spelled"])
+    tally.add([form.finder.in_text(one) for one in (text, target, "none")])
     assert tally.facts == {"special_tokens_in_text": {"<|endoftext|>": 2, "<|sep|>": 2}}
 
 
@@ -218,7 +214,7 @@ def test_shards_give_back_every_column(tmp_path, monkeypatch):
     facts = writer.close()
     manifest = {"form": "examples", "image": {"size": 2, "channels": 3}, "splits": {"train": facts}}
     assert (facts["samples"], facts["label_counts"], len(facts["shards"])) == (8, [4, 8], 3)
-    taken = shards.Examples(tmp_path / "data", manifest, "train").take(np.array([7, 0, 4]))
+    taken = Examples(tmp_path / "data", manifest, "train").take(np.array([7, 0, 4]))
     assert [tokens.tolist() for tokens in taken["tokens"]] == [list(range(7)), [], list(range(4))]
     assert [target.tolist() for target in taken["target"]] == [[7, 7], [0, 7], [4, 7]]
     assert taken["label"].tolist() == [[1.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
