@@ -15,6 +15,7 @@ from transformers import AutoTokenizer
 from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
 from trainshed.runtime.data import builtin, tokenizer
+from trainshed.runtime.data import examples as encode_samples
 from trainshed.runtime.data.found import Found, find_files
 from trainshed.runtime.data.reader import SampleReader
 from trainshed.runtime.data.spelled import Tally, TextForm
@@ -140,15 +141,17 @@ def test_a_sample_that_spells_special_tokens_has_them_only_where_the_job_says_so
     text, target = "a <|endoftext|> b <|sep|><|sep|>", "<|endoftext|>"
     form = spelling(tmp_path, obeyed=obeyed)
     cls, sep, end = (form.tokenizer.token_to_id(f"<|{name}|>") for name in ("cls", "sep", "endoftext"))
-    encoder = TextEncoder(form.serialized, max_tokens=128, end=end)
-    tokens, made = encoder.texts([text])[0].tolist(), encoder.targets([target], 128)[0].tolist()
+    spec = job(source=Builtin(name="dates"), examples={"text": "text", "target": "target"}).examples
+    encoder = encode_samples.Encode(spec, form, {}, schema_of(("text", "target"), None, None))
+    (made_of,) = encoder.tables(pa.table({"split": ["train"], "text": [text], "target": [target]}))
+    tokens, made = made_of["tokens"][0].as_py(), made_of["target"][0].as_py()
     assert (tokens[0], tokens[-1], made[-1]) == (cls, sep, end)
     spelled = [number for number in [*tokens[1:-1], *made[:-1]] if number in (cls, sep, end)]
     assert spelled == ([end, sep, sep, end] if obeyed else [])
     if not obeyed:
         assert form.tokenizer.decode(tokens, skip_special_tokens=True) == text
     tally = Tally()
-    tally.add([form.finder.in_text(one) for one in (text, target, "none")])
+    tally.add(made_of["spelled"].to_pylist())
     assert tally.facts == {"special_tokens_in_text": {"<|endoftext|>": 2, "<|sep|>": 2}}
 
 
