@@ -36,9 +36,7 @@ def _is_order(character: str) -> bool:
 
 def tell_what_is_passed_over() -> None:
     """From now on each file of storage that is left out is said once, in one line on stderr."""
-    log = logging.getLogger("trainshed.record")
-    log.handlers = [_Tell()]
-    log.propagate = False
+    logging.getLogger("trainshed.record").handlers = [_Tell()]
 
 
 class _Tell(logging.Handler):

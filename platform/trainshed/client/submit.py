@@ -214,7 +214,18 @@ def _environment(code: Package, working: Package) -> dict[str, Any]:
 def _git_commit(folder: Path) -> str | None:
     """The commit of the folder that the job file lies in, `-dirty` where files differ from it; None outside git."""
     try:
-        command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+        command = [
+            "git",
+            "-c",
+            "core.fsmonitor=",
+            "-C",
+            str(folder),
+            "describe",
+            "--always",
+            "--abbrev=40",
+            "--dirty",
+            "--exclude=*",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from trainshed.record.journal import Journal, read_lines
+from trainshed.record.journal import Journal, read_steps
 from trainshed.record.storage import Storage
 
 
@@ -22,7 +22,7 @@ class MetricLog:
 
     def rewind(self, step: int) -> None:
         """Keeps the rows of steps 1 to `step`; call it once, before the first row."""
-        rows = [row for row in read_lines(self._storage, self._relative) if row["step"] <= step]
+        rows = [row for row in read_steps(self._storage, self._relative) if row["step"] <= step]
         self._storage.write(self._relative, "".join(f"{json.dumps(row)}\n" for row in rows).encode())
         self._journal = Journal(self._storage, self._relative)
 

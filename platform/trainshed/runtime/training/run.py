@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, assert_never
 
-from trainshed.record.journal import read_lines
+from trainshed.record.journal import read_lines, read_steps
 from trainshed.record.lineage import training_lineage
 from trainshed.record.registry import register
 from trainshed.record.run import Record
@@ -120,7 +120,7 @@ def watch_metrics(reporter: Reporter, relative: str, steps: int, **fields: Any) 
         said = 0
         while True:
             ended = over.wait(WATCH_S)
-            rows = read_lines(reporter.record.storage, relative)
+            rows = read_steps(reporter.record.storage, relative)
             held_out = [row["validation_loss"] for row in rows if "validation_loss" in row]
             for note in read_lines(reporter.record.storage, notes)[told:]:
                 told += 1

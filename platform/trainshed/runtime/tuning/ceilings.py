@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ray.tune import Stopper
 
+from trainshed.record.facts import SpentFacts, read_facts
 from trainshed.record.run import Record
 from trainshed.spec.stopping import Budget
 from trainshed.spec.tune import TuneJob
@@ -28,8 +29,8 @@ class Spent:
         self._devices = workers.max_count * (job.gpus_of_a_worker or workers.cpus)
         self._began = time.monotonic()
         self._record = record
-        before = record.storage.read_json(record.at(FILE)) or {"wall_s": 0.0, "device_s": 0.0}
-        self._before_s, self._ended_s = float(before["wall_s"]), float(before["device_s"])
+        before = read_facts(record.storage, record.at(FILE), SpentFacts) or SpentFacts()
+        self._before_s, self._ended_s = before.wall_s, before.device_s
         self._running: dict[int, float] = {}
         self._held_s: dict[int, float] = defaultdict(float)
 

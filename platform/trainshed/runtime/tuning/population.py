@@ -18,7 +18,7 @@ import ray.tune
 from trainshed.errors import PlatformError
 from trainshed.patience import Wait
 from trainshed.record.checkpoints import all_checkpoints, path_of
-from trainshed.record.journal import read_lines
+from trainshed.record.journal import read_steps
 from trainshed.record.trials import FIRST, TrialFiles
 from trainshed.runtime.scratch import scratch
 
@@ -101,6 +101,6 @@ class Exchange:
         with scratch("exchange") as copy:
             local = storage.download(there, copy)
             storage.upload(local, path_of(self._trial.folder, step))
-        rows = [row for row in read_lines(storage, f"{source.folder}/metrics.jsonl") if row["step"] <= step]
+        rows = [row for row in read_steps(storage, f"{source.folder}/metrics.jsonl") if row["step"] <= step]
         text = "".join(f"{json.dumps(row)}\n" for row in rows)
         storage.write(f"{self._trial.folder}/metrics.jsonl", text.encode())

@@ -22,7 +22,7 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]
 from trainshed.errors import FailureKind
 from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
 from trainshed.record.checkpoints import METRIC
-from trainshed.record.journal import read_lines
+from trainshed.record.journal import read_steps
 from trainshed.record.storage import Storage
 from trainshed.record.trials import ENDED, FAILED, OWN_STOP, TrialFiles, number_of
 from trainshed.runtime.cause import cause_of
@@ -139,14 +139,14 @@ def _train(training: Training, trial: TrialFiles, plan: TrialPlan, link: Link) -
 
 def _stopped_itself(training: Training, plan: WorkerPlan) -> bool:
     """Whether a training that has come to its end did so before its last step, which only its own rule makes it do."""
-    rows = read_lines(Storage.open(plan.storage), f"{plan.folder}/metrics.jsonl")
+    rows = read_steps(Storage.open(plan.storage), f"{plan.folder}/metrics.jsonl")
     return training.regularization.early_stopping is not None and rows[-1]["step"] < training.steps
 
 
 def _train_once(training: Training, plan: WorkerPlan, link: Link) -> None:
     """One training. What it had measured before it was cut off goes first, where Tune has not heard of it."""
     own = dataclasses.replace(plan, training=training.model_dump(mode="json"))
-    held_out = [row for row in read_lines(Storage.open(own.storage), f"{own.folder}/metrics.jsonl") if METRIC in row]
+    held_out = [row for row in read_steps(Storage.open(own.storage), f"{own.folder}/metrics.jsonl") if METRIC in row]
     for row in held_out:
         if row["step"] > link.heard:
             link.report(row)
