@@ -15,7 +15,8 @@ BLOCK = 8
 def prepared(storage, name, token, *, held_out=3, day=1):
     """Its Record; the training samples are a token, or several, again and again, and so are those held out."""
     record = Record(storage, f"{name}-26112{day}-000000-abcdef01")
-    record.begin({"kind": "prepare", "name": name}, created_at=f"2026-11-2{day}", number=0)
+    created = {"submission_id": "ts-1", "created_at": f"2026-11-2{day}T00:00:00.000+00:00", "number": 0}
+    record.begin({"kind": "prepare", "name": name}, **created)
     folder = f"data/{name}-{day}"
     trained = tokenizer.train(TrainBpe(vocab_size=300), ["the cat sat on the mat"] * 9)
     tokenizer.save(trained, TrainBpe(vocab_size=300), BLOCK, Path(storage.path(folder)) / "tokenizer")

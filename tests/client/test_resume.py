@@ -75,7 +75,8 @@ def test_a_sweep_that_is_called_budget_goes_on_with_another_budget_and_keeps_its
 
 def test_a_sweep_goes_on_that_has_learnt_from_one_on_data_which_was_made_anew_since(storage):
     before = {**SWEEP, "name": "before", "metric": "validation_accuracy"}
-    begin(storage, "before-1", before, number=1, state="succeeded", best={"trial": "trial-00000"}, trials=[])
+    best = {"trial": "trial-00000", "settings": {}, "training": {}}
+    begin(storage, "before-1", before, number=1, state="succeeded", best=best, trials=[])
     learns = {**SWEEP, "search": {"kind": "tpe", "trials": 4, "learn_from": ["run://before"]}}
     record = begin(storage, "budget-1", learns, number=2, state="stopped")
     assert client.prepare(record, "stopped", []).loaded[0].job.learns_from == ("run://before",)

@@ -16,10 +16,17 @@ OVER_DATA = changed(TUNE, train__data="run://tiny", space={"data": {"choice": ["
 LEARNS = {"search": {"kind": "tpe", "trials": 2, "learn_from": ["run://before"]}}
 
 
+def created(day):
+    return {"submission_id": "ts-1", "created_at": f"2026-11-2{day}T00:00:00.000+00:00", "number": 0}
+
+
 def prepared(folder, name, *, held_out="22", block_size=32, vocab_size=512, day=1):
     record = Record(Storage.open(folder), f"{name}-26112{day}-000000-abcdef01")
-    record.begin({"kind": "prepare", "name": name}, created_at=f"2026-11-2{day}", number=0)
-    splits = {"train": {"samples": 50, "shards": []}, "validation": {"samples": 5, "shards": [{"sha256": held_out}]}}
+    record.begin({"kind": "prepare", "name": name}, **created(day))
+    splits = {
+        "train": {"samples": 50, "shards": []},
+        "validation": {"samples": 5, "shards": [{"file": "validation-00000.arrow", "sha256": held_out}]},
+    }
     manifest = {
         "form": "packed",
         "block_size": block_size,
@@ -71,9 +78,9 @@ def test_data_sets_that_compare_are_taken(tmp_path):
 def swept(folder, data, **values):
     """A sweep that ended, on data that it bound."""
     sweep = Record(Storage.open(folder), "before-261120-000000-abcdef01")
-    sweep.begin(changed(TUNE, name="before", **values), created_at="2026-11-20", number=0)
+    sweep.begin(changed(TUNE, name="before", **values), **created(0))
     bind(sweep, {"run://text": data})
-    sweep.finish("succeeded", best={"trial": "trial-00000"}, trials=[])
+    sweep.finish("succeeded", best={"trial": "trial-00000", "settings": {}, "training": {}}, trials=[])
 
 
 def test_a_search_that_learns_from_figures_of_something_else_is_refused_at_its_line(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from job_texts import TUNE, changed
 from trainshed.errors import PlatformError
-from trainshed.record.run import Record, find_finished
+from trainshed.record.run import Record, find_finished, now
 from trainshed.record.storage import Storage
 from trainshed.record.trials import CUT, EARLY, ENDED, FAILED, OWN_STOP
 from trainshed.runtime.report import Reporter, Voice
@@ -24,7 +24,7 @@ def job(**values):
 def concluded(folder, sweep, *, budget_over=False, run_id="sweep-1"):
     """`conclude` over the trials of a run in a folder; nothing of it needs a cluster unless a model is exported."""
     record = Record(Storage.open(folder), run_id)
-    record.begin(sweep.model_dump(mode="json", by_alias=True), created_at="2026", number=0)
+    record.begin(sweep.model_dump(mode="json", by_alias=True), submission_id="ts-1", created_at=now(), number=0)
     reporter, spent = Reporter(record, Voice()), Spent(sweep, record)
     ceilings = Ceilings(sweep.budget, spent, asked=lambda: False, too_many=lambda: None)
     assert ceilings.stop_all() == budget_over

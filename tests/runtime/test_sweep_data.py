@@ -80,7 +80,8 @@ def test_nothing_is_taken_of_an_earlier_sweep_on_something_else_and_that_is_said
     said = []
     for number, values in enumerate([{}, {"metric": "validation_accuracy"}, {"train__steps": 8}]):
         sweep = Record(storage, f"before-{number}")
-        sweep.begin(changed(SWEEP, **values), created_at="2026-11-20", number=0)
+        created = {"submission_id": "ts-1", "created_at": "2026-11-20T00:00:00.000+00:00", "number": 0}
+        sweep.begin(changed(SWEEP, **values), **created)
         sweep.finish("succeeded", trials=trials)
         known = known_before(JOB, data, [sweep], say=said.append)
         assert known == ([({"data": "run://high"}, 0.9)] if not values else [])
