@@ -272,7 +272,8 @@ from trainshed.runtime.tasks.causal_lm import CausalLmTask
 
 
 class Stumbling(CausalLmTask):
-    """At a rate of 0.02 it stops for ever in its 30th pass, once; at 0.03 a pass over 4 samples asks for too much."""
+    """At a rate of 0.02 it stops for ever in its 30th pass, once; at 0.03 a pass over 4 samples asks for too much; at
+    0.04 the gradient overflows, and the loss does not."""
 
     def __init__(self, training, facts):
         super().__init__(training, facts)
@@ -286,7 +287,8 @@ class Stumbling(CausalLmTask):
             threading.Event().wait()
         if self.rate == 0.03 and len(batch["input_ids"]) == 4:
             torch.empty(2**60)
-        return super().loss(forward, batch, label_smoothing=label_smoothing)
+        loss = super().loss(forward, batch, label_smoothing=label_smoothing)
+        return loss + (loss - loss.detach()) * 1e38 if self.rate == 0.04 else loss
 '''
 
 
@@ -294,11 +296,14 @@ def test_a_trial_that_stands_still_or_has_no_memory_is_tried_again(platform, fol
     (folder / "stumbling.py").write_text(STUMBLING)
     train = {**TRAIN, "task": {"kind": "custom", "path": "stumbling:Stumbling"}}
     train["workers"] = {**TRAIN["workers"], "hang_timeout_s": 8}
-    rates = {"optimizer.learning_rate": {"choice": [0.003, 0.02, 0.03]}}
-    search = {"kind": "grid", "concurrent": 1}
-    sweep = {**SWEEP, "name": "stumbling", "train": train, "space": rates, "search": search}
+    rates = {"optimizer.learning_rate": {"choice": [0.003, 0.02, 0.03, 0.04]}}
+    search, failures = {"kind": "grid", "concurrent": 1}, {"code_errors": 1}
+    sweep = {**SWEEP, "name": "stumbling", "train": train, "space": rates, "search": search, "failures": failures}
     platform.run("submit", write(folder, {**sweep, "stop_early": {"kind": "none"}}))
-    assert [state for _, _, _, state in told(platform, "stumbling")] == ["ended"] * 3
+    assert [state for _, _, _, state in told(platform, "stumbling")] == ["ended"] * 3 + ["failed"]
+    steep = json.loads((platform.folder("stumbling") / "trials" / "trial-00003" / "ended.json").read_text())
+    assert steep["kind"] == "diverged", steep["cause"]
+    assert result(platform, "stumbling")["state"] == "succeeded", "the sweep ended as at an error of the code"
     said = (platform.folder("stumbling") / "logs" / "driver.log").read_text()
     assert "trial-00001 has made no step for" in said
     assert said.count("killed, it goes on from the newest checkpoint") == 1

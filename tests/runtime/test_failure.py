@@ -12,6 +12,7 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 from trainshed.errors import DivergedError, FailureKind, PlatformError
 from trainshed.record.storage import Storage
 from trainshed.record.trials import FAILED, TrialFiles
+from trainshed.runtime.cause import cause_of
 from trainshed.runtime.failure import kind_of
 
 TOO_MUCH = 10**15
@@ -87,6 +88,24 @@ def test_words_of_a_message_decide_nothing(kind, words):
     assert kind_of(in_task(kind(words))) is FailureKind.CODE
 
 
+RAISED = "Traceback ...\ntrainshed.errors.PlatformError: row 3 is bad\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (RayTaskError("map", RAISED, UserCodeException("UDF failed")).as_instanceof_cause(), "row 3 is bad"),
+        (group(w1=in_task(PlatformError("shard 3"))), "worker 1: shard 3"),
+        (of_a_fit(in_task(DivergedError("step 4"))), "step 4"),
+        (in_task(KeyError(RAISED)), f"KeyError: {RAISED!r}"),
+        (ValueError(RAISED), "ValueError: Traceback ... trainshed.errors.PlatformError: row 3 is bad"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_cause_is_the_innermost_error_and_not_what_a_text_in_it_says(error, cause):
+    assert cause_of(error) == cause
+
+
 @pytest.mark.parametrize(
     ("facts", "kind"),
     [
@@ -94,7 +113,6 @@ def test_words_of_a_message_decide_nothing(kind, words):
         ({"kind": FailureKind.MEMORY}, FailureKind.MEMORY),
         ({}, FailureKind.UNKNOWN),
         ({"kind": "struck by lightning"}, FailureKind.UNKNOWN),
-        ({"kind": ["code"]}, FailureKind.UNKNOWN),
     ],
 )
 def test_a_trials_record_says_what_failed_and_an_older_one_reads(tmp_path, facts, kind):

@@ -7,24 +7,32 @@ from __future__ import annotations
 
 import re
 
+from ray.exceptions import UserCodeException
+
 from trainshed.errors import PlatformError
 
 MAX_CHARACTERS = 400
 OWN_ERROR = re.compile(r"^trainshed\.errors\.\w+: (.+)$", re.MULTILINE)
+"""Ray Data keeps what a task raised as text alone: the last resort, where no error of ours came through."""
 
 
 def cause_of(error: BaseException) -> str:
     """`ErrorType: message` of the innermost error, with the worker it came from; our own errors are their message."""
-    if own := OWN_ERROR.findall(str(error)):  # Ray Data keeps what a task raised only as text
-        return _short(own[0])
+    return _cause(error, str(error))
+
+
+def _cause(error: BaseException, outermost: str) -> str:
     failures = getattr(error, "worker_failures", None)
     if failures:
         worker, inner = min(failures.items())
-        return f"worker {worker}: {cause_of(inner)}"
+        return f"worker {worker}: {_cause(inner, str(inner))}"
     inner = getattr(error, "health_check_failure", None) or getattr(error, "cause", None) or error.__cause__
     if isinstance(inner, BaseException) and inner is not error:
-        return cause_of(inner)
-    return _short(str(error)) if isinstance(error, PlatformError) else _short(f"{type(error).__name__}: {error}")
+        return _cause(inner, outermost)
+    if isinstance(error, PlatformError):
+        return _short(str(error))
+    own = OWN_ERROR.findall(outermost) if isinstance(error, UserCodeException) else []
+    return _short(own[0] if own else f"{type(error).__name__}: {error}")
 
 
 def _short(message: str) -> str:
