@@ -292,7 +292,9 @@ class Stumbling(CausalLmTask):
 '''
 
 
-def test_a_trial_that_stands_still_or_has_no_memory_is_tried_again(platform, folder):
+def test_a_trial_that_stands_still_or_has_no_memory_is_tried_again_and_a_steep_one_is_no_error_of_the_code(
+    platform, folder
+):
     (folder / "stumbling.py").write_text(STUMBLING)
     train = {**TRAIN, "task": {"kind": "custom", "path": "stumbling:Stumbling"}}
     train["workers"] = {**TRAIN["workers"], "hang_timeout_s": 8}
