@@ -10,11 +10,14 @@ import pyarrow as pa
 import pytest
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.data import columns, identity, tokenizer
+from trainshed.runtime.data import columns, examples, identity, packing, tokenizer
 from trainshed.runtime.data.found import find_files
+from trainshed.runtime.data.spelled import TextForm
 from trainshed.runtime.data.splitting import split_table
 from trainshed.runtime.data.steps import cleaned, repeats, sample_key
-from trainshed.spec.prepare import PrepareJob, Split, TrainBpe
+from trainshed.runtime.encoding import Marks
+from trainshed.runtime.shards import schema_of
+from trainshed.spec.prepare import Examples, PrepareJob, Split, TrainBpe
 
 
 def test_lists_give_back_what_went_in():
@@ -31,6 +34,23 @@ def test_pieces_are_the_table_in_order_and_none_is_much_larger_than_asked(monkey
     assert [text for piece in found for text in piece] == texts
     assert all(sum(map(len, piece[:-1])) <= 100 for piece in found)
     assert list(columns.pieces(pa.table({"text": pa.array([], pa.string())}), "text")) == []
+
+
+def test_a_large_tokenizer_is_parsed_once_in_a_process_however_many_tables_there_are():
+    trained = tokenizer.train(TrainBpe(vocab_size=300), ["some text"])
+    form = TextForm(trained, Marks(trained.to_str()), obeyed=False)
+    table = pa.table({"text": ["a text"] * 300, "split": ["train"] * 300})
+    packing._opened.cache_clear()
+    for _ in range(5):
+        (made,) = packing.encode(table, str(form.serialized), 0, form.finder)
+        assert made.num_rows == 300
+    assert packing._opened.cache_info().misses == 1
+    examples._opened.cache_clear()
+    schema = schema_of(("text",), None, None)
+    for _ in range(5):
+        (made,) = examples.Encode(Examples(text="text"), form, {}, schema).tables(table)
+        assert made["tokens"].to_pylist() == [[*trained.encode("a text").ids]] * 300
+    assert examples._opened.cache_info().misses == 1
 
 
 def test_cleaning_cleans_targets_too():
