@@ -43,7 +43,7 @@ test: setup  ## Everything that fits 25 minutes on 2 cores, end to end included.
 	$(BIN)/pytest
 
 faults: setup  ## Break running trainings and sweeps in every way we know, and count what survives (about 55 minutes).
-	$(BIN)/pytest -m faults -s tests/faults tests/e2e tests/runtime
+	$(BIN)/pytest -m faults -s tests/faults tests/e2e tests/cli tests/runtime
 
 figures: setup  ## The measured figures beside their goals.
 	@$(BIN)/python benchmarks/results.py

@@ -35,6 +35,9 @@ VERBS = {
     "stop an endpoint": ["stop", "answers"],
     "resume": ["resume", "other", "--set", "workers.memory_gb=0.0001"],
     "check": ["check", "job.yaml"],
+    "plan": ["plan", "job.yaml"],
+    "submit": ["submit", "job.yaml", "--dry-run"],
+    "doctor": ["doctor"],
     "status": ["cluster", "status"],
 }
 WHOLE = dict.fromkeys(VERBS, 0) | {"ask": 1, "stop a run": 2, "stop an endpoint": 2, "resume": 3, "status": 2}
@@ -142,10 +145,8 @@ def every_verb(capsys, *, verbs=tuple(VERBS), left_out=()):
     said = {}
     for name in verbs:
         done = call(capsys, *VERBS[name])
-        assert done.code in {WHOLE[name], *(() if name in ("runs", "sweeps", "models", "endpoints") else (1, 2))}, (
-            name,
-            done,
-        )
+        also = () if name in ("runs", "sweeps", "models", "endpoints") else (1, 2)
+        assert done.code in (WHOLE[name], *also), (name, done)
         if done.code == 0:
             missing = [row for row in LISTS.get(name, ()) if row not in done.out and row not in left_out]
             assert missing == [], (name, done)
@@ -157,7 +158,7 @@ def every_verb(capsys, *, verbs=tuple(VERBS), left_out=()):
 def test_what_is_whole_has_nothing_said_of_it(storage, capsys):
     said = every_verb(capsys)
     for name in VERBS:
-        assert call(capsys, *VERBS[name]).code == WHOLE[name]
+        assert call(capsys, *VERBS[name]).code in (WHOLE[name], int(name == "doctor"))  # it judges this machine
         assert "passed over" not in said[name]
 
 
@@ -258,6 +259,28 @@ def test_a_folder_that_is_none_is_one_line(place, way, storage, capsys):
         done = call(capsys, *arguments)
         assert done.code in (0, 1, 2, WHOLE[name]), (name, done)
         assert done.code == 0 or done.err, (name, done)
+
+
+@pytest.mark.parametrize("verb", ["runs", "models", "endpoints", "doctor", "stop a run", "plan", "status"])
+def test_a_home_or_storage_that_is_none_is_one_line(verb, storage, capsys, monkeypatch):
+    """A file on the way, a loop, bytes that are no UTF-8, a folder that nobody may make."""
+    (storage / "loop").symlink_to("loop")
+    places = [
+        storage / "job.yaml" / "below",
+        storage / "loop" / "below",
+        "/proc/none/below",
+        "~nobody-of-this-name/x",
+        b"/tmp/\xff\xfe",
+    ]
+    for place in places:
+        for name in ("PLATFORM_HOME", "PLATFORM_STORAGE"):
+            with monkeypatch.context() as patch:
+                patch.setitem(os.environ, name, os.fsdecode(place))
+                done = call(capsys, *VERBS[verb])
+            assert done.code in (0, 1, 2), done
+            one_line = done.code == 0 or verb in ("doctor", "plan")  # these have a line for each thing that is wrong
+            assert one_line or len(done.err.splitlines()) == 1, done
+            assert "Traceback" not in done.err
 
 
 def test_a_model_that_was_registered_on_another_metric_is_listed_with_it(storage, capsys):

@@ -41,7 +41,10 @@ class Storage:
         if any("\ud800" <= character <= "\udfff" for character in text):  # bytes of the environment that are no UTF-8
             raise UsageError(f"PLATFORM_STORAGE: {os.fsencode(text)!r} is no UTF-8; give another folder")
         if "://" not in text:
-            text = str(Path(text).expanduser().resolve())
+            try:
+                text = str(Path(text).expanduser().resolve())
+            except RuntimeError as error:  # a loop of links, or a user that does not exist
+                raise UsageError(f"PLATFORM_STORAGE: {text}: {error}; give another folder") from None
             return Storage(text, pafs.LocalFileSystem(), text)
         try:
             fs, root = pafs.FileSystem.from_uri(text)
