@@ -18,7 +18,7 @@ def looking_at_listeners(home):
 
     def look():
         while not over.wait(EVERY_S):
-            found.update(_listeners(home))
+            found.update(listeners_of(home))
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
@@ -34,7 +34,8 @@ def open_to_others(found):
     return {(title, address) for title, address in found if address.removeprefix("::ffff:") not in LOOPBACK}
 
 
-def _listeners(home):
+def listeners_of(home):
+    """(process title, address) of every listening socket of the cluster of this home, now."""
     pids = _cluster(home)
     for connection in psutil.net_connections(kind="tcp") if pids else []:
         if connection.status == psutil.CONN_LISTEN and connection.pid in pids:

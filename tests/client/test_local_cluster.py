@@ -9,6 +9,7 @@ import httpx
 import psutil
 import pytest
 
+from listeners import listeners_of, open_to_others
 from trainshed.client.jobs_api import JobsClient
 from trainshed.client.local_cluster import LocalCluster, down, find, up
 from trainshed.client.processes import MARK
@@ -101,13 +102,9 @@ def test_who_lacks_the_token_is_refused(running, headers: dict[str, str], code: 
 
 
 def test_everything_listens_on_the_loopback_alone(running) -> None:
-    ports = set()
-    for process in _processes_of(running.local):
-        for connection in process.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN:
-                ports.add((connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port))
-    assert len(ports) >= 10
-    assert {ip for ip, _ in ports} == {"127.0.0.1"}
+    found = list(listeners_of(running.home))
+    assert len(found) >= 10
+    assert open_to_others(found) == set()
 
 
 def test_two_ups_at_once_give_one_cluster_and_down_ends_it_wholly_and_alone(

@@ -150,9 +150,9 @@ class Record:
         facts = self.job
         before = {"submission_id": facts["submission_id"], "result": self.result, "job": facts["job"]}
         before |= {key: facts[key] for key in handed if key in facts}
-        now = {**handed, "submission_id": submission_id, "job": job}
+        anew = {**handed, "submission_id": submission_id, "job": job}
         self.storage.delete(self.at(STOP))
-        self.storage.write_json(self.at("job.json"), {**facts, **now, "before": [*facts.get("before", []), before]})
+        self.storage.write_json(self.at("job.json"), {**facts, **anew, "before": [*facts.get("before", []), before]})
         self.storage.delete(self.at("result.json"))
 
     def close_again(self) -> None:
