@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import psutil
 import pytest
 
 from client.cutting_proxy import CuttingProxy
+from stranger import Stranger
 from trainshed.cli.states import LOST, UNKNOWN, States
 from trainshed.client import resume as client
 from trainshed.client.address import find_address
@@ -32,44 +31,21 @@ LONG_AGO = (NOW - timedelta(days=1)).isoformat()
 TRAIN = {"kind": "train", "name": "model"}
 
 
-class Listener(ThreadingHTTPServer):
-    """A machine that somebody owns: it keeps what it was sent, and is no Ray."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.seen: list[str | None] = []
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        assert isinstance(self.server, Listener)
-        self.server.seen.append(self.headers.get("Authorization"))
-        self.send_error(404)
-
-    def log_message(self, *_: Any) -> None:
-        """Tests print nothing."""
-
-
 @pytest.fixture
-def listener() -> Iterator[Listener]:
-    with Listener() as made:
+def listener() -> Iterator[Stranger]:
+    with Stranger() as made:
         yield made
-        made.shutdown()
 
 
 @pytest.fixture
-def own(listener: Listener) -> Iterator[Listener]:
+def own() -> Iterator[Stranger]:
     """Where the local cluster of `home` listens."""
-    del listener  # each test has both
-    with Listener() as made:
+    with Stranger() as made:
         yield made
-        made.shutdown()
 
 
 @pytest.fixture
-def home(tmp_path: Path, own: Listener, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, own: Stranger, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home whose local cluster is this very process, with a token of its own; another token in the environment."""
     home = tmp_path / "home"
     (home / "cluster").mkdir(parents=True)
@@ -129,8 +105,8 @@ NO_NAME = (
 )
 def test_a_token_goes_only_to_an_address_that_somebody_here_named(
     home: Path,
-    listener: Listener,
-    own: Listener,
+    listener: Stranger,
+    own: Stranger,
     monkeypatch: pytest.MonkeyPatch,
     stored: str,
     vouched: str | None,
@@ -157,7 +133,7 @@ def test_a_token_goes_only_to_an_address_that_somebody_here_named(
     ],
 )
 def test_a_local_cluster_is_told_by_which_one_it_is_and_not_by_its_address(
-    home: Path, listener: Listener, own: Listener, local: str, sign: Sign, why: str
+    home: Path, listener: Stranger, own: Stranger, local: str, sign: Sign, why: str
 ) -> None:
     if local == "this":
         found = find(home)

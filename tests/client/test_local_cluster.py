@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from listeners import listeners_of, open_to_others
+from trainshed.client import local_cluster
 from trainshed.client.jobs_api import JobsClient
 from trainshed.client.local_cluster import LocalCluster, down, find, up
 from trainshed.client.processes import MARK
@@ -154,10 +155,18 @@ def test_a_cluster_that_is_not_ready_in_time_is_ended_and_named_by_its_log(secon
     assert not [process for process in psutil.process_iter() if str(second_home) in " ".join(_command(process))]
 
 
-def test_a_head_that_cannot_start_says_why(second_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_a_head_that_cannot_start_says_why_and_one_that_ended_late_is_started_again(
+    second_home: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
     monkeypatch.setenv("RAY_gcs_server_request_timeout_seconds", "not-a-number")
+    if late:
+        monkeypatch.setattr(local_cluster, "_RAYS_DEADLINE_S", 0.0)  # any end may have been Ray's own deadline
+    said: list[str] = []
     with pytest.raises(ClusterError, match="ended while starting: ValueError: invalid literal for int"):
-        up(second_home, say=_quiet, start_timeout_s=40)
+        up(second_home, say=said.append, start_timeout_s=3 if late else 60)
+    assert any("starting it again, since this machine may take 3 s" in line for line in said) == late
+    assert not (second_home / "cluster" / "state.json").exists()
 
 
 def _command(process: psutil.Process) -> list[str]:
