@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -197,7 +198,7 @@ def _ready(cluster: LocalCluster, wait: Wait) -> LocalCluster:
     with JobsClient(cluster.dashboard_url, cluster.token, timeout_s=5.0) as jobs:
         while True:
             if not alive(cluster.pid, cluster.pid_started):
-                ended = f"the local Ray cluster ended while starting: {error_in(log)}"
+                ended = f"the local Ray cluster ended while starting{_manner(cluster.pid)}: {error_in(log)}"
                 raise (_EndedByRay if time.monotonic() - began > _RAYS_DEADLINE_S else ClusterError)(ended)
             with contextlib.suppress(Unreachable):
                 if (head := jobs.ready_head()) is not None:
@@ -206,6 +207,18 @@ def _ready(cluster: LocalCluster, wait: Wait) -> LocalCluster:
                 late = f"the local Ray cluster was not ready within {wait}, --start-timeout gives it longer"
                 raise ClusterError(f"{late}: {error_in(log)}")
             time.sleep(_POLL_S)
+
+
+def _manner(pid: int) -> str:
+    """How a process ended, in words, where it was this one's child."""
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return ""
+    if not ended:
+        return ""
+    code = os.waitstatus_to_exitcode(status)
+    return f", killed by {signal.Signals(-code).name}" if code < 0 else f" with exit code {code}"
 
 
 def _end(cluster: LocalCluster) -> None:
