@@ -64,6 +64,16 @@ def test_what_storage_says_of_bound_runs_is_no_path(storage, hostile):
         bound(JOB, sweep, found_in(storage))
 
 
+@pytest.mark.parametrize("made", [{"data": "../../etc"}, {"manifest": {}}, {"state": "failed"}])
+def test_a_bound_run_that_has_made_no_data_any_more_is_refused(storage, made):
+    sweep, low = Record(storage, "sweep-1"), prepared(storage, "low", 1)
+    prepared(storage, "high", 2)
+    bound(JOB, sweep, found_in(storage))
+    storage.write_json(low.at("result.json"), {**low.result, **made})
+    with pytest.raises(PlatformError):
+        folders(bound(JOB, sweep, found_in(storage)))
+
+
 def test_data_whose_held_out_samples_differ_ends_the_sweep_before_its_first_trial(storage):
     prepared(storage, "low", 1)
     prepared(storage, "high", 2, held_out=4)

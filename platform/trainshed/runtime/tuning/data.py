@@ -7,6 +7,7 @@ from typing import Any
 
 from trainshed.errors import PlatformError
 from trainshed.record.bound import bind, bound_runs
+from trainshed.record.results import PrepareOutcome
 from trainshed.record.run import Record
 from trainshed.runtime.training.samples import check_samples
 from trainshed.spec.held_out import difference
@@ -32,11 +33,16 @@ def bound(job: TuneJob, sweep: Record, find: Callable[[str], Record]) -> dict[st
 
 def folders(runs: Mapping[str, Record]) -> dict[str, str]:
     """Where the data of each reference lies, relative to the storage."""
-    return {reference: str((run.result or {})["data"]) for reference, run in runs.items()}
+    return {reference: _made(run).data for reference, run in runs.items()}
 
 
 def _manifest(run: Record) -> dict[str, Any]:
-    result = run.result
-    if result is None or "manifest" not in result:
+    _made(run)
+    return dict((run.result or {})["manifest"])
+
+
+def _made(run: Record) -> PrepareOutcome:
+    outcome = run.outcome
+    if not isinstance(outcome, PrepareOutcome):
         raise PlatformError(f"run://{run.run_id}: its data is not there any more")
-    return dict(result["manifest"])
+    return outcome
