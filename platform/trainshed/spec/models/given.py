@@ -19,7 +19,8 @@ class Config(Part):
     model_type: Annotated[str, like(r"^[a-z0-9_-]+$", "say the name transformers gives it, like mistral")]
     """The name transformers gives the architecture: mistral, distilbert, deit, ..."""
     settings: dict[str, JsonValue] = Field(default={})
-    """Fields of its configuration class, by their own names; sizes of the data are filled in."""
+    """Fields of its configuration class, by their own names; sizes of the data are filled in. For a mixture of experts
+    `output_router_logits: true` adds the loss of its routers to what causal_lm trains on; validation leaves it out."""
     num_parameters: Count | None = None
     """Number of weights, for the plan, which cannot count those of an architecture that is not spelled out here."""
 
