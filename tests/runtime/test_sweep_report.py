@@ -88,11 +88,14 @@ def test_a_report_is_written_for_few_trials_and_for_many(tmp_path, count):
 
 def test_what_a_trial_says_is_shown_and_not_run(tmp_path):
     sweep = job(budget={"money": 9.0, "price": 3.0, "currency": "USD", "price_from": "profile <mine>"})
-    folder, _, _ = written(tmp_path, sweep, stories(sweep, 5, failed=(1, 2)), limit="budget.money: 9 is spent")
+    folder, _, _ = written(
+        tmp_path, sweep, stories(sweep, 5, failed=(1, 2)), limit="budget.money: 9 is spent", refused="3 draws <so>"
+    )
     page = (folder / "report.html").read_text()
     assert "<script" not in page
     assert "2 &times; code: KeyError: &lt;script&gt;" in page
     assert "budget.money: 9 is spent" in page
+    assert "Left out: 3 draws &lt;so&gt;." in page
     assert " ".join(page.split()).count("3.00 USD at 3 for a device-hour (profile &lt;mine&gt;).") == 1
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from job_texts import PREPARE, TUNE, changed, text
 from trainshed.errors import SpecError
-from trainshed.spec.constraints import LONGEST, parse
-from trainshed.spec.load import load_files
+from trainshed.spec.constraints import LONGEST, parse, recorded
+from trainshed.spec.load import job_from_data, load_files
 
 TRAINING = {
     "model": {"kind": "gpt2", "width": 48, "heads": 4, "dropout": 0.1, "tied": True},
@@ -129,3 +129,16 @@ def test_a_wrong_constraint_is_refused_with_its_line(case, tmp_path):
     assert said in str(fault)
     line = file.read_text().splitlines()[fault.line - 1]
     assert line.startswith(("constraints:", "- ", "  - ")), line
+
+
+def test_a_sweeps_constraints_hold_for_the_settings_of_what_trains_its_best_again():
+    best = job_from_data(TUNE).train
+    document = {"kind": "train", "name": "final", "from_best": "run://sweep"}
+    kept = recorded({"constraints": ["model.width * model.layers <= 100", 3, "no constraint", "steps < 20"]})
+    assert kept == ("model.width * model.layers <= 100", "steps < 20")
+    assert job_from_data({**document, "settings": {"model.layers": 3}}).resolve(best, kept).model.layers == 3
+    assert job_from_data({**document, "steps": 99}).resolve(best, kept).steps == 99, "nothing of what was searched"
+    with pytest.raises(
+        SpecError, match=r"model.layers: the sweep's constraint `model.width \* model.layers <= 100` does"
+    ):
+        job_from_data({**document, "settings": {"model.layers": 4}}).resolve(best, kept)

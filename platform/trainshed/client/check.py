@@ -18,6 +18,7 @@ from trainshed.record.learning import why_nothing_is_taken
 from trainshed.record.registry import resolve
 from trainshed.record.run import find_finished
 from trainshed.record.storage import Storage
+from trainshed.spec.constraints import recorded
 from trainshed.spec.fitting import DataForm, form_of, form_of_manifest, misfits
 from trainshed.spec.held_out import difference
 from trainshed.spec.job import Job
@@ -144,7 +145,8 @@ def _training(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> 
             swept = find_finished(storage, one.job.from_best, "tune")
             best = (swept.result or {})["best"]["training"]
             place = f"{storage.address(swept.at('result.json'))}: best.training"
-            return resolve_best(one, one.job, parse_facts(best, Training, place)).training
+            training = parse_facts(best, Training, place)
+            return resolve_best(one, one.job, training, recorded(swept.job["job"])).training
         case _:
             return None
 

@@ -29,6 +29,7 @@ from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter, Voice, quiet_libraries
 from trainshed.runtime.training.spares import Spares
 from trainshed.runtime.training.stopped import Stopped
+from trainshed.spec.constraints import recorded
 from trainshed.spec.job import Job
 from trainshed.spec.load import job_from_data
 from trainshed.spec.prepare import PrepareJob
@@ -137,7 +138,8 @@ class Driver:
             case TrainFromBest():
                 swept = self._find(job.from_best, "tune")
                 best = (swept.result or {})["best"]
-                full = job.resolve(Training.model_validate_json(json.dumps(best["training"]), strict=True))
+                training = Training.model_validate_json(json.dumps(best["training"]), strict=True)
+                full = job.resolve(training, recorded(swept.job["job"]))
                 trial = {"run_id": swept.run_id, "trial": best["trial"], "settings": best["settings"]}
                 facts = {**reporter.record.job, "job": full.model_dump(mode="json", by_alias=True), "trial": trial}
                 reporter.record.begin(**{key: facts[key] for key in facts if key != "run_id"})

@@ -12,10 +12,10 @@ import ast
 import math
 import operator
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
@@ -26,7 +26,6 @@ DEEPEST = 50
 MOST_BITS = 1024
 """Of a whole number that comes up in one."""
 
-Kind = Literal["number", "text", "truth", "list"]
 Value = Any
 """int, float, str, bool, or a list of them."""
 
@@ -54,7 +53,7 @@ COMPARISONS = {**ORDERS, **SAMENESS}
 ALLOWED = "numbers, text, true paths, + - * / // % **, comparisons, in, and, or, not and parentheses"
 
 
-class _Absent(Exception):
+class Absent(Exception):
     """A path that this training does not have."""
 
 
@@ -71,18 +70,10 @@ class Constraint:
         """Whether the JSON of a training has it; false where it cannot be worked out, as in a division by zero."""
         try:
             return bool(_value(self.tree, training))
-        except _Absent:
+        except Absent:
             return True
         except (ArithmeticError, TypeError, ValueError):
             return False
-
-    def misuse(self, training: Mapping[str, Any]) -> str | None:
-        """What is wrong with the kinds of the values that it puts together; None: nothing is."""
-        try:
-            kind = _kind(self.tree, training)
-        except TypeError as error:
-            return str(error)
-        return None if kind in ("truth", None) else f"is a {kind}, neither true nor false; compare it with something"
 
 
 @lru_cache(maxsize=256)
@@ -108,6 +99,32 @@ def parse(text: str) -> Constraint:
     return Constraint(text, tree, paths)
 
 
+def broken_by(texts: Iterable[str], training: Mapping[str, Any], *, own: Iterable[str]) -> tuple[str, str] | None:
+    """The first constraint on one of somebody's own settings that a training does not keep: the setting, the text."""
+    for constraint in map(parse, texts):
+        guilty = [path for path in own if any(_overlap(path, said) for said in constraint.paths)]
+        if guilty and not constraint.holds(training):
+            return guilty[0], constraint.text
+    return None
+
+
+def recorded(job: Mapping[str, Any]) -> tuple[str, ...]:
+    """The constraints of a sweep's recorded job; what is none of this version is left out."""
+    texts = job.get("constraints")
+    return tuple(text for text in texts if _is_one(text)) if isinstance(texts, list) else ()
+
+
+def _overlap(one: str, other: str) -> bool:
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
+def _is_one(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and parse(text) is not None
+    except ValueError:
+        return False
+
+
 def _parses(text: str) -> str:
     parse(text)
     return text
@@ -129,7 +146,7 @@ def _paths(node: ast.expr) -> list[str]:
     """The paths below a node; refuses every node that may not stand in a constraint."""
     match node:
         case ast.Name() | ast.Attribute():
-            return [_path(node)]
+            return [path_of(node)]
         case ast.Constant(value=bool() | int() | float() | str()):
             return []
         case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC or isinstance(op, ast.Pow):
@@ -146,12 +163,13 @@ def _paths(node: ast.expr) -> list[str]:
             raise ValueError(f"{ast.unparse(node)!r} cannot stand in a constraint; it has {ALLOWED}")
 
 
-def _path(node: ast.expr) -> str:
+def path_of(node: ast.expr) -> str:
+    """The dotted path that names and their attributes write."""
     match node:
         case ast.Name(id=name):
             return name
         case ast.Attribute(value=ast.Name() | ast.Attribute() as inner, attr=name):
-            return f"{_path(inner)}.{name}"
+            return f"{path_of(inner)}.{name}"
         case _:
             raise ValueError(f"{ast.unparse(node)!r} cannot stand in a constraint; a path is names with dots")
 
@@ -161,7 +179,7 @@ def _value(node: ast.expr, training: Mapping[str, Any]) -> Value:
         case ast.Constant(value=value):
             return value
         case ast.Name() | ast.Attribute():
-            return _found(_path(node), training)
+            return found(path_of(node), training)
         case ast.BinOp(left=left, op=op, right=right):
             return _bounded(op, _number(_value(left, training)), _number(_value(right, training)))
         case ast.UnaryOp(op=ast.Not(), operand=operand):
@@ -204,79 +222,15 @@ def _number(value: Value) -> float:
     return value
 
 
-def _found(path: str, training: Mapping[str, Any]) -> Value:
+def found(path: str, training: Mapping[str, Any]) -> Value:
+    """What a training has at a path.
+
+    Raises:
+        Absent: nothing.
+    """
     here: Any = training
     for key in path.split("."):
         if not isinstance(here, Mapping) or here.get(key) is None:
-            raise _Absent(path)
+            raise Absent(path)
         here = here[key]
     return here
-
-
-def _kind(node: ast.expr, training: Mapping[str, Any]) -> Kind | None:
-    """What kind of value a node has with the kinds of this training; None: that of something it does not have."""
-    match node:
-        case ast.Constant(value=value):
-            return _kind_of(value, ast.unparse(node))
-        case ast.Name() | ast.Attribute():
-            try:
-                return _kind_of(_found(_path(node), training), _path(node))
-            except _Absent:
-                return None
-        case ast.BinOp(left=left, right=right):
-            return _all_are("number", (left, right), training)
-        case ast.UnaryOp(op=op, operand=operand):
-            return _all_are("truth" if isinstance(op, ast.Not) else "number", (operand,), training)
-        case ast.BoolOp(values=values):
-            return _all_are("truth", values, training)
-        case ast.Compare(left=left, ops=ops, comparators=others):
-            parts = (left, *others)
-            for one, comparison, other in zip(parts, ops, others, strict=False):
-                _comparable(one, comparison, other, training)
-            return "truth"
-        case ast.List(elts=parts) | ast.Tuple(elts=parts):
-            for part in parts:
-                _kind(part, training)
-            return "list"
-        case _:
-            raise AssertionError(ast.dump(node))
-
-
-def _kind_of(value: Value, said: str) -> Kind:
-    match value:
-        case bool():
-            return "truth"
-        case int() | float():
-            return "number"
-        case str():
-            return "text"
-        case Mapping():
-            raise TypeError(
-                f"{said} is a whole part; name one of its values, such as {said}.{next(iter(value), 'kind')}"
-            )
-        case _:
-            return "list"
-
-
-def _all_are(wanted: Literal["number", "truth"], nodes: Any, training: Mapping[str, Any]) -> Kind:
-    for node in nodes:
-        kind = _kind(node, training)
-        if kind not in (wanted, None):
-            raise TypeError(f"{ast.unparse(node)} is a {kind}, a {wanted} is needed there")
-    return wanted
-
-
-def _comparable(one: ast.expr, op: ast.cmpop, other: ast.expr, training: Mapping[str, Any]) -> None:
-    kinds = (_kind(one, training), _kind(other, training))
-    if isinstance(op, ast.In | ast.NotIn):
-        if kinds[1] not in ("list", None):
-            raise TypeError(f"{ast.unparse(other)} is a {kinds[1]}; `in` needs a list, such as [1, 2]")
-        return
-    ordered = type(op) in ORDERS
-    for node, kind in zip((one, other), kinds, strict=True):
-        if ordered and kind not in ("number", None):
-            raise TypeError(f"{ast.unparse(node)} is a {kind}; only numbers are smaller or larger")
-    if None not in kinds and kinds[0] != kinds[1]:
-        raise TypeError(
-            f"{ast.unparse(one)} is a {kinds[0]} and {ast.unparse(other)} a {kinds[1]}; they are never equal"
-        )

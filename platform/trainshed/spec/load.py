@@ -113,14 +113,14 @@ def outside_references(loaded: Sequence[LoadedJob]) -> list[tuple[LoadedJob, Ref
     return outside
 
 
-def resolve_best(one: LoadedJob, job: TrainFromBest, best: Training) -> TrainJob:
+def resolve_best(one: LoadedJob, job: TrainFromBest, best: Training, constraints: Sequence[str] = ()) -> TrainJob:
     """The full job of a document that says `from_best`.
 
     Raises:
         SpecError: its fields or settings do not fit the best trial's training, each with the document's line.
     """
     try:
-        return job.resolve(best)
+        return job.resolve(best, constraints)
     except ValidationError as error:
         raise SpecError(explain(error, one.document, [TrainJob])) from None
     except SpecError as error:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from trainshed.errors import Fault, SpecError
+from trainshed.spec.constraint_kinds import misuse
 from trainshed.spec.constraints import parse
 from trainshed.spec.override import override
 from trainshed.spec.possible import MOST_DRAWN, MOST_LOOKED_AT, Possible, Settings, short
@@ -136,7 +137,7 @@ def _constraint_faults(job: TuneJob, document: Document) -> list[Fault]:
             near = nearest(unknown, known)
             message = f"unknown path {unknown}" + (f"; {near}" if near.startswith("did") else "")
         else:
-            message = next(filter(None, map(constraint.misuse, trainings)), None)
+            message = next(filter(None, (misuse(constraint, one) for one in trainings)), None)
         if message is not None:
             line = document.line_of(("constraints", number))
             faults.append(Fault(document.file, line, f"constraints.{number}", f"`{text}`: {message}"))

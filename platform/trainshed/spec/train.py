@@ -5,6 +5,7 @@ The global batch is what counts for learning; accumulation is derived from it an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
@@ -13,6 +14,7 @@ from trainshed.errors import Fault, SpecError
 from trainshed.spec import changing, optimizers, schedules
 from trainshed.spec.adapting import Lora
 from trainshed.spec.changing import Change
+from trainshed.spec.constraints import broken_by
 from trainshed.spec.devices import DEVICES, Precision
 from trainshed.spec.engines import DeepSpeed, Engine
 from trainshed.spec.fitting import MODELS
@@ -191,8 +193,10 @@ class TrainFromBest(Part):
     register_as: Name | None = Field(default=None, alias="register")
     """The model name under which the exported weights become the next version."""
 
-    def resolve(self, best: Training) -> TrainJob:
+    def resolve(self, best: Training, constraints: Sequence[str] = ()) -> TrainJob:
         """The full job: the best trial's training with this document's fields and settings over it.
+
+        The sweep's constraints hold for the settings too.
 
         What changed in the middle of that training changes at the same part of this one, unless the document says it.
 
@@ -207,6 +211,11 @@ class TrainFromBest(Part):
             training = override(best, {**shared, **self.settings})
             if fault := heads_misfit(best.model, training.model):
                 raise SpecError([Fault("", 0, "model.heads", fault)])
+            data = training.model_dump(mode="json", by_alias=True)
+            if broken := broken_by(constraints, data, own=self.settings):
+                raise SpecError(
+                    [Fault("", 0, broken[0], f"the sweep's constraint `{broken[1]}` does not hold with it")]
+                )
         merged: dict[str, Any] = training.model_dump() | own
         return TrainJob.model_validate(merged)
 

@@ -29,6 +29,7 @@ def conclude(
     *,
     data: Mapping[str, Record],
     code: dict[str, Any],
+    refused: str = "",
 ) -> dict[str, Any]:
     """The result: the best trial with its whole training, every trial's story, what was spent, which limit ended it.
 
@@ -55,7 +56,7 @@ def conclude(
         trials = result["trials"] = _stories(job, reporter.record)
         best = next(trial for trial in trials if trial["trial"] == best["trial"])
     training = training_of(job, files, data)
-    _write_report(job, reporter, trials, best, training, spent, limit)
+    _write_report(job, reporter, trials, best, training, spent, {"limit": limit, "refused": refused})
     _clean_up(job, reporter.record, files)
     return {**result, "best": {**best, "training": training}, "spent": _used(job, spent)}
 
@@ -103,13 +104,13 @@ def _write_report(
     best: dict[str, Any],
     training: dict[str, Any],
     spent: Spent,
-    limit: str | None,
+    said: dict[str, Any],
 ) -> None:
     record = reporter.record
     try:
         from trainshed.runtime.tuning.report import write_report  # matplotlib, which the first trial does not wait for
 
-        write_report(record, job, trials, best, training, spent=_used(job, spent), limit=limit)
+        write_report(record, job, trials, best, training, spent=_used(job, spent), **said)
         reporter.log(f"report: {record.storage.address(record.at('report.html'))}")
     except Exception as error:
         reporter.log(f"the report could not be written: {cause_of(error)}")

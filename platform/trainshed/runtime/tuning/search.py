@@ -61,6 +61,11 @@ class Numbered(Searcher):  # type: ignore[misc]
         """How many draws could not be a trial."""
         return self.possible.refused
 
+    @property
+    def refusals(self) -> str:
+        """The same in words; empty where there were none."""
+        return f"{self.refused} draws could not be a trial; the first: {self.possible.why}" if self.refused else ""
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """The next trial's settings."""
         number = len(self._numbers)
@@ -103,7 +108,7 @@ class Numbered(Searcher):  # type: ignore[misc]
         """A driver that goes on makes a searcher of its own."""
 
     def _why_it_ends(self) -> str:
-        refused = f"; {self.refused} draws were refused, the first: {self.possible.why}" if self.refused else ""
+        refused = f"; {self.refusals}" if self.refused else ""
         if self.possible.size is None:
             return f"no other settings were found that can be a trial{refused}"
         return f"every combination of the space that can be a trial was tried{refused}"

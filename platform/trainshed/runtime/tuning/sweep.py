@@ -70,11 +70,9 @@ def sweep(
             record.storage.delete(record.at(TUNE))  # pickles that nobody reads
     spent.keep()
     if searcher.refused:
-        reporter.log(f"{searcher.refused} draws could not be a trial; the first: {searcher.possible.why}")
-    return {
-        **conclude(job, reporter, plan.worker, ceilings, spent, data=data, code=code),
-        "refused": searcher.refused,
-    }
+        reporter.log(searcher.refusals)
+    result = conclude(job, reporter, plan.worker, ceilings, spent, data=data, code=code, refused=searcher.refusals)
+    return {**result, "refused": searcher.refused}
 
 
 def _tuner(

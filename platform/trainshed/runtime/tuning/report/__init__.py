@@ -34,8 +34,10 @@ def write_report(
     *,
     spent: dict[str, float],
     limit: str | None,
+    refused: str = "",
 ) -> None:
-    """Writes everything. `spent` has hours and device_hours; `limit` says which limit of the budget was reached."""
+    """Writes everything. `spent` has hours and device_hours; `limit` says which limit of the budget was reached,
+    `refused` what was drawn and could not be a trial."""
     found, why_not = importances(job, trials)
     pictures = {
         "curves": curves(job, trials, best),
@@ -49,7 +51,7 @@ def write_report(
     record.storage.write(record.at("sweep.png"), overview(record.run_id, job, trials, best))
     record.storage.write(record.at("best.yaml"), best_job(job, training).encode())
     shown = [(TITLES[name], made.get(name), why_not if name == "importance" else "") for name in TITLES]
-    html = page(record, job, trials, best, shown, spent=spent, limit=limit)
+    html = page(record, job, trials, best, shown, spent=spent, limit=limit, refused=refused)
     record.storage.write(record.at("report.html"), html.encode())
 
 

@@ -41,6 +41,7 @@ tr:nth-child(even):not(.best) { background: #f7f9fa; } td.why { text-align: left
 <p class="note">sweep {{ run_id }}, report of {{ written }}</p>
 <p>Best of {{ trials|length }} trials: <b>{{ best.trial }}</b>, {{ job.metric }} <b>{{ "%.4f"|format(best.value) }}</b>
  ({{ settings(best) }}).<br>
+{% if refused %}Left out: {{ refused }}.<br>{% endif %}
 {% if limit %}It ended at a limit: {{ limit }}; the best so far is kept.<br>{% endif %}
 Spent: {{ "%.2f"|format(spent.hours) }} hours, {{ "%.2f"|format(spent.device_hours) }} device-hours
 {%- if cost is not none %}, {{ job.budget.money_text(cost) }} at {{ "%.4g"|format(job.budget.price) }} for a device-hour
@@ -87,6 +88,7 @@ def page(
     *,
     spent: dict[str, float],
     limit: str | None,
+    refused: str,
 ) -> str:
     """The page; whatever a trial said is escaped."""
     ranked = sorted(trials, key=lambda one: rank_of(job, one["state"], one["value"]))
@@ -107,6 +109,7 @@ def page(
         spent=spent,
         cost=job.budget.cost(spent["device_hours"]),
         limit=limit,
+        refused=refused,
         best_file=record.storage.address(record.at("best.yaml")),
         scales=scales,
         stopped=stopped,
