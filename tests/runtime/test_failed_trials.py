@@ -2,19 +2,23 @@
 
 import itertools
 import math
+import threading
 
 import numpy as np
 import pytest
+from ray import cloudpickle
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from job_texts import TUNE, changed
 from trainshed.errors import FailureKind
+from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.trials import ENDED, FAILED, TrialFiles
 from trainshed.runtime.tuning.failing import failed_by_itself
 from trainshed.runtime.tuning.schedulers import scheduler_of
 from trainshed.runtime.tuning.search import Numbered
+from trainshed.runtime.tuning.sweep import _failing
 from trainshed.spec.load import job_from_data
 
 WHOLE = {"seeds": 4, "trials": 40, "last": 20}
@@ -102,6 +106,18 @@ def test_a_failure_counts_by_its_kind_and_what_is_lost_teaches_nothing(kind, tmp
     assert failed_by_itself(trial) == (kind is not FailureKind.LOST)
     trial.end(ENDED)
     assert not failed_by_itself(trial)
+
+
+@pytest.mark.parametrize("kind", ["none", "asha", "median", "pbt", "pb2"])
+def test_what_ray_tune_is_handed_can_be_pickled_with_its_own_state(kind, tmp_path):
+    """Tune writes searcher and scheduler down before the first trial, and fails where it cannot."""
+    record, lock = Record(Storage.open(tmp_path), "sweep-1"), threading.Lock()
+    policy = {"asha": LOOK, "median": RULES["median"]}.get(kind, {"kind": kind, "interval_steps": 10})
+    job = job_with(policy if kind != "none" else {"kind": "none"}, search={"kind": "random", "trials": 4})
+    asked = Numbered(job, {}, [], failed=_failing(record), say=lambda text: lock.acquire())
+    assert cloudpickle.loads(cloudpickle.dumps(scheduler_of(job, asked.possible, failed=_failing(record))))
+    assert cloudpickle.dumps(asked)
+    assert asked.suggest("0")["number"] == 0
 
 
 def job_with(stop_early, **values):

@@ -56,6 +56,10 @@ class Numbered(Searcher):  # type: ignore[misc]
             say(f"{len(earlier) - len(known)} trials of earlier sweeps cannot be trials of this one: they are not told")
         self._chooser = _chooser(job, self.possible, known)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its searcher with its own state, which nobody reads; who hears of it may hold locks."""
+        return {}
+
     @property
     def refused(self) -> int:
         """How many draws could not be a trial."""
