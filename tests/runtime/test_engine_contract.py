@@ -245,7 +245,8 @@ def test_bf16_trains_close_to_fp32_and_resumes_exactly(tmp_path):
     training = TRAINING.model_copy(update={"precision": "bf16"})
     whole, cut = prepare(tmp_path / "whole", training), prepare(tmp_path / "cut", training)
     losses = train_losses(run(whole, ENGINES["zero-2"]))
-    assert losses == pytest.approx(plain_torch_losses(whole), rel=2e-2)
+    expected = plain_torch_losses(whole)
+    assert losses == pytest.approx(expected, abs=0.05 * (expected[0] - expected[-1]))  # of what was learnt
     run(cut, ENGINES["zero-2"], 6)
     assert train_losses(run(cut, ENGINES["zero-2"])) == losses
     assert next(AutoModelForCausalLM.from_pretrained(whole / "model").parameters()).dtype == torch.bfloat16

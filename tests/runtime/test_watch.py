@@ -16,7 +16,7 @@ from trainshed.errors import PlatformError
 from trainshed.runtime.training.beats import Beat, Beats, Member, Order, Seen, whereabouts
 from trainshed.runtime.training.leaving import Leave
 from trainshed.runtime.training.restarts import classes, judge
-from trainshed.runtime.training.warden import hanging, kill_here
+from trainshed.runtime.training.warden import Killed, hanging, kill_here
 from trainshed.spec.workers import Workers
 from waiting import wait_for
 
@@ -107,7 +107,7 @@ def test_an_export_may_take_longer_than_a_step():
 def test_a_process_that_is_no_worker_is_left_alone():
     import os
 
-    assert kill_here(os.getpid()) == f"process {os.getpid()} is gone already"
+    assert kill_here(os.getpid()) == Killed(was_gone=True, words=f"process {os.getpid()} is gone already")
 
 
 def test_a_beat_moves_the_clocks_of_its_worker_only():

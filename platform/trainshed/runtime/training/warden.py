@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -85,7 +86,7 @@ class Warden:
         fresh = [seen for seen in look.seen if seen.member.pid not in self._killed]
         for seen, cause in hanging(fresh, self._workers):
             self._killed.add(seen.member.pid)
-            self._say(f"{cause}: {kill(seen)}")
+            self._say(f"{cause}: {kill(seen).words}")
 
     def _pass_on_stop(self) -> None:
         """Again at each look: an actor that was started again has forgotten it."""
@@ -119,31 +120,41 @@ def patience_with(one: Seen, workers: Workers) -> Patience:
     return patience(workers.silent_timeout_s, load=one.load, took_s=one.gap_s)
 
 
-def kill(seen: Seen) -> str:
-    """SIGKILL on the worker's own node; what was found and done, in words."""
+@dataclass(frozen=True)
+class Killed:
+    """What became of a process that was to be killed."""
+
+    was_gone: bool
+    words: str
+
+
+def kill(seen: Seen) -> Killed:
+    """SIGKILL on the worker's own node."""
     member = seen.member
     if member.node == ray.get_runtime_context().get_node_id():
         return kill_here(member.pid)
     there = NodeAffinitySchedulingStrategy(member.node, soft=False)
     task = ray.remote(num_cpus=0, max_retries=0)(kill_here).options(scheduling_strategy=there)
     try:
-        return str(ray.get(task.remote(member.pid), timeout=patience(ANSWER_S).seconds))
+        killed: Killed = ray.get(task.remote(member.pid), timeout=patience(ANSWER_S).seconds)
     except Exception as error:
-        return f"its node does not answer ({type(error).__name__}); Ray will find that it is gone"
+        words = f"its node does not answer ({type(error).__name__}); Ray will find that it is gone"
+        return Killed(was_gone=False, words=words)
+    return killed
 
 
-def kill_here(pid: int) -> str:
+def kill_here(pid: int) -> Killed:
     """Kills a worker process of this machine, if it still is one."""
     try:
         process = psutil.Process(pid)
         title = " ".join(process.cmdline())
         if not any(name in title for name in TITLES):
-            return f"process {pid} is gone already"
+            return Killed(was_gone=True, words=f"process {pid} is gone already")
         state = process.status()
         os.kill(pid, signal.SIGKILL)
     except (psutil.NoSuchProcess, ProcessLookupError):
-        return f"process {pid} is gone already"
-    return f"process {pid} was {state}; killed, it goes on from the newest checkpoint"
+        return Killed(was_gone=True, words=f"process {pid} is gone already")
+    return Killed(was_gone=False, words=f"process {pid} was {state}; killed, it goes on from the newest checkpoint")
 
 
 def _patience_left(one: Seen, workers: Workers) -> float:

@@ -38,5 +38,5 @@ def _look(beats: Any, workers: Workers, say: Callable[[int, str], None]) -> None
         for found, cause in hanging([one], workers, name=name_of):
             done = kill(found)
             beats.gone.remote(found.member.worker, found.member.pid)
-            if not done.endswith("gone already"):  # Ray Tune ended it, or pauses it
-                say(found.member.worker, f"{cause}: {done}")
+            if not done.was_gone:  # else Ray Tune ended it, or pauses it
+                say(found.member.worker, f"{cause}: {done.words}")
