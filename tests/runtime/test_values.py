@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from trainshed.runtime.data.examples import in_order
+from trainshed.errors import PlatformError
+from trainshed.runtime.data.classes import MAX_CLASSES, class_names, in_order
 from trainshed.runtime.data.values import BadValue, label_of, name_of, text_of
 
 
@@ -76,3 +78,27 @@ def test_classes_are_named_as_they_are_written():
 def test_classes_have_one_order(names, order):
     assert in_order(names) == order
     assert in_order(sorted(names, reverse=True)) == order
+
+
+def labels(*values):
+    found = [{"label": json.dumps(value), "origin": f"f:{number}"} for number, value in enumerate(values, 1)]
+    return [{name: np.array([row[name] for row in found], dtype=object) for name in ("label", "origin")}]
+
+
+def test_names_of_classes_are_collected():
+    assert class_names(labels(1, "1", "0", 2) + labels(10)) == ["0", "1", "2", "10"]
+    assert class_names(labels(True, False)) == ["false", "true"]
+    assert class_names(labels(["b", "a"], [], ["c"])) == ["a", "b", "c"]
+
+
+def test_booleans_beside_other_labels_are_refused_with_a_place_of_each():
+    said = r"labels of two kinds, a boolean \('true' at f:2\) and text or a whole number \('1' at f:1\)"
+    second = {name: column[1:] for name, column in labels(0, True)[0].items()}
+    for found in (labels(1, True), [*labels(1), second]):
+        with pytest.raises(PlatformError, match=said):
+            class_names(found)
+
+
+def test_more_classes_than_anybody_means_are_refused():
+    with pytest.raises(PlatformError, match=r"10001 different labels; is examples\.label_kind number meant\?"):
+        class_names(labels(*range(MAX_CLASSES + 1)))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -15,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 
-from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
+from trainshed.runtime.data.classes import class_names
 from trainshed.runtime.data.columns import by_split, lists, pieces
 from trainshed.runtime.data.packing import end_mark
 from trainshed.runtime.data.spelled import MarkFinder, Tally, TextForm
@@ -25,9 +24,6 @@ from trainshed.runtime.encoding import TextEncoder
 from trainshed.runtime.shards import ExampleWriter, schema_of
 from trainshed.spec.prepare import Examples, PrepareJob
 from trainshed.spec.sources import image_of
-
-MAX_CLASSES = 10_000
-WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
 def write(
@@ -47,7 +43,7 @@ def write(
     if spec is None:
         raise ValueError("the job has no examples")
     label_kind = spec.label_kind if spec.label is not None else None
-    labels = _label_names(samples, spec) if label_kind in ("class", "multi") else []
+    labels = _label_names(samples) if label_kind in ("class", "multi") else []
     image = image_of(job.source)
     schema = schema_of(tuple(spec.fields), label_kind, image)
     writers = {split: ExampleWriter(storage, folder, split, schema, len(labels)) for split in splits}
@@ -135,27 +131,5 @@ def _opened(serialized: str, max_tokens: int, end: int | None) -> TextEncoder:
     return TextEncoder(serialized, max_tokens=max_tokens, end=end)
 
 
-def _label_names(samples: ray.data.Dataset, spec: Examples) -> list[str]:
-    """Every name there is, in the order of numbers where all are numbers, else of the alphabet."""
-    names: set[str] = set()
-    first_of: dict[str, str] = {}
-    for batch in samples.select_columns(["label", "origin"]).iter_batches(batch_format="numpy", batch_size=4096):
-        texts, places = np.unique(batch["label"].astype(str), return_index=True)
-        for text, place in zip(texts, places, strict=True):
-            value = json.loads(text)
-            for label in value if spec.label_kind == "multi" else [value]:
-                names.add(name_of(label))
-                kind = "a boolean" if isinstance(label, bool) else "text or a whole number"
-                first_of.setdefault(kind, f"{name_of(label)!r} at {batch['origin'][place]}")
-    if len(first_of) > 1:
-        said = " and ".join(f"{kind} ({where})" for kind, where in sorted(first_of.items()))
-        raise PlatformError(f"examples.label: labels of two kinds, {said}; write them all in one way")
-    if len(names) > MAX_CLASSES:
-        raise PlatformError(f"{len(names)} different labels; is examples.label_kind number meant?")
-    return in_order(names)
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """Class names by their numbers where all are whole numbers, else by the alphabet; the same in every process."""
-    there = sorted(names)
-    return sorted(there, key=int) if all(WHOLE_NUMBER.fullmatch(name) for name in there) else there
+def _label_names(samples: ray.data.Dataset) -> list[str]:
+    return class_names(samples.select_columns(["label", "origin"]).iter_batches(batch_format="numpy", batch_size=4096))
