@@ -27,7 +27,6 @@ from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, TakeDown, begin_runs
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter, Voice, quiet_libraries
-from trainshed.runtime.training.spares import Spares
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.spec.constraints import recorded
 from trainshed.spec.job import Job
@@ -152,6 +151,8 @@ class Driver:
                 assert_never(job)
 
     def _train(self, job: TrainJob, reporter: Reporter, *, trial: dict[str, Any] | None) -> dict[str, Any]:
+        from trainshed.runtime.training.spares import Spares  # Ray Train, which other kinds do without
+
         data, standby = self._find(job.data, "prepare"), Spares()
         standby.make_ahead(job.workers)  # before what this process itself must load for it
         from trainshed.runtime.training.run import train_job
