@@ -288,7 +288,7 @@ class Stumbling(CausalLmTask):
         if self.rate == 0.03 and len(batch["input_ids"]) == 4:
             torch.empty(2**60)
         loss = super().loss(forward, batch, label_smoothing=label_smoothing)
-        return loss + (loss - loss.detach()) * 1e38 if self.rate == 0.04 else loss
+        return loss + (loss - loss.detach()) * 1e38 * 1e38 if self.rate == 0.04 else loss
 '''
 
 

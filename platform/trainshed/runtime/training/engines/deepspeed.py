@@ -6,6 +6,7 @@ piece of state lies, and never reads or writes a file.
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -104,7 +105,9 @@ class DeepSpeedEngine:
         before = self._norm_of_whole() if self._stage == 0 else None
         self._engine.step()
         norm = self._engine.get_global_grad_norm() if before is None else before
-        return float(norm) if norm is not None else 0.0
+        if norm is None:
+            return 0.0
+        return float(norm) if norm >= 0 else math.nan  # DeepSpeed says -1 of one that is no number
 
     def train(self, *, on: bool) -> None:
         """Dropout on or off."""
