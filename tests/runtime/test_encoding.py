@@ -5,7 +5,8 @@ import json
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from trainshed.runtime.encoding import Marks
+from trainshed.runtime.encoding import Marks, TextEncoder
+from trainshed.runtime.tasks.facts import DataFacts
 
 WORDS = ["the", "cat", "sat", "on", "the", "mat", "</s>", "[SEP]", "<|endoftext|>"]
 
@@ -142,3 +143,24 @@ def test_a_tokenizer_without_marks_is_its_own_twin():
     assert marks.spelled == ()
     assert Tokenizer.from_str(marks.text_only).encode("the").ids == [0]
     assert marks.veil("the [UNK]") == marks.spell("the [UNK]") == "the [UNK]"
+
+
+@pytest.mark.parametrize(
+    ("obeyed", "obeys"), [(None, {"[SEP]", "<|im_end|>"}), ((), set()), (("mask_token",), {"[SEP]"})]
+)
+def test_a_question_to_a_task_is_text_as_its_data_was(tmp_path, obeyed, obeys):
+    tokenizer = byte_level()
+    tokenizer.add_tokens([AddedToken("<|im_end|>", special=False)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    config = {"eos_token": "<|im_end|>", "mask_token": {"content": "[SEP]"}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    encoder = TextEncoder.read(tmp_path, max_tokens=50, obeyed=obeyed)
+    [ids] = encoder.texts(["the [SEP] cat<|im_end|>"])
+    assert {mark for mark in ("[SEP]", "<|im_end|>") if tokenizer.token_to_id(mark) in ids} == obeys
+    assert encoder.decode([tokenizer.token_to_id("<|im_end|>")]) == "<|im_end|>", "decoded by its own spelling"
+
+
+def test_facts_of_data_say_whether_its_texts_were_obeyed(tmp_path):
+    made = {"splits": {"train": {}}}
+    for job, obeyed in (({}, True), ({"job": {"special_tokens_in_text": "plain"}}, False)):
+        assert DataFacts.read(tmp_path, made | job).special_tokens_obeyed is obeyed

@@ -64,11 +64,13 @@ class Marks:
     is text, and every id stays what it was.
     """
 
-    def __init__(self, serialized: str, *, named: Iterable[str] = ()) -> None:
-        """Of a tokenizer.json; `named` are added tokens that are marks though it does not call them special."""
+    def __init__(self, serialized: str, *, named: Iterable[str] = (), obeyed: Iterable[str] = ()) -> None:
+        """Of a tokenizer.json; `named` are added tokens that are marks though it does not call them special, `obeyed`
+        those that texts may write.
+        """
         self._serialized = serialized
-        wanted = set(named)
-        added = [token for token in json.loads(serialized)["added_tokens"] if token["content"]]
+        wanted, free = set(named), set(obeyed)
+        added = [one for one in json.loads(serialized)["added_tokens"] if one["content"] and one["content"] not in free]
         spelled = [token["content"] for token in added if token["special"] or token["content"] in wanted]
         self.spelled = tuple(sorted(spelled, key=len, reverse=True))
         self._numbers = {mark: number for number, mark in enumerate(self.spelled)}
@@ -77,12 +79,13 @@ class Marks:
         self._any = re.compile("|".join(map(re.escape, self.spelled))) if spelled else re.compile("(?!)")
 
     @staticmethod
-    def read(folder: Path) -> Marks:
-        """Of the tokenizer in a folder."""
+    def read(folder: Path, *, obeyed: Iterable[str] = ()) -> Marks:
+        """Of the tokenizer in a folder; texts may write the tokens of the roles `obeyed`, such as `mask_token`."""
         config = json.loads((folder / "tokenizer_config.json").read_text())
         said = [config.get(name) for name in MARK_NAMES] + list(config.get("additional_special_tokens") or ())
-        named = [str(one.get("content")) if isinstance(one, dict) else str(one) for one in said if one]
-        return Marks((folder / "tokenizer.json").read_text(), named=named)
+        free = [_content(config[name]) for name in obeyed if config.get(name)]
+        named = [_content(one) for one in said if one]
+        return Marks((folder / "tokenizer.json").read_text(), named=named, obeyed=free)
 
     def found(self, text: str) -> Counter[str]:
         """How often a text spells each mark."""
@@ -123,17 +126,26 @@ class Marks:
 class TextEncoder:
     """The tokenizer in a folder; a sample's text is cut at `max_tokens`, its special tokens kept."""
 
-    def __init__(self, serialized: str, *, max_tokens: int | None, end: int | None) -> None:
-        """`end` is appended to targets where the tokenizer does not enclose them by itself."""
+    def __init__(
+        self, serialized: str, *, max_tokens: int | None, end: int | None, readable: str | None = None
+    ) -> None:
+        """`end` is appended to targets where the tokenizer does not enclose them by itself; `readable` is the tokenizer
+        that decodes, where `serialized` is a twin of it.
+        """
         self._serialized = serialized
+        self._readable = readable or serialized
         self._max_tokens = max_tokens
         self._end = end
 
     @staticmethod
-    def read(folder: Path, *, max_tokens: int | None) -> TextEncoder:
-        """The tokenizer that prepared data keeps beside its shards."""
-        serialized = (folder / "tokenizer.json").read_text()
-        return TextEncoder(serialized, max_tokens=max_tokens, end=SpecialIds.read(folder).eos)
+    def read(folder: Path, *, max_tokens: int | None, obeyed: Iterable[str] | None = None) -> TextEncoder:
+        """The tokenizer that prepared data keeps beside its shards.
+
+        Texts may write the special tokens of the roles `obeyed`, such as `mask_token`; all of them where it is None.
+        """
+        readable = (folder / "tokenizer.json").read_text()
+        serialized = readable if obeyed is None else Marks.read(folder, obeyed=obeyed).text_only
+        return TextEncoder(serialized, max_tokens=max_tokens, end=SpecialIds.read(folder).eos, readable=readable)
 
     @cached_property
     def _plain(self) -> Tokenizer:
@@ -142,6 +154,10 @@ class TextEncoder:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer
+
+    @cached_property
+    def _reader(self) -> Tokenizer:
+        return self._plain if self._readable == self._serialized else Tokenizer.from_str(self._readable)
 
     @cached_property
     def _cut(self) -> Tokenizer:
@@ -164,9 +180,14 @@ class TextEncoder:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens left out."""
-        return self._plain.decode(list(ids))
+        return self._reader.decode(list(ids))
 
     @property
     def vocab_size(self) -> int:
         """Tokens it knows, special ones included."""
         return self._plain.get_vocab_size()
+
+
+def _content(token: Any) -> str:
+    """The spelling of a token, which tokenizer_config.json says plainly or with its flags."""
+    return str(token.get("content")) if isinstance(token, dict) else str(token)

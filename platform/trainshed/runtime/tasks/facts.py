@@ -24,6 +24,8 @@ class DataFacts:
     """Of the training split."""
     image: tuple[int, int] | None = None
     """Pixels on each side, channels."""
+    special_tokens_obeyed: bool = True
+    """Whether a text of the data that spells a special token became it, as in data that does not say."""
 
     @staticmethod
     def read(folder: Path, manifest: dict[str, Any]) -> DataFacts:
@@ -37,6 +39,7 @@ class DataFacts:
             labels=tuple(manifest.get("labels", ())),
             label_counts=tuple(manifest["splits"]["train"].get("label_counts", ())),
             image=(image["size"], image["channels"]) if image else None,
+            special_tokens_obeyed=manifest.get("job", {}).get("special_tokens_in_text", "obeyed") == "obeyed",
         )
 
     @property
@@ -53,8 +56,9 @@ class DataFacts:
 
     @cached_property
     def encoder(self) -> TextEncoder:
-        """Texts to ids as the data was made."""
-        return TextEncoder.read(self.text_folder, max_tokens=self.block_size)
+        """Texts to ids as the data was made; a text may also say where the mask is, which only questions do."""
+        obeyed = None if self.special_tokens_obeyed else ("mask_token",)
+        return TextEncoder.read(self.text_folder, max_tokens=self.block_size, obeyed=obeyed)
 
     @property
     def pad(self) -> int:
