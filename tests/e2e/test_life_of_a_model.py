@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import yaml
 from openai import OpenAI
@@ -12,6 +13,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from listeners import looking_at_listeners, open_to_others
+from waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -244,6 +246,24 @@ def test_an_endpoints_file_that_a_stranger_wrote_runs_no_command(lived, platform
     file.unlink()
     assert "endpoints/x.json: name:" in refused.stderr
     assert not seen.exists()
+
+
+def test_a_replica_that_finds_other_files_does_not_answer_and_endpoints_says_why(lived, platform):
+    weights = platform.folder("tales-model") / "model" / "model.safetensors"
+    exported = weights.read_bytes()
+    weights.write_bytes(exported[:-1] + bytes([exported[-1] ^ 0x80]))  # the sign of the last weight
+    head = psutil.Process(platform.json("cluster", "up")["pid"])
+    [replica] = [one for one in head.children(recursive=True) if "ServeReplica:tales-answers" in one.cmdline()[0]]
+    replica.kill()
+
+    def cause():
+        [endpoint] = platform.json("endpoints")
+        return None if endpoint["answers"] else endpoint["cause"]
+
+    wait_for(lambda: "model.safetensors: not the file that was exported" in (cause() or ""))
+    assert "not the file that was exported" in platform.run("endpoints", "tales-answers").stderr
+    weights.write_bytes(exported)
+    wait_for(lambda: platform.json("endpoints")[0]["answers"])
 
 
 def test_stopping_the_serve_run_takes_the_endpoint_down(lived, platform):

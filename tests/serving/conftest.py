@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,11 @@ def roomy_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextEngin
     built = build_engine(folder, EngineSettings())
     yield built
     built.stop()
+
+
+def hashes_of(folder: Path) -> dict[str, str]:
+    """What the manifest of an export says of its files."""
+    return {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def write_gpt2(folder: Path, *, positions: int = 256, chat_template: str | None = None, text: str = TEXT) -> Path:

@@ -17,13 +17,20 @@ from typing import Any
 
 import httpx
 import openai
+import psutil
 import pytest
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from trainshed.errors import ClusterError, PlatformError
 from trainshed.patience import Wait
+from trainshed.record.endpoints import get_endpoint
+from trainshed.record.run import Record
+from trainshed.record.storage import Storage
+from trainshed.runtime.report import Reporter, Voice
 from trainshed.runtime.serving.settings import AppSettings
+from trainshed.spec.serve import Auth, ServeJob
 
-from .conftest import CHAT_TEMPLATE, write_gpt2
+from .conftest import CHAT_TEMPLATE, SIZES, hashes_of, write_gpt2
 
 pytestmark = pytest.mark.slow
 KEY = "a-key-of-some-length"
@@ -48,6 +55,7 @@ def settings(long_dir: Path) -> AppSettings:
         name="tiny",
         model="tiny-gpt@3",
         model_dir=str(long_dir),
+        hashes=hashes_of(long_dir),
         fingerprint="fp-1",
         key_hashes=(sha256(KEY.encode()).hexdigest(),),
         lineage={"run_id": "run-7"},
@@ -139,6 +147,7 @@ def test_nothing_but_health_answers_without_a_key(url: str, path: str) -> None:
     assert httpx.get(f"{url}{path}").status_code == 401
     assert httpx.post(f"{url}/v1/completions", json={}).status_code == 401
     assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+    assert httpx.head(f"{url}/health").status_code == 200
 
 
 def test_a_long_body_gets_413(url: str) -> None:
@@ -171,7 +180,14 @@ def test_a_model_with_a_template_chats(http_port: int, tmp_path: Path) -> None:
     from trainshed.runtime.serving.endpoint import delete_application, run_application
 
     folder = write_gpt2(tmp_path, chat_template=CHAT_TEMPLATE)
-    chat = AppSettings(name="chat", model="chat@1", model_dir=str(folder), fingerprint="fp", open_access=True)
+    chat = AppSettings(
+        name="chat",
+        model="chat@1",
+        model_dir=str(folder),
+        hashes=hashes_of(folder),
+        fingerprint="fp",
+        open_access=True,
+    )
     url = run_application(chat, http_port)
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
         ask: dict[str, Any] = {"model": "chat@1", "messages": [{"role": "user", "content": "hello"}], "temperature": 0}
@@ -180,29 +196,6 @@ def test_a_model_with_a_template_chats(http_port: int, tmp_path: Path) -> None:
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole
     delete_application("chat")
     wait_until(lambda: httpx.get(f"{url}/health").status_code == 404, limit_s=60)
-
-
-def test_a_model_that_cannot_be_served_is_refused_in_one_line(http_port: int, tmp_path: Path) -> None:
-    from trainshed.runtime.serving.endpoint import delete_application, run_application
-
-    write_gpt2(tmp_path)
-    (tmp_path / "tokenizer.json").unlink()
-    broken = AppSettings(name="broken", model="b@1", model_dir=str(tmp_path), fingerprint="fp", open_access=True)
-    with pytest.raises(PlatformError, match=r"endpoint broken: its replica failed: .*no tokenizer there") as caught:
-        run_application(broken, http_port)
-    assert "\n" not in str(caught.value)
-    delete_application("broken")
-
-
-def test_a_bad_version_leaves_the_former_one_serving(http_port: int, url: str, settings: AppSettings) -> None:
-    from trainshed.runtime.serving.endpoint import probe, run_application
-
-    before = probe(url, KEY)
-    with pytest.raises(PlatformError, match="no such directory"):
-        run_application(replace(settings, model="tiny-gpt@4", model_dir="/nowhere"), http_port)
-    assert probe(url, KEY) == before
-    assert run_application(settings, http_port) == url
-    assert probe(url, KEY) == before
 
 
 def test_serve_on_another_port_is_said(url: str) -> None:
@@ -240,6 +233,13 @@ def test_load_brings_a_second_replica_and_the_queue_has_an_end(http_port: int, s
             started.add(model["created"])  # when the replica that answered was started
         return statuses
 
+    def health_in_a_crowd() -> int:
+        """Asked while every place is taken and the queues are full; requests that wait still do when it answers."""
+        wait_until(lambda: status_of(url, "waiting_requests") > 0, limit_s=60)
+        answer = httpx.get(f"{url}/health", timeout=60)
+        assert status_of(url, "waiting_requests") > 0
+        return answer.status_code
+
     with ThreadPoolExecutor(60) as pool:
         load = [pool.submit(keep_asking) for _ in range(8)]
         try:
@@ -247,7 +247,140 @@ def test_load_brings_a_second_replica_and_the_queue_has_an_end(http_port: int, s
         finally:
             done.set()
         assert set().union(*(asked.result() for asked in load)) == {200}
-        burst = Counter(pool.map(lambda _: ask(), range(50)))
-    print(f"the second replica answered {waited:.1f} s after the load began; a burst of 50 got {dict(burst)}")
-    assert set(burst) == {200, 503}
+        burst = [pool.submit(ask) for _ in range(50)]
+        assert health_in_a_crowd() == 200
+        answered = [asked.result() for asked in burst]
+    print(f"the second replica answered {waited:.1f} s after the load began; of 50, {dict(Counter(answered))}")
+    assert set(answered) == {200, 503}
     delete_application("busy")
+
+
+class Rolled:
+    """An endpoint whose first version answers, after a second one that cannot start; deployed as a serve job does."""
+
+    def __init__(self, folder: Path, http_port: int) -> None:
+        self.storage = Storage.open(folder)
+        self.url = f"http://127.0.0.1:{http_port}/rolled"
+        self.model = folder / "runs/first/model"
+        self.first = self._trained("first", vocabulary=320)
+        self.second = self._trained("second", vocabulary=200)
+
+    def deploy(self, run_id: str, model: Record) -> dict[str, Any]:
+        from trainshed.runtime.serving.deploy import deploy
+
+        job = ServeJob(
+            kind="serve", name="rolled", model=f"run://{model.run_id}", auth=Auth(keys=("ROLLED_KEY",)), max_tokens=4000
+        )
+        record = Record(self.storage, run_id)
+        record.begin(job.model_dump(mode="json"))
+        return deploy(job, Reporter(record, Voice()), trained={model.run_id: model})
+
+    def ask(self, path: str = "/v1/completions", **body: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {KEY}"}
+        if not body:
+            return httpx.get(f"{self.url}{path}", headers=headers, timeout=60)
+        return httpx.post(f"{self.url}{path}", headers=headers, json={"model": "rolled", **body}, timeout=60)
+
+    def answers(self) -> bool:
+        try:
+            return self.ask(prompt="The", max_tokens=2).status_code == 200
+        except httpx.TimeoutException:  # Serve holds it until there is a replica
+            return False
+
+    def kill_replica(self) -> None:
+        """As the kernel does it; the process is gone when this returns."""
+        [process] = [
+            one for one in psutil.Process().children(recursive=True) if "ServeReplica:rolled" in " ".join(one.cmdline())
+        ]
+        process.kill()
+        process.wait(30)
+
+    def _trained(self, run_id: str, *, vocabulary: int) -> Record:
+        folder = Path(self.storage.path(f"runs/{run_id}/model"))
+        folder.mkdir(parents=True)
+        write_gpt2(folder, positions=4096)
+        if vocabulary != SIZES["vocab_size"]:
+            config = json.loads((folder / "config.json").read_text())
+            GPT2LMHeadModel(GPT2Config(**{**config, "vocab_size": vocabulary})).save_pretrained(folder)
+        (folder / "manifest.json").write_text(json.dumps({"files": hashes_of(folder)}))
+        record = Record(self.storage, run_id)
+        self.storage.write_json(record.at("lineage.json"), {"fingerprint": sha256(run_id.encode()).hexdigest()})
+        return record
+
+
+@pytest.fixture(scope="module")
+def rolled(http_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rolled]:
+    from trainshed.runtime.serving.endpoint import delete_application
+
+    made = Rolled(tmp_path_factory.mktemp("storage"), http_port)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROLLED_KEY", KEY)
+        patch.setenv("PLATFORM_SERVE_PORT", str(http_port))
+        made.deploy("serve-1", made.first)
+        yield made
+    delete_application("rolled")
+
+
+def test_after_a_failed_rollout_the_former_version_is_the_target_again(rolled: Rolled) -> None:
+    import ray
+
+    with pytest.raises(PlatformError, match=r"they do not belong together; first answers as before$") as caught:
+        rolled.deploy("serve-2", rolled.second)
+    assert "endpoint rolled: its replica failed: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert rolled.answers()
+    assert get_endpoint(rolled.storage, "rolled").run_id == "serve-1"
+    ray.kill(ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve"), no_restart=False)
+    rolled.kill_replica()
+    wait_until(rolled.answers, limit_s=120)
+    assert rolled.ask("/v1/models").json()["data"][0]["id"] == "first"
+
+
+def test_a_replica_made_anew_answers_only_with_the_files_that_were_exported(rolled: Rolled) -> None:
+    from ray import serve
+
+    weights = rolled.model / "model.safetensors"
+    exported = weights.read_bytes()
+    weights.write_bytes(exported[:-1] + bytes([exported[-1] ^ 0x80]))  # the sign of the last weight
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(rolled.ask, prompt="The", max_tokens=4000, temperature=0)
+        wait_until(lambda: rolled.ask("/v1/status").json()["running_requests"] > 0, limit_s=60)
+        rolled.kill_replica()
+        cut_off = asked.result()
+
+    def cause() -> str:
+        application = serve.status().applications["rolled"]
+        return " ".join(deployment.message for deployment in application.deployments.values())
+
+    wait_until(lambda: "model.safetensors: not the file that was exported" in cause(), limit_s=120)
+    assert (cut_off.status_code, cut_off.json()["error"]["code"]) == (503, "replica_stopped"), cut_off.text
+    assert int(cut_off.headers["retry-after"]) > 0
+    weights.write_bytes(exported)
+    wait_until(rolled.answers, limit_s=120)
+
+
+def test_a_path_of_no_endpoint_has_an_error_that_clients_read(url: str) -> None:
+    answer = httpx.post(f"{url}-nowhere/v1/completions", json={})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "not_found"
+
+
+def test_a_first_version_that_cannot_start_leaves_nothing(rolled: Rolled, http_port: int) -> None:
+    from ray import serve
+
+    from trainshed.runtime.serving.rollout import roll_out
+
+    folder = Path(rolled.storage.path("runs/second/model"))
+    broken = AppSettings(
+        name="broken",
+        model="b@1",
+        model_dir=str(folder),
+        hashes={name: found for name, found in hashes_of(folder).items() if name != "tokenizer.json"},
+        fingerprint="fp",
+        open_access=True,
+    )
+    with pytest.raises(
+        PlatformError, match=r"broken: its replica failed: .*no tokenizer there.*; nothing answered before"
+    ):
+        roll_out(broken, http_port, str, proven_run=None)
+    assert "broken" not in serve.status().applications

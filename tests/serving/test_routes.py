@@ -26,6 +26,7 @@ SETTINGS = AppSettings(
     name="tiny",
     model="tiny-gpt@3",
     model_dir="unused",
+    hashes={},
     fingerprint="fp-1",
     open_access=True,
     lineage={"run_id": "run-7", "data": "abc"},
@@ -476,6 +477,8 @@ def test_messages_that_cannot_be_rendered_are_refused(ask_chat: Ask, messages: l
 
 def test_an_endpoint_without_keys_must_be_open_on_purpose() -> None:
     with pytest.raises(PlatformError, match=r"auth\.keys"):
-        AppSettings(name="tiny", model="tiny@1", model_dir="unused", fingerprint="fp")
+        AppSettings(name="tiny", model="tiny@1", model_dir="unused", hashes={}, fingerprint="fp")
     with pytest.raises(PlatformError, match="SHA-256"):
-        AppSettings(name="tiny", model="tiny@1", model_dir="unused", fingerprint="fp", key_hashes=("plain-key",))
+        AppSettings(
+            name="tiny", model="tiny@1", model_dir="unused", hashes={}, fingerprint="fp", key_hashes=("plain-key",)
+        )

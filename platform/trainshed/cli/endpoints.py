@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from trainshed.cli import context
-from trainshed.cli.show import ago, own_name, print_json, print_table
+from trainshed.cli.show import ago, own_name, print_json, print_table, say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +49,9 @@ def endpoints(
     storage = context.storage()
     listed = all_endpoints(storage) if name is None else [get_endpoint(storage, name)]
     found = [(one, _answers(one.url)) for one in listed]
+    causes = {one.name: _why_silent(one) for one, answers in found if not answers}
     if as_json:
-        print_json([{**one.model_dump(), "answers": answers} for one, answers in found])
+        print_json([{**one.model_dump(), "answers": answers, "cause": causes.get(one.name)} for one, answers in found])
     elif name is not None:
         _print_how(*found[0])
     else:
@@ -63,6 +64,15 @@ def endpoints(
             rows,
             empty="no endpoints yet; a serve job makes one",
         )
+    for silent, cause in causes.items():
+        if cause and not as_json:
+            say(f"{silent} does not answer: {cause}")
+
+
+def _why_silent(one: EndpointFacts) -> str | None:
+    from trainshed.client.silence import why_silent  # the network: only where an endpoint is silent
+
+    return why_silent(context.home(), context.storage(), one.name, one.run_id)
 
 
 def _print_how(one: EndpointFacts, answers: bool) -> None:

@@ -88,6 +88,16 @@ class JobsClient:
         """The head, once its agent has reported for work: until then a submission ends in "No available agent"."""
         return next((one for one in self.nodes() if one.head and self.agent_answers(one)), None)
 
+    def serve_messages(self, application: str) -> tuple[str, ...]:
+        """What Serve says of an application and its deployments now; nothing where all is well, or it has none."""
+        answer = self._ask("GET", "/api/serve/applications/")
+        with self._as_of_ray():
+            found = answer.json()["applications"].get(application)
+            if found is None:
+                return ()
+            deployments = [str(one.get("message") or "") for one in found["deployments"].values()]
+            return (*deployments, str(found.get("message") or ""))
+
     def upload(self, package: Package) -> bool:
         """Send `package` unless the cluster has it already; returns whether it was sent."""
         size_mb = len(package.content) / 1e6

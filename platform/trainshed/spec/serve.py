@@ -26,7 +26,7 @@ class Replicas(Part):
     target_ongoing_requests: Positive = 4
     """Requests in flight per replica that autoscaling aims at."""
     max_queued_requests: Count = 64
-    """Requests that may wait for a replica; the next one gets 503 at once."""
+    """Requests that may wait in each replica; the next one gets 503 at once."""
     cpus: NonNegative = 0.25
     """CPUs reserved per replica."""
     gpus: NonNegative = 0
@@ -56,5 +56,8 @@ class ServeJob(Part):
     replicas: Replicas = Replicas()
     max_tokens: Count = 256
     """Tokens a request may ask for at most; the model's context bounds it too."""
+    special_tokens_in_text: Literal["plain", "obeyed"] = "plain"
+    """plain: a prompt or message that spells a special token, like <|endoftext|>, is text. obeyed: it becomes that
+    token, as clients need that write the chat template's marks themselves."""
     start_timeout_s: Positive = 180
     """So long the proxy, then the replicas, then the first answer may take on a quiet machine; longer on a busy one."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ray import serve
-from ray.serve.config import AutoscalingConfig
+from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from starlette.types import ASGIApp
 
+from trainshed.errors import PlatformError
 from trainshed.patience import patience
-from trainshed.record.storage import Storage
-from trainshed.runtime.scratch import scratch_of_process
+from trainshed.runtime.scratch import scratch
 from trainshed.runtime.serving.engines import build_engine
 from trainshed.runtime.serving.own_address import listen_on_own_address
+from trainshed.runtime.serving.refusal import BUSY_RETRY_S
 from trainshed.runtime.serving.routes import build_asgi
 from trainshed.runtime.serving.settings import AppSettings
 
 __all__ = ["AppSettings", "Replica", "build_application"]
+
+DEPLOYMENT = "replica"
+"""The name of an application's one deployment."""
 
 _SURGE_PERCENT = 25
 """Replicas over the target while a new version takes over, one at least: an old one stops only when a new one is
@@ -29,7 +31,11 @@ class Replica:
     def __init__(self, settings: AppSettings) -> None:
         listen_on_own_address()
         self._settings = settings
-        self._engine = build_engine(_local_folder(settings.model_dir), settings.engine)
+        with scratch("model") as folder:
+            try:
+                self._engine = build_engine(settings.files.copy_to(folder), settings.engine)
+            except PlatformError as error:  # of the copy, which nobody can look at any more
+                raise PlatformError(str(error).replace(str(folder), settings.model_dir)) from error
         self._engine.warm_up()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -50,10 +56,11 @@ def build_application(settings: AppSettings) -> serve.Application:
     ingress = serve.ingress()(Replica)
     deployment = serve.deployment(
         ingress,
-        name="replica",
+        name=DEPLOYMENT,
         ray_actor_options={"num_cpus": settings.cpus, "num_gpus": settings.gpus},
         max_ongoing_requests=settings.max_ongoing_requests,
         max_queued_requests=settings.max_queued_requests,
+        backpressure_config=BackpressureConfig(retry_after_s=BUSY_RETRY_S),
         autoscaling_config=_autoscaling(settings),
         health_check_period_s=5,
         health_check_timeout_s=patience(30).seconds,
@@ -62,13 +69,6 @@ def build_application(settings: AppSettings) -> serve.Application:
         max_surge_percent=_SURGE_PERCENT,
     )
     return deployment.bind(settings)
-
-
-def _local_folder(model_dir: str) -> Path:
-    """The model's folder on this node: the one named, or a copy of what lies in an object store."""
-    if "://" not in model_dir:
-        return Path(model_dir)
-    return Storage.open(model_dir).download("", scratch_of_process("model"))
 
 
 def _autoscaling(settings: AppSettings) -> AutoscalingConfig:

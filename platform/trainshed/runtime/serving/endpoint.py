@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 from typing import Any
 
@@ -20,7 +19,9 @@ from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 
 from trainshed.errors import ClusterError, PlatformError
 from trainshed.patience import Wait
+from trainshed.record.replica_cause import replica_cause
 from trainshed.runtime.serving.app import build_application
+from trainshed.runtime.serving.proxy_errors import PROXY_VARIABLES
 from trainshed.runtime.serving.settings import AppSettings
 
 HOST_VARIABLE = "PLATFORM_SERVE_HOST"
@@ -33,7 +34,6 @@ _POLL_S = 0.2
 _ANSWER_S = 10.0
 """Of the proxy to a question that costs nothing; it is asked again, until the start has taken too long."""
 _PROBE_TOKENS = 4
-_CAUSE = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Exit)): *(.+)$")
 
 
 def start_serve(http_port: int, start_timeout_s: float = START_S) -> None:
@@ -45,7 +45,11 @@ def start_serve(http_port: int, start_timeout_s: float = START_S) -> None:
     wait = Wait(start_timeout_s)
     try:
         with contextlib.suppress(TimeoutError):  # Serve waits for its proxy for a minute, and leaves it to start on
-            serve.start(proxy_location="HeadOnly", http_options={"host": _host(), "port": http_port})
+            serve.start(
+                proxy_location="HeadOnly",
+                http_options={"host": _host(), "port": http_port},
+                controller_options={"runtime_env": {"env_vars": PROXY_VARIABLES}},
+            )
     except (RayError, RayServeException, RuntimeError, ValueError) as error:
         raise ClusterError(f"Ray Serve did not start on port {http_port}: {_one_line(str(error))}") from error
     if (port := _get_global_client().http_config.port) != http_port:
@@ -155,13 +159,8 @@ def _await_running(name: str, wait: Wait) -> None:
 
 
 def _cause(application: ApplicationStatusOverview) -> str:
-    """The last exception that the replicas' messages name, else the message itself, in one line."""
-    messages = [deployment.message for deployment in application.deployments.values()] + [application.message]
-    for line in reversed("\n".join(messages).splitlines()):
-        if found := _CAUSE.match(line.strip()):
-            kind, text = found.groups()
-            return text if kind.endswith("PlatformError") else f"{kind}: {text}"
-    return _one_line(" ".join(message for message in messages if message)) or "Serve gives no reason"
+    messages = [deployment.message for deployment in application.deployments.values()]
+    return replica_cause([*messages, application.message]) or "Serve gives no reason"
 
 
 def _one_line(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.serving.engines import EngineSettings
+from trainshed.runtime.serving.model_files import ModelFiles
 
 MAX_PROMPTS = 16
 """Prompts that one request may hold."""
@@ -25,7 +26,9 @@ class AppSettings:
     model: str
     """The model version as its users name it, `stdlib-gpt@3`."""
     model_dir: str
-    """A directory that every node of the endpoint can read, or a URI that each replica copies from."""
+    """A directory that every node of the endpoint can read, or a URI; each replica copies from it."""
+    hashes: Mapping[str, str]
+    """The SHA-256 of each of its files; nothing else of it is loaded."""
     fingerprint: str
     """Goes into every answer as `system_fingerprint`."""
     key_hashes: tuple[str, ...] = ()
@@ -45,6 +48,10 @@ class AppSettings:
     cache_tokens: int = 8192
     """Tokens of keys and values that a replica holds; see EngineSettings."""
     max_body_bytes: int = 1_000_000
+    run_id: str = ""
+    """The serve run that deploys it."""
+    former: AppSettings | None = None
+    """What answered before, to go back to; it has no former itself."""
     obey_special_tokens: bool = False
     """Whether a client's text that spells a special token becomes that token."""
 
@@ -53,6 +60,11 @@ class AppSettings:
             raise PlatformError(f"endpoint {self.name}: no API key; name one in auth.keys")
         if not all(re.fullmatch(r"[0-9a-f]{64}", found) for found in self.key_hashes):
             raise PlatformError(f"endpoint {self.name}: key_hashes must be SHA-256 in hexadecimal, 64 characters each")
+
+    @property
+    def files(self) -> ModelFiles:
+        """Where the model's files are, and what they must be."""
+        return ModelFiles(self.model_dir, self.hashes)
 
     @property
     def places(self) -> int:

@@ -1,0 +1,81 @@
+"""The files of an exported model, known by their hashes: what is loaded is what was hashed, byte for byte.
+
+Knows storage and hashes; knows no model. A folder may change under a running endpoint, by a fault or by a stranger, so
+a replica never loads from it: it loads from a private copy that was hashed while it was written, and that holds
+nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from trainshed.errors import PlatformError
+from trainshed.record.storage import Storage
+
+_CHUNK_BYTES = 4_000_000
+_NAME = re.compile(r"[\w][\w.-]{0,199}", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """`hashes` says the SHA-256 of each file of the folder `place`, a path or URI."""
+
+    place: str
+    hashes: Mapping[str, str]
+
+    @staticmethod
+    def of(place: str, manifest: Any) -> ModelFiles:
+        """As the manifest of an export says.
+
+        Raises:
+            PlatformError: it is no manifest.
+        """
+        hashes = manifest.get("files") if isinstance(manifest, dict) else None
+        if not isinstance(hashes, dict) or not hashes:
+            raise PlatformError(f"{place}/manifest.json: names no files; train it again")
+        for name, expected in hashes.items():
+            if not _NAME.fullmatch(name) or not isinstance(expected, str) or not _HASH.fullmatch(expected):
+                raise PlatformError(f"{place}/manifest.json: {name!r} is no file of a model with its hash")
+        return ModelFiles(place, dict(hashes))
+
+    def check(self) -> None:
+        """Reads every file.
+
+        Raises:
+            PlatformError: one is missing, or is not the one that was exported.
+        """
+        for name in self.hashes:
+            self._read(name, None)
+
+    def copy_to(self, folder: Path) -> Path:
+        """Copies every file into `folder` and hashes what it writes; returns the folder.
+
+        Raises:
+            PlatformError: one is missing, or is not the one that was exported.
+        """
+        for name in self.hashes:
+            with (folder / name).open("wb") as copy:
+                self._read(name, copy)
+        return folder
+
+    def _read(self, name: str, copy: BinaryIO | None) -> None:
+        found = hashlib.sha256()
+        try:
+            storage = Storage.open(self.place)
+            if not storage.exists(""):
+                raise PlatformError(f"{self.place}: no such directory on this node")
+            with storage.fs.open_input_stream(storage.path(name)) as stream:
+                while chunk := stream.read(_CHUNK_BYTES):
+                    found.update(chunk)
+                    if copy is not None:
+                        copy.write(chunk)
+        except OSError as error:
+            raise PlatformError(f"{self.place}/{name}: cannot be read: {error}") from error
+        if found.hexdigest() != self.hashes[name]:
+            raise PlatformError(f"{self.place}/{name}: not the file that was exported; train it again, or restore it")
