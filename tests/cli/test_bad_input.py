@@ -134,7 +134,7 @@ def test_a_dry_run_starts_nothing(tmp_path):
 def test_what_a_folder_keeps_back_is_said(tmp_path):
     for name in ("pictures/cat/a.JPG", "pictures/cat/._a.JPG", "pictures/loose.png", "pictures/notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("")
+        (tmp_path / name).write_text("x")
     source = {"kind": "images", "path": "pictures", "size": 4}
     job = changed(PREPARE, source=source, tokenizer=None, pack=None, examples={"image": "image", "label": "label"})
     (tmp_path / "job.yaml").write_text(text(job))
