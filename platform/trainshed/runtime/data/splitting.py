@@ -6,6 +6,7 @@ split by a hash of what they say, so equal texts stay on one side.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Collection
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 
-from trainshed.runtime.data.steps import clean_text, sample_key, text_key
+from trainshed.runtime.data.steps import sample_key, text_key
 from trainshed.spec.prepare import Split
 
 HELD_OUT = ("validation", "test")
@@ -62,6 +63,12 @@ def without_leaks(samples: ray.data.Dataset, split: Split) -> tuple[ray.data.Dat
     return samples, {name: count for name, count in leaks.items() if held[name]}
 
 
+def words_of(text: str) -> str:
+    """What a text says, in composed characters (NFC), whatever its blanks and newlines."""
+    composed = text if text.isascii() else unicodedata.normalize("NFC", text)
+    return " ".join(composed.split())
+
+
 def _drawn(content: str | bytes, seed: int, shares: dict[str, float]) -> str:
     text = content if isinstance(content, str) else content.hex()
     drawn = int.from_bytes(text_key(f"{seed}\n{text}")[:8], "big") / 2**64
@@ -73,7 +80,7 @@ def _drawn(content: str | bytes, seed: int, shares: dict[str, float]) -> str:
 def _contents(table: pa.Table) -> list[Any]:
     """What tells samples apart: what a text says whatever its blanks and newlines, or an image's pixels."""
     if "text" in table.column_names:
-        return [clean_text(text) for text in table["text"].to_pylist()]
+        return [words_of(text) for text in table["text"].to_pylist()]
     pixels: list[Any] = table["image"].to_pylist()
     return pixels
 
