@@ -41,6 +41,9 @@ GRADIENT = {"fp32": 1e-3, "bf16": 6e-2, "fp16": 6e-2}
 CHANGE = {"fp32": 2e-2, "bf16": 0.6, "fp16": 0.6}
 """The same of an optimizer's step: Adam and Lion take the sign of a gradient, and rounding turns small ones."""
 
+SUMMED_AT_ONCE = 1 << 22
+"""Elements of a checksum that stand in float64 at a time: an embedding of a large model would not fit."""
+
 _agreements = itertools.count()
 
 
@@ -82,9 +85,12 @@ def check_weights_agree(engine: Engine, training: Training, world: World) -> Non
 
 def _checksum(parameter: torch.Tensor) -> torch.Tensor:
     """Two float64 sums that equal weights have in common, and weights in another order have not, shape `(2,)`."""
-    values = parameter.detach().double().flatten()
-    turns = torch.arange(len(values), dtype=torch.float64, device=values.device)
-    return torch.stack([values.abs().sum(), (values * torch.cos(turns)).sum()])
+    values, sums = parameter.detach().flatten(), torch.zeros(2, dtype=torch.float64, device=parameter.device)
+    for start in range(0, len(values), SUMMED_AT_ONCE):
+        part = values[start : start + SUMMED_AT_ONCE].double()
+        turns = torch.arange(start, start + len(part), dtype=torch.float64, device=part.device)
+        sums += torch.stack([part.abs().sum(), (part * torch.cos(turns)).sum()])
+    return sums
 
 
 def _broken_collective(training: Training, world: World) -> str | None:
