@@ -42,7 +42,7 @@ check: setup  ## Format, lint, types, layers, fast tests.
 test: setup  ## Everything that fits 25 minutes on 2 cores, end to end included.
 	$(BIN)/pytest
 
-faults: setup  ## Break running trainings and sweeps in every way we know, and count what survives (about 55 minutes).
+faults: setup  ## Break running trainings and sweeps in every way we know, and count what survives (over an hour).
 	$(BIN)/pytest -m faults -s tests/faults tests/e2e tests/cli tests/runtime
 
 figures: setup  ## The measured figures beside their goals.

@@ -378,6 +378,7 @@ class Leaving(CausalLmTask):
 '''
 
 
+@pytest.mark.faults
 def test_a_trial_of_two_workers_goes_on_where_one_is_killed(platform, folder):
     (folder / "leaving.py").write_text(LEAVING)
     left = folder / "left"

@@ -266,6 +266,7 @@ def test_what_is_kept_elsewhere_changes_no_loss(variant, tmp_path):
     assert train_losses(run(folder, VARIANTS[variant])) == pytest.approx(plain_torch_losses(folder), rel=1e-5)
 
 
+@pytest.mark.faults  # a minute, most of it the compiler's
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 def test_a_compiled_model_has_the_same_losses(tmp_path):
     folder = prepare(tmp_path)

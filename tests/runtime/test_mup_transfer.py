@@ -5,7 +5,7 @@ import pytest
 from forking import in_processes
 from mup_transfer import BASE, best_rate, loss_at
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 
 RATES = tuple(2.0**power for power in range(-12, -7))
 
