@@ -153,4 +153,7 @@ def test_every_fault_is_found_and_every_optimizer_passes_at_every_rate(tmp_path)
 
 def test_one_worker_has_nobody_to_disagree_with():
     alone = training_of("fp32", Ddp(), AdamW(learning_rate=1e-4), workers=Workers(count=1, per_device_batch_size=2))
-    self_test(alone, World(0, 1, torch.device("cpu")))
+    before = torch.random.get_rng_state()
+    assert self_test(alone, World(0, 1, torch.device("cpu"))) is None
+    assert torch.equal(torch.random.get_rng_state(), before), "it draws nothing that a training would draw"
+    assert not torch.distributed.is_initialized(), "it needs no group"

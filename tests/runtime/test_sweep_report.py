@@ -43,7 +43,8 @@ def stories(sweep, count, *, failed=()):
         settings, _ = draw(sweep.space, sweep.train, pick_at_random(random.Random(number)))
         value = 2.0 + abs(math.log10(settings["optimizer.learning_rate"] / 0.01))
         bad = number in failed
-        state = "failed" if bad else "stopped early" if number % 3 == 2 else "ended"
+        state = "stopped early" if number % 3 == 2 else "ended"
+        state = "failed" if bad else state
         made.append(
             {
                 "trial": f"trial-{number:05d}",

@@ -89,9 +89,11 @@ def test_a_key_that_is_no_plain_word_is_named(content, said):
 
 def paths(data, at=()):
     yield at
-    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-    for key, inner in items:
-        yield from paths(inner, (*at, key))
+    if isinstance(data, list):
+        data = dict(enumerate(data))
+    if isinstance(data, dict):
+        for key, inner in data.items():
+            yield from paths(inner, (*at, key))
 
 
 def put(data, path, value):

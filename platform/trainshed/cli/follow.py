@@ -27,7 +27,7 @@ def follow_submission(address: Address, submission_id: str, runs: list[str], *, 
     """Shows a submission until it ends; the exit code of the command."""
     with JobsClient(address.url, address.token) as jobs:
         events = follow(jobs, submission_id, on_trouble=say)
-        view: View = JsonView() if as_json else BarView(runs) if is_terminal() else PlainView()
+        view = _view(runs, as_json=as_json)
         try:
             return _show(events, view)
         except KeyboardInterrupt:
@@ -35,6 +35,12 @@ def follow_submission(address: Address, submission_id: str, runs: list[str], *, 
             return _interrupted(address, submission_id, runs)
         finally:
             view.close()
+
+
+def _view(runs: list[str], *, as_json: bool) -> View:
+    if as_json:
+        return JsonView()
+    return BarView(runs) if is_terminal() else PlainView()
 
 
 class View(Protocol):

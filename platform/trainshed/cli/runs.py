@@ -123,7 +123,8 @@ def logs(
     from trainshed.record.run import ENDED, find_run
 
     record = find_run(context.storage(), run)
-    name = "events.jsonl" if as_json else f"logs/worker-{worker}.log" if worker is not None else "logs/driver.log"
+    name = "logs/driver.log" if worker is None else f"logs/worker-{worker}.log"
+    name = "events.jsonl" if as_json else name
     shown, asked_at = 0, time.monotonic()
     while True:
         ended = record.state in ENDED

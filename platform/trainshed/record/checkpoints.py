@@ -8,7 +8,6 @@ is written last, whole, by worker 0. What has no manifest is not a checkpoint. K
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +15,13 @@ from typing import Any
 
 from trainshed.errors import DamagedFile
 from trainshed.record.facts import CheckpointFacts, is_measured, parse_facts, passed_over
+from trainshed.record.hashes import sha256_of
 from trainshed.record.storage import Storage
 
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 METRIC = "validation_loss"
 """What the best checkpoint has the lowest of."""
-READ_BYTES = 1 << 22
 STEP = re.compile(r"step-([0-9]{7,12})")
 
 
@@ -84,16 +83,14 @@ def _complete(storage: Storage, path: str) -> list[Checkpoint]:
 
 def fault_of(checkpoint: Checkpoint, file: str) -> str | None:
     """What is wrong with one file of a checkpoint, or None: it is byte for byte what was written."""
-    digest = hashlib.sha256()
+    storage = checkpoint.storage
     try:
-        with checkpoint.storage.fs.open_input_stream(checkpoint.storage.path(f"{checkpoint.path}/{file}")) as stream:
-            while chunk := stream.read(READ_BYTES):
-                digest.update(chunk)
+        found = sha256_of(storage.fs, storage.path(f"{checkpoint.path}/{file}"))
     except OSError as error:
         return f"{checkpoint.path}/{file}: {error}"
     expected = checkpoint.manifest["files"][file]["sha256"]
-    if digest.hexdigest() != expected:
-        return f"{checkpoint.path}/{file}: its hash is {digest.hexdigest()[:16]}, the manifest says {expected[:16]}"
+    if found != expected:
+        return f"{checkpoint.path}/{file}: its hash is {found[:16]}, the manifest says {expected[:16]}"
     return None
 
 

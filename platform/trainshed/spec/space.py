@@ -6,7 +6,7 @@ learnt from earlier trials, the next point of a grid) is the caller's. Pure: kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from statistics import NormalDist
 from typing import Annotated, Any
 
@@ -103,7 +103,9 @@ class Choice(Part):
 
 
 def _range_tag(value: Any) -> str | None:
-    keys = value.keys() if isinstance(value, dict) else type(value).model_fields if isinstance(value, Part) else ()
+    keys: Iterable[str] = type(value).model_fields if isinstance(value, Part) else ()
+    if isinstance(value, dict):
+        keys = value.keys()
     return next((key for key in ("uniform", "log_uniform", "integer", "normal", "choice") if key in keys), None)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import pyarrow.fs as pafs
 
 from trainshed.errors import PlatformError, UsageError
 from trainshed.record.finding import find
+from trainshed.record.hashes import sha256_of
 from trainshed.spec.matching import Chosen
 from trainshed.spec.sources import STDLIB, Images, Source, places
 
@@ -70,14 +70,10 @@ def hash_files(found: Found) -> list[str]:
     """SHA-256 of each file's content, in order; what "unchanged" means for a second run."""
 
     def one(path: str) -> str:
-        digest = hashlib.sha256()
         try:
-            with found.fs.open_input_stream(path, compression=None) as stream:
-                while chunk := stream.read(1 << 20):
-                    digest.update(chunk)
+            return sha256_of(found.fs, path)
         except OSError as error:
             raise PlatformError(f"{path}: cannot be read: {error}") from None
-        return digest.hexdigest()
 
     with ThreadPoolExecutor(HASH_THREADS) as pool:
         return list(pool.map(one, found.files))

@@ -7,7 +7,6 @@ nothing else.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from trainshed.errors import PlatformError
+from trainshed.record.hashes import sha256_of
 from trainshed.record.storage import Storage
 
-_CHUNK_BYTES = 4_000_000
 _NAME = re.compile(r"[\w][\w.-]{0,199}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -65,17 +64,12 @@ class ModelFiles:
         return folder
 
     def _read(self, name: str, copy: BinaryIO | None) -> None:
-        found = hashlib.sha256()
         try:
             storage = Storage.open(self.place)
             if not storage.exists(""):
                 raise PlatformError(f"{self.place}: no such directory on this node")
-            with storage.fs.open_input_stream(storage.path(name)) as stream:
-                while chunk := stream.read(_CHUNK_BYTES):
-                    found.update(chunk)
-                    if copy is not None:
-                        copy.write(chunk)
+            found = sha256_of(storage.fs, storage.path(name), copy=copy)
         except OSError as error:
             raise PlatformError(f"{self.place}/{name}: cannot be read: {error}") from error
-        if found.hexdigest() != self.hashes[name]:
+        if found != self.hashes[name]:
             raise PlatformError(f"{self.place}/{name}: not the file that was exported; train it again, or restore it")

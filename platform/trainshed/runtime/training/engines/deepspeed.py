@@ -198,8 +198,9 @@ def _tensors(held: Any) -> list[torch.Tensor]:
     """The tensors in what may be a tensor, or lists and dictionaries of them."""
     if isinstance(held, torch.Tensor):
         return [held]
-    inside = held.values() if isinstance(held, dict) else held if isinstance(held, list | tuple) else ()
-    return [tensor for one in inside for tensor in _tensors(one)]
+    if isinstance(held, dict):
+        held = list(held.values())
+    return [tensor for one in held for tensor in _tensors(one)] if isinstance(held, list | tuple) else []
 
 
 def _split(part: torch.nn.Module, training: Training, dtype: torch.dtype) -> None:

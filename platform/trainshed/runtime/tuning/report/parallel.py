@@ -82,10 +82,16 @@ def _draw_axis(axis: Axes, row: int, name: str, scale: Scale, *, unset: bool) ->
         place = _share(scale, value)
         text = scale.names[number] if scale.options else label_of(float(value))
         axis.plot(place, row, marker="|", color=GREY, markersize=9)
-        side = "left" if place < 0.1 else "right" if place > 0.9 else "center"
-        axis.text(place, row + 0.13, text, ha=side, va="top", fontsize=8, color=GREY, bbox=_PLATE, zorder=5)
+        axis.text(place, row + 0.13, text, ha=_side(place), va="top", fontsize=8, color=GREY, bbox=_PLATE, zorder=5)
     if unset:
         axis.text(UNSET, row + 0.13, "unset", ha="center", va="top", fontsize=8, color=GREY, bbox=_PLATE, zorder=5)
 
 
 _PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
+
+
+def _side(place: float) -> str:
+    """Where a label is held, so that it does not leave the picture."""
+    if place < 0.1:
+        return "left"
+    return "right" if place > 0.9 else "center"

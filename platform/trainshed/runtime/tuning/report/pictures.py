@@ -93,14 +93,15 @@ def _draw_curves(axis: Axes, job: TuneJob, trials: list[dict[str, Any]], best: d
     drawn = [trial for trial in trials if trial["history"]]
     for trial in drawn:
         steps, values = zip(*trial["history"], strict=True)
-        chosen = trial["trial"] == best["trial"]
+        chosen, failed = trial["trial"] == best["trial"], trial["state"] == FAILED_STATE
+        color = FAILED if failed else PALE
         axis.plot(
             steps,
             values,
-            color=STRONG if chosen else FAILED if trial["state"] == "failed" else PALE,
+            color=STRONG if chosen else color,
             linewidth=2.4 if chosen else 1.0,
             linestyle="-" if trial["state"] == "ended" else "--",
-            marker="x" if trial["state"] == "failed" else "o",
+            marker="x" if failed else "o",
             markersize=3,
             zorder=3 if chosen else 2,
             label=f"best: {trial['trial']}" if chosen else None,
@@ -123,20 +124,20 @@ def draw_slice(axis: Axes, job: TuneJob, path: str, trials: list[dict[str, Any]]
         trial["settings"][path] for trial in trials if trial["state"] == FAILED_STATE and path in trial["settings"]
     ]
     scale, shown = scale_of(job.space[path]), shown_range([trial["value"] for trial in measured], job.mode)
-    dark = mpl.colormaps["Blues"]
+    dark, beyond = mpl.colormaps["Blues"], "^" if job.mode == "min" else "v"
     for number, trial in enumerate(measured):
         if path not in trial["settings"]:
             continue
         inside, chosen = _within(trial["value"], shown), trial["trial"] == best["trial"]
         color = STRONG if chosen else dark(0.3 + 0.6 * number / max(1, len(measured) - 1))
-        shape = "*" if chosen else "o" if inside else "^" if job.mode == "min" else "v"
-        filled = chosen or trial["state"] == "ended"
+        shape = "o" if inside else beyond
+        face = color if trial["state"] == "ended" else "white"
         axis.scatter(
             scale.place(trial["settings"][path]) + (SPREAD * (number % 7 - 3) if scale.options else 0.0),
             trial["value"] if shown is None else min(shown[1], max(shown[0], trial["value"])),
             s=170 if chosen else 26,
-            marker=shape,
-            facecolors=FAILED if chosen else color if filled else "white",
+            marker="*" if chosen else shape,
+            facecolors=FAILED if chosen else face,
             edgecolors="white" if chosen else color,
             zorder=4 if chosen else 3,
             clip_on=False,
