@@ -182,11 +182,6 @@ class TextEncoder:
         """The text of ids, special tokens left out."""
         return self._reader.decode(list(ids))
 
-    @property
-    def vocab_size(self) -> int:
-        """Tokens it knows, special ones included."""
-        return self._plain.get_vocab_size()
-
 
 def _content(token: Any) -> str:
     """The spelling of a token, which tokenizer_config.json says plainly or with its flags."""
