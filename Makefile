@@ -39,7 +39,7 @@ check: setup  ## Format, lint, types, layers, fast tests.
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -m "not slow and not faults"
 
-test: setup  ## Everything that fits 25 minutes on 2 cores, end to end included.
+test: setup  ## All tests but the second suite, end to end included (20 to 40 minutes on 2 cores).
 	$(BIN)/pytest
 
 faults: setup  ## Break running trainings and sweeps in every way we know, and count what survives (over an hour).
