@@ -1,10 +1,13 @@
 """One file that is damaged, gone or a stranger's: every verb shows what is whole, and one line for what is not."""
 
 import copy
+import errno
 import json
 import math
 import os
 import shutil
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from cli.calling import call
 from cli.small_storage import ANSWERS, DATA, DOCUMENTS, MODEL, OTHER, SWEEP, made_in
 from job_texts import text
+from trainshed.record.facts import what_is_whole
 from trainshed.record.registry import register
 from trainshed.record.storage import Storage
 
@@ -322,3 +326,23 @@ def test_a_run_or_model_is_never_looked_for_outside_of_its_folder(target, storag
         done = call(capsys, *arguments)
         assert (done.code, len(done.err.splitlines())) == (2, 1), done
     assert call(capsys, "endpoints", target).code == 2
+
+
+@pytest.mark.parametrize("verb", ["runs", "draw a training", "trials"])
+def test_a_reader_that_has_gone_is_no_damage(verb, storage):
+    """`platform runs | head -0`: the pipe is closed before anything is printed."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "trainshed.cli", *VERBS[verb]]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
+def test_a_reader_that_goes_while_a_curve_is_drawn_is_no_damage(caplog):
+    def draw():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        what_is_whole(draw, None)
+    assert caplog.messages == []

@@ -247,6 +247,8 @@ def what_is_whole(read: Callable[[], ReadT], otherwise: OtherT) -> ReadT | Other
     """What `read` gives; where a file is damaged that is said, and `otherwise` stands in its place."""
     try:
         return read()
+    except BrokenPipeError:  # of a terminal that `read` prints to; no storage has one
+        raise
     except (DamagedFile, OSError) as error:
         passed_over(error)
         return otherwise
