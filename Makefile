@@ -4,6 +4,8 @@ BIN := .venv/bin
 STAMP := .venv/.setup-done
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 SETUP_LOG := setup.log
+# Some thousand processes import the same code: it is compiled once, whatever the shell says of byte code.
+unexport PYTHONDONTWRITEBYTECODE
 # Runs one step of the set-up: its name on one line, all it prints into the log, the log's end where it fails.
 define step
 @echo "setup: $(1)"

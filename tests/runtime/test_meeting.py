@@ -44,7 +44,7 @@ def tell(process, line):
 def test_two_workers_of_one_machine_listen_on_the_loopback_alone():
     first, second = start(0), start(1)
     try:
-        place = first.stdout.readline()
+        place = first.stdout.readline().strip()  # a second line end would be taken for the word to go
         for process in (first, second):
             tell(process, place)
         told = [json.loads(process.stdout.readline()) for process in (first, second)]

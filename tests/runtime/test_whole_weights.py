@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.tasks.existing import read_config
+from trainshed.runtime.existing import read_config
 from trainshed.runtime.tasks.loading import load_weights
 from trainshed.spec.models import Pretrained
 

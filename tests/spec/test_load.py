@@ -102,6 +102,25 @@ def test_a_wrong_set_is_one_line(tmp_path, given, said):
     assert said in found[0]
 
 
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_values_that_fit_only_together_are_set_whichever_comes_first(tmp_path, order):
+    assert TRAIN["model"]["width"] % 3, "each of the two alone is refused"
+    sets = ["train.model.width=63", "train.model.heads=3", "prepare.split.seed=5"][order]
+    prepare, train = (one.job for one in load(tmp_path, text(PREPARE, TRAIN), *sets))
+    assert (train.model.width, train.model.heads, prepare.split.seed) == (63, 3, 5)
+
+
+def test_of_several_sets_the_one_at_fault_is_named(tmp_path):
+    sets = ("train.model.width=63", "train.model.heads=4", "train.steps=-3", "prepare.split.seed=5")
+    assert faults(tmp_path, text(PREPARE, TRAIN), *sets[2:]) == [
+        "--set train.steps=-3: steps: input should be greater than or equal to 1, got -3"
+    ]
+    assert faults(tmp_path, text(PREPARE, TRAIN), *sets[:2], "train.steps=7", sets[3]) == [
+        "--set train.model.width=63 --set train.model.heads=4: model: width must be a multiple of heads: "
+        "63 is not a multiple of 4"
+    ]
+
+
 def test_every_end_of_a_range_is_tried_on_the_training(tmp_path):
     space = {"optimizer.learning_rate": {"uniform": [-1.0, 1.0]}, "schedule.kind": {"choice": ["cosine", "cosin"]}}
     found = faults(tmp_path, text(changed(TUNE, space=space)))

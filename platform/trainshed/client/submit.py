@@ -206,8 +206,11 @@ def _serve_host() -> str:
 
 
 def _environment(code: Package, working: Package) -> dict[str, Any]:
-    """Ray expands `$NAME` in the values of variables: nothing that somebody chose may stand in one."""
-    variables = {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+    """Ray expands `$NAME` in the values of variables: nothing that somebody chose may stand in one.
+
+    Container images like to say PYTHONDONTWRITEBYTECODE: each process of a job would compile its code anew.
+    """
+    variables = {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
     return {"py_modules": [code.uri], "working_dir": working.uri, "env_vars": variables}
 
 

@@ -13,19 +13,18 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from trainshed.errors import Fault, SpecError
-from trainshed.spec.addressing import addressed
+from trainshed.spec.addressing import with_sets
 from trainshed.spec.faults import explain, said_of_kind, validate
 from trainshed.spec.fitting import DataForm, form_of, misfits
 from trainshed.spec.job import Job, JobDocument, Reference, references
 from trainshed.spec.learning import unlike
-from trainshed.spec.override import override
 from trainshed.spec.part import Part
 from trainshed.spec.prepare import PrepareJob
 from trainshed.spec.serve import ServeJob
 from trainshed.spec.space_check import space_faults
 from trainshed.spec.train import TrainFromBest, Training, TrainJob
 from trainshed.spec.tune import TuneJob
-from trainshed.spec.yaml_tree import Document, parse, parse_scalar
+from trainshed.spec.yaml_tree import Document, parse
 
 PARTS: dict[str, list[type[Part]]] = {
     "prepare": [PrepareJob],
@@ -79,8 +78,8 @@ def load_documents(documents: Sequence[Document], sets: Sequence[str] = ()) -> l
     faults += _names_given_twice(loaded)
     if faults:
         raise SpecError(faults)
-    for text in sets:
-        loaded = _apply_set(loaded, text)
+    changed = with_sets([one.job for one in loaded], sets)
+    loaded = [replace(one, job=job) for one, job in zip(loaded, changed, strict=True)]
     faults = [fault for one in loaded if isinstance(one.job, TuneJob) for fault in space_faults(one.job, one.document)]
     faults += _from_best_faults(loaded) + _data_faults(loaded) + _learn_from_faults(loaded)
     if faults:
@@ -164,22 +163,6 @@ def _names_given_twice(loaded: list[LoadedJob]) -> list[Fault]:
             where = f"{first.document.file}:{first.document.line_of(('name',))}"
             faults.append(one.fault("name", f"{one.job.name!r} is taken by {where}; names in one submission differ"))
     return faults
-
-
-def _apply_set(loaded: list[LoadedJob], text: str) -> list[LoadedJob]:
-    path, equals, value = text.partition("=")
-    if not equals:
-        raise SpecError([Fault("--set", 0, text, "expected path=value, like train.steps=200")])
-    index, inner = addressed([one.job for one in loaded], path.strip())
-    try:
-        job, values = loaded[index].job, {inner: parse_scalar(value)}
-    except SpecError as error:
-        raise SpecError([replace(fault, file=f"--set {text}", line=0) for fault in error.faults]) from None
-    head = inner.split(".")[0]
-    if isinstance(job, TrainFromBest) and head in Training.model_fields and head not in TrainFromBest.model_fields:
-        values = {"settings": {**job.settings, **values}}  # what the document leaves to the best trial
-    job = override(job, values, file=f"--set {text}")
-    return [*loaded[:index], LoadedJob(job, loaded[index].document), *loaded[index + 1 :]]
 
 
 def _from_best_faults(loaded: list[LoadedJob]) -> list[Fault]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.tasks.existing import first_line
+from trainshed.runtime.existing import first_line
 from trainshed.spec.adapting import Lora
 from trainshed.spec.walk import nearest
 

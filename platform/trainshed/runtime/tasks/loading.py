@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.tasks.existing import LOAD_ERRORS, first_line, located
+from trainshed.runtime.existing import LOAD_ERRORS, first_line, located
 from trainshed.runtime.tasks.whole import check_whole, claimed_classes
 from trainshed.spec.models import Pretrained
 from trainshed.spec.models.folder import tensors

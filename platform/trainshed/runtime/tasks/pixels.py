@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from transformers.utils import cached_file
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.tasks.existing import LOAD_ERRORS, first_line, located
+from trainshed.runtime.existing import LOAD_ERRORS, first_line, located
 from trainshed.spec.models import Pretrained
 from trainshed.spec.models.folder import read_json
 

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.tasks.existing import LOAD_ERRORS, first_line
+from trainshed.runtime.existing import LOAD_ERRORS, first_line
 from trainshed.runtime.tasks.loading import load_whole
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
