@@ -10,7 +10,9 @@ from prepared_on_disk import prepared
 from trainshed.errors import PlatformError
 from trainshed.record.run import Record, find_finished
 from trainshed.record.storage import Storage
+from trainshed.record.submission import Submission
 from trainshed.record.trials import TrialFiles
+from trainshed.runtime.__main__ import Driver
 from trainshed.runtime.training.beats import Beats, Pulse
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.tuning.data import bound, folders
@@ -54,6 +56,17 @@ def test_a_sweep_that_goes_on_reads_the_runs_that_it_has_read(storage):
     assert found_in(storage)("run://high").run_id.startswith("high-261122")
     again = bound(JOB, sweep, found_in(storage))
     assert {name: run.run_id for name, run in again.items()} == {name: run.run_id for name, run in first.items()}
+
+
+def test_a_training_that_goes_on_reads_the_run_that_it_has_read(storage):
+    training = Record(storage, "train-1")
+    prepared(storage, "low", 1)
+    submission = Submission(submission_id="ts-1", storage=storage.uri, runs=(), created_at="2026-11-27", code={})
+    first = Driver(submission)._data("run://low", training)
+    prepared(storage, "low", 5, day=2)
+    assert found_in(storage)("run://low").run_id.startswith("low-261122")
+    assert Driver(submission)._data("run://low", training).run_id == first.run_id
+    assert Driver(submission)._data("run://low", Record(storage, "train-2")).run_id != first.run_id
 
 
 @pytest.mark.parametrize("hostile", [{"run://low": "../../etc"}, {"run://low": "run://../x"}, ["run://low"], 7])

@@ -1,40 +1,66 @@
-"""data.json of a sweep: which prepare run each of its references to data means, from its first trial to its last.
+"""data.json of a training or a sweep: which prepare run each of its references to data means, from first step to last.
 
-A sweep that goes on reads what it has read, also where a newer run of that name was made meanwhile; and a later one can
-say whether it is on the same data.
+What goes on reads what it has read, also where a newer run of that name was made meanwhile; and a later sweep can say
+whether it is on the same data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from pydantic import TypeAdapter, ValidationError
 
 from trainshed.errors import PlatformError, UsageError
+from trainshed.record.results import PrepareOutcome
 from trainshed.record.run import Record, find_finished
 from trainshed.spec.part import RunRef
 
 FILE = "data.json"
 
 
-def bind(sweep: Record, runs: Mapping[str, Record]) -> None:
+def bind(reader: Record, runs: Mapping[str, Record]) -> None:
     """Writes down the runs, by reference."""
     named = {reference: f"run://{run.run_id}" for reference, run in runs.items()}
-    sweep.storage.write_json(sweep.at(FILE), named)
+    reader.storage.write_json(reader.at(FILE), named)
 
 
-def bound_runs(sweep: Record) -> dict[str, Record]:
-    """What `bind` wrote; empty where the sweep has not begun, or began under a version that wrote nothing.
+def bound_runs(reader: Record) -> dict[str, Record]:
+    """What `bind` wrote; empty where the run has not begun, or began under a version that wrote nothing.
 
     Raises:
         PlatformError: the file says something else.
     """
-    found = sweep.storage.read_json(sweep.at(FILE)) or {}
+    found = reader.storage.read_json(reader.at(FILE)) or {}
     try:
         references = TypeAdapter(dict[RunRef, RunRef]).validate_python(found)
     except ValidationError:
-        raise PlatformError(f"{sweep.storage.address(sweep.at(FILE))}: not a list of runs by reference") from None
-    return {name: Record(sweep.storage, run.removeprefix("run://")) for name, run in references.items()}
+        raise PlatformError(f"{reader.storage.address(reader.at(FILE))}: not a list of runs by reference") from None
+    return {name: Record(reader.storage, run.removeprefix("run://")) for name, run in references.items()}
+
+
+def runs_of(reader: Record, references: Iterable[str], find: Callable[[str], Record]) -> dict[str, Record]:
+    """The run that each reference meant when the reader began; `find` answers one for the first time.
+
+    Raises:
+        PlatformError: a run is not there any more.
+    """
+    known = bound_runs(reader)
+    runs = {reference: known.get(reference) or find(reference) for reference in references}
+    for run in runs.values():
+        prepared(run)
+    return runs
+
+
+def prepared(run: Record) -> PrepareOutcome:
+    """What a prepare run came to.
+
+    Raises:
+        PlatformError: the run is not there any more.
+    """
+    outcome = run.outcome
+    if not isinstance(outcome, PrepareOutcome):
+        raise PlatformError(f"run://{run.run_id}: its data is not there any more")
+    return outcome
 
 
 def fingerprints(sweep: Record, references: Iterable[str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from typing import Any, assert_never
 import ray
 
 from trainshed.errors import BudgetReached, PlatformError
+from trainshed.record.bound import bind, runs_of
 from trainshed.record.run import Record, find_finished
 from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, TakeDown, begin_runs
@@ -153,11 +154,17 @@ class Driver:
     def _train(self, job: TrainJob, reporter: Reporter, *, trial: dict[str, Any] | None) -> dict[str, Any]:
         from trainshed.runtime.training.spares import Spares  # Ray Train, which other kinds do without
 
-        data, standby = self._find(job.data, "prepare"), Spares()
+        data, standby = self._data(job.data, reporter.record), Spares()
         standby.make_ahead(job.workers)  # before what this process itself must load for it
         from trainshed.runtime.training.run import train_job
 
         return train_job(job, reporter, data=data, code=self.submission.code, trial=trial, standby=standby)
+
+    def _data(self, target: str, record: Record) -> Record:
+        """The prepare run that a training reads, and read when it began."""
+        runs = runs_of(record, [target], lambda reference: self._find(reference, "prepare"))
+        bind(record, runs)
+        return runs[target]
 
     def _find(self, target: str, kind: str) -> Record:
         """`run://NAME`: a document of this submission first, then the newest one in storage."""

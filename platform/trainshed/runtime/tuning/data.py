@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from trainshed.errors import PlatformError
-from trainshed.record.bound import bind, bound_runs
-from trainshed.record.results import PrepareOutcome
+from trainshed.record.bound import bind, prepared, runs_of
 from trainshed.record.run import Record
 from trainshed.runtime.training.samples import check_samples
 from trainshed.spec.held_out import difference
@@ -20,8 +19,7 @@ def bound(job: TuneJob, sweep: Record, find: Callable[[str], Record]) -> dict[st
     Raises:
         PlatformError: a run is not there any more, or trials over these data sets would not compare.
     """
-    known = bound_runs(sweep)
-    runs = {reference: known.get(reference) or find(reference) for reference in job.data_sets}
+    runs = runs_of(sweep, job.data_sets, find)
     manifests = {reference: _manifest(run) for reference, run in runs.items()}
     for reference, manifest in manifests.items():
         check_samples(job.train.model_copy(update={"data": reference}), manifest)
@@ -33,16 +31,8 @@ def bound(job: TuneJob, sweep: Record, find: Callable[[str], Record]) -> dict[st
 
 def folders(runs: Mapping[str, Record]) -> dict[str, str]:
     """Where the data of each reference lies, relative to the storage."""
-    return {reference: _made(run).data for reference, run in runs.items()}
+    return {reference: prepared(run).data for reference, run in runs.items()}
 
 
 def _manifest(run: Record) -> dict[str, Any]:
-    _made(run)
     return dict((run.result or {})["manifest"])
-
-
-def _made(run: Record) -> PrepareOutcome:
-    outcome = run.outcome
-    if not isinstance(outcome, PrepareOutcome):
-        raise PlatformError(f"run://{run.run_id}: its data is not there any more")
-    return outcome
