@@ -351,7 +351,10 @@ def test_health_is_answered_while_every_place_is_taken_and_the_queue_is_full(roo
             asked[0].cancel()
             while (status := (await client.get("/v1/status")).json())["waiting_requests"] != 1:
                 await asyncio.sleep(0.01)
-            assert status["running_requests"] <= 2
+            while status["running_requests"] > 2:  # the engine lets go of one between two forward passes
+                await asyncio.sleep(0.01)
+                status = (await client.get("/v1/status")).json()
+            assert status["waiting_requests"] == 1
             for task in asked:
                 task.cancel()
             while roomy_engine.running_requests:

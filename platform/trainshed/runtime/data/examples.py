@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
@@ -19,6 +18,7 @@ from trainshed.runtime.data.classes import class_names
 from trainshed.runtime.data.columns import by_split, lists, pieces
 from trainshed.runtime.data.packing import end_mark
 from trainshed.runtime.data.spelled import MarkFinder, Tally, TextForm
+from trainshed.runtime.data.threads import use_threads
 from trainshed.runtime.data.values import name_of
 from trainshed.runtime.encoding import TextEncoder
 from trainshed.runtime.shards import ExampleWriter, schema_of
@@ -79,11 +79,13 @@ class Encode:
     def __init__(self, spec: Examples, form: TextForm | None, numbers: dict[str, int], schema: pa.Schema) -> None:
         self._spec, self._numbers, self._schema = spec, numbers, schema
         self._serialized = form.serialized if form is not None else None
+        self._threads = form.threads if form is not None else 1
         self._end = end_mark(form.tokenizer) if form is not None else None
         self._finder = form.finder if form is not None else MarkFinder(())
 
     def tables(self, table: pa.Table) -> Iterator[pa.Table]:
         """The columns of the shards beside `split`, and what was found in texts and done to images."""
+        use_threads(self._threads)
         for piece in pieces(table, "text") if "text" in table.column_names else [table]:
             columns = {name: piece[name] for name in ("split", "done") if name in piece.column_names}
             columns |= self._texts(piece) if "text" in piece.column_names else {}
@@ -127,7 +129,6 @@ def _encode(table: pa.Table, encoder: Encode) -> Iterator[pa.Table]:
 @lru_cache(maxsize=1)
 def _opened(serialized: str, max_tokens: int, end: int | None) -> TextEncoder:
     """Parsed once in each worker process: that takes a second where there are 150,000 tokens."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a task has one core; others have tasks of their own
     return TextEncoder(serialized, max_tokens=max_tokens, end=end)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -16,6 +15,7 @@ from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
 from trainshed.runtime.data.columns import by_split, lists, pieces
 from trainshed.runtime.data.spelled import MarkFinder, Tally, TextForm
+from trainshed.runtime.data.threads import use_threads
 from trainshed.runtime.data.tokenizer import END_OF_TEXT
 from trainshed.runtime.shards import BlockWriter
 from trainshed.spec.prepare import Pack
@@ -41,7 +41,12 @@ def pack(
     tally = Tally()
     encoded = documents.map_batches(
         encode,
-        fn_kwargs={"serialized": form.serialized, "end": end_mark(form.tokenizer), "finder": form.finder},
+        fn_kwargs={
+            "serialized": form.serialized,
+            "end": end_mark(form.tokenizer),
+            "finder": form.finder,
+            "threads": form.threads,
+        },
         batch_format="pyarrow",
         batch_size=None,
         zero_copy_batch=True,
@@ -55,8 +60,9 @@ def pack(
     return {"form": "packed", "block_size": spec.block_size, "splits": made, **tally.facts}
 
 
-def encode(table: pa.Table, serialized: str, end: int, finder: MarkFinder) -> Iterator[pa.Table]:
+def encode(table: pa.Table, serialized: str, end: int, finder: MarkFinder, threads: int = 1) -> Iterator[pa.Table]:
     """The token ids of each document, closed with the end mark; runs in a Ray Data worker."""
+    use_threads(threads)
     tokenizer = _opened(serialized)
     for piece in pieces(table, "text"):
         texts = piece["text"].to_pylist()
@@ -78,7 +84,6 @@ def end_mark(tokenizer: Tokenizer) -> int:
 @lru_cache(maxsize=1)
 def _opened(serialized: str) -> Tokenizer:
     """Parsed once in each worker process: that takes a second where there are 150,000 tokens."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a task has one core; others have tasks of their own
     tokenizer = Tokenizer.from_str(serialized)
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -20,6 +20,7 @@ from trainshed.runtime.data.columns import by_split
 from trainshed.runtime.data.found import find_files
 from trainshed.runtime.data.identity import key_of, libraries_of, what_matters
 from trainshed.runtime.data.spelled import TextForm
+from trainshed.runtime.data.threads import threads_of_each
 from trainshed.runtime.encoding import Marks
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.scratch import scratch
@@ -90,12 +91,13 @@ class _Pipeline:
         samples = samples.map_batches(
             splitting.split_table, fn_kwargs=kwargs, batch_format="pyarrow", batch_size=None, zero_copy_batch=True
         ).materialize()
+        threads = threads_of_each(samples.num_blocks())
         left_out = self.bad_rows.judge(self.reporter)
         done = ", ".join(step.kind for step in self.job.steps) or "reading"
         self.reporter.log(f"{samples.count()} documents after {done}")
         samples, leaks = self._without_leaks(samples, named)
         self.reporter.progress("prepare", total - 2, total, what="tokenizer")
-        form, facts = self._tokenizer(samples) if self.job.tokenizer is not None else (None, {})
+        form, facts = self._tokenizer(samples, threads) if self.job.tokenizer is not None else (None, {})
         self.reporter.progress("prepare", total - 1, total, what="make samples")
         splits = ("train", "validation", *(("test",) if "test" in named or self.job.split.test > 0 else ()))
         made = self._make(samples, form, splits)
@@ -112,14 +114,15 @@ class _Pipeline:
             self.reporter.log(f"{count:,} training samples stand in the {split} set too" + f": {taken}" * bool(count))
         return samples, leaks
 
-    def _tokenizer(self, samples: ray.data.Dataset) -> tuple[TextForm, dict[str, Any]]:
+    def _tokenizer(self, samples: ray.data.Dataset, threads: int) -> tuple[TextForm, dict[str, Any]]:
         """How texts are tokenised, kept beside the data, and what the manifest says of it."""
         fields: list[str] = [name for name in ("text", "target") if name in self.job.read_fields]
         with scratch("tokenizer") as local:
             made = tokenizer.make(self.job, _texts(samples, fields), local)
             self.storage.upload(local, f"{self.folder}/tokenizer")
             hashes = {path.name: sha256(path.read_bytes()) for path in sorted(local.iterdir()) if path.is_file()}
-            form = TextForm(made, Marks.read(local), self.job.special_tokens_in_text == "obeyed")
+            obeyed = self.job.special_tokens_in_text == "obeyed"
+            form = TextForm(made, Marks.read(local), obeyed, threads)
         return form, {
             "vocab_size": form.ids,
             "tokenizer_sha256": hashes["tokenizer.json"],

@@ -27,6 +27,8 @@ class TextForm:
     """Of the same tokenizer."""
     obeyed: bool
     """Whether a text that spells a special token becomes it."""
+    threads: int = 1
+    """That tokenise one block."""
 
     @property
     def serialized(self) -> str:
