@@ -18,7 +18,7 @@ OWN_CLUSTER = ("e2e", "serving", "client", "faults")
 
 
 def pytest_collection_modifyitems(items):
-    """For `-n 2 --dist loadgroup`: tests that share a cluster stay in one process, and so do those of a file; what takes
+    """For `-n 2 --dist loadgroup`: tests that share a cluster stay in one process, as do those of a file; what takes
     longest begins first."""
     for item in items:
         folder = item.path.parent.name

@@ -7,20 +7,30 @@ waits. Serve's own limits stand above these, since Serve would let a health chec
 from __future__ import annotations
 
 import asyncio
+import random
+import time
+from collections import deque
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trainshed.runtime.serving.refusal import BUSY_RETRY_S, Refusal
 
+REFUSED_A_SECOND = 10
+"""To refuse a request takes some 10 ms of a core, which the answers and `/health` are short of just then."""
+LONGEST_RETRY_S = 8
+
 
 class Gate:
-    """Places for POST requests, given in the order in which they came."""
+    """Places for POST requests, given in the order in which they came. Those that find none are told when to come
+    again: the more there are, the further apart, so that they do not all come back in the same second.
+    """
 
     def __init__(self, app: ASGIApp, *, places: int, queue: int) -> None:
         self._app = app
         self._free = asyncio.Semaphore(places)
         self._places, self._queue = places, queue
+        self._refused: deque[float] = deque()
         self.waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -30,7 +40,7 @@ class Gate:
             return
         if self._free.locked() and self.waiting >= self._queue:
             said = f"{self._places} requests are being answered and {self._queue} wait; ask again later"
-            refusal = Refusal(503, said, code="overloaded", retry_after_s=BUSY_RETRY_S)
+            refusal = Refusal(503, said, code="overloaded", retry_after_s=self._retry_s())
             await refusal.response()(scope, receive, send)
             return
         body = await receive()  # the guard has it already, so what is received next is that the client leaves
@@ -40,6 +50,14 @@ class Gate:
             await self._app(scope, _with_first(body, receive), send)
         finally:
             self._free.release()
+
+    def _retry_s(self) -> int:
+        now = time.monotonic()
+        while self._refused and self._refused[0] < now - 1:
+            self._refused.popleft()
+        self._refused.append(now)
+        spread = min(LONGEST_RETRY_S - BUSY_RETRY_S, (len(self._refused) - 1) // REFUSED_A_SECOND)
+        return BUSY_RETRY_S + random.randint(0, spread)
 
     async def _place(self, receive: Receive) -> bool:
         """Waits for a place; False where the client leaves before there is one."""
