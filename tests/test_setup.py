@@ -37,8 +37,8 @@ def test_setup_says_one_line_a_step(tmp_path):
     checkout(tmp_path)
     done = make_setup(tmp_path, 0)
     assert done.returncode == 0
-    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["setup"] * 3
-    assert (tmp_path / "setup.log").read_text().count("line 10 of") == 3
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["setup"] * 4
+    assert (tmp_path / "setup.log").read_text().count("line 10 of") == 4
     assert make_setup(tmp_path, 0).stdout.splitlines() == ["make: Nothing to be done for 'setup'."]
 
 
