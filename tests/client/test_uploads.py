@@ -90,7 +90,7 @@ def test_a_file_or_column_that_is_not_there_is_found_here(files, said, tmp_path)
         ({"quotes": False}, b'"text,label\n', "has no column 'text'"),
         ({}, b"te\xfft,label\n", "source.path: train.csv:1: 0xff is no utf-8; is `source.encoding` another?"),
         ({}, b"\x89PNG\r\n", "source.path: train.csv: expected text, found a PNG image"),
-        ({"path": "data/*.gz"}, gzip.compress(b"text,label\n"), None),
+        ({"path": "data/*.gz"}, gzip.compress(b"text,label\n", mtime=0), None),
         ({"path": "data/*.gz"}, b"no gzip", "source.path: train.csv.gz: damaged gzip"),
     ],
 )
