@@ -43,7 +43,7 @@ check: setup  ## Format, lint, types, layers, fast tests.
 	$(BIN)/pytest -q -m "not slow and not faults"
 
 test: setup  ## All tests but the second suite, end to end included (about 20 minutes on 2 cores).
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=25
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=25
 
 faults: setup  ## Break running trainings and sweeps in every way we know, and count what survives (over an hour).
 	$(BIN)/pytest -m faults -s tests/faults tests/e2e tests/cli tests/runtime
