@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from trainshed.record.checkpoints import all_checkpoints
+from trainshed.record.events import to_nobody
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
 from trainshed.runtime.shards import Blocks
@@ -19,7 +20,7 @@ from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.host import BareHost, World
 from trainshed.runtime.training.loop import Splits, train
 from trainshed.runtime.training.metric_log import MetricLog
-from trainshed.runtime.training.notes import Notes, told_to_nobody
+from trainshed.runtime.training.notes import Notes
 from trainshed.spec.override import override
 from trainshed.spec.train import Training
 from waiting import wait_for
@@ -102,10 +103,10 @@ def train_in(folder, training, host):
     splits = Splits(*(Blocks(folder / "data", manifest, "train") for _ in range(2)))
     storage, first = Storage.open(folder), host.world.worker == 0
     log = MetricLog(storage, "metrics.jsonl") if first else None
-    told = Notes(storage, ".") if first else told_to_nobody
+    sink = Notes(storage, ".") if first else to_nobody
     task = tasks.build(training, tasks.DataFacts.read(folder / "data", manifest))
-    keeper = Keeper(storage, ".", training.checkpoint, host.world, told)
-    engine, metrics = train(training, task, splits, host, metric_log=log, keeper=keeper, told=told)
+    keeper = Keeper(storage, ".", training.checkpoint, host.world, sink)
+    engine, metrics = train(training, task, splits, host, metric_log=log, keeper=keeper, sink=sink)
     if "notice" not in metrics:
         state = engine.export()
         if first:

@@ -13,6 +13,7 @@ from trainshed.cli.main import app
 from trainshed.cli.sweeps import Trials, picture
 from trainshed.client.known_clusters import name_of, remember
 from trainshed.errors import UsageError
+from trainshed.record.events import Line, event_of
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.trials import TrialFiles, begun
@@ -154,12 +155,10 @@ def test_programs_never_read_a_number_that_is_none(record):
 
 
 def test_events_are_followed_as_json_that_every_program_reads(capsys):
-    JsonView().show({"event": "trial", "validation_loss": float("nan"), "step": 3})
-    assert json.loads(capsys.readouterr().out, parse_constant=refuse) == {
-        "event": "trial",
-        "validation_loss": None,
-        "step": 3,
-    }
+    said = {"event": "trial", "trial": "trial-00000", "state": "running", "validation_loss": float("nan"), "step": 3}
+    JsonView().show(Line(7, "2026-11-27", "sweep", event_of(said)))
+    shown = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert shown == {"seq": 7, "time": "2026-11-27", "run": "sweep", **said, "validation_loss": None}
 
 
 def test_what_a_sweep_has_cost_stands_beside_its_hours(record):

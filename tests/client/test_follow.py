@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from trainshed.client.follow import Event, follow
+from trainshed.client.follow import follow
 from trainshed.client.jobs_api import JobsClient, Unreachable
 from trainshed.client.package import own_package
+from trainshed.record.events import JobEnd, Line
 
 RunScript = Callable[..., str]
 
@@ -48,8 +49,8 @@ def _no_trouble(text: str) -> None:
     raise AssertionError(f"trouble on a whole connection: {text}")
 
 
-def _seqs(events: list[Event]) -> list[int]:
-    return [event["seq"] for event in events if event["event"] != "job_end"]
+def _seqs(events: list[Line | JobEnd]) -> list[int]:
+    return [event.seq for event in events if isinstance(event, Line)]
 
 
 @pytest.mark.slow
@@ -60,8 +61,8 @@ def test_every_event_comes_once_in_order_and_the_end_comes_last(jobs: JobsClient
     job = run_script(jobs, script, py_modules=[package.uri])
     events = list(follow(jobs, job, on_trouble=_no_trouble))
     assert _seqs(events) == list(range(1, 41))
-    assert events[6]["at"] == 1.0
-    assert events[-1] == {"event": "job_end", "state": "SUCCEEDED", "message": events[-1]["message"]}
+    assert events[6].facts()["at"] == 1.0
+    assert events[-1] == JobEnd("SUCCEEDED", events[-1].message)
 
 
 @pytest.mark.slow
@@ -69,8 +70,8 @@ def test_a_failed_job_ends_with_its_cause_after_its_events(jobs: JobsClient, run
     job = run_script(jobs, SAY + "say(1)\nraise ValueError('the cause')")
     events = list(follow(jobs, job, on_trouble=_no_trouble))
     assert _seqs(events) == [1]
-    assert events[-1]["state"] == "FAILED"
-    assert "the cause" in events[-1]["message"]
+    assert events[-1].state == "FAILED"
+    assert "the cause" in events[-1].message
 
 
 @pytest.mark.slow
@@ -92,10 +93,11 @@ def test_a_half_written_line_waits_for_its_other_half(
     job = run_script(jobs, SAY + half + f'wait_for({str(go)!r})\nprint(\'nt": "whole"}}\', flush=True)\nsay(3)')
     wait_for(lambda: jobs.logs(job).endswith('"eve'), "half a line is in the log")
     events = follow(jobs, job, on_trouble=_no_trouble)
-    assert next(events)["seq"] == 1
+    assert next(events).seq == 1
     go.touch()
-    assert next(events) == {"seq": 2, "event": "whole"}
-    assert [event["event"] for event in events] == ["step", "job_end"]
+    second = next(events)
+    assert (second.seq, second.event.event) == (2, "whole")
+    assert [event.facts()["event"] for event in events] == ["step", "job_end"]
 
 
 @pytest.mark.slow
@@ -121,7 +123,7 @@ def test_a_connection_that_breaks_again_and_again_loses_and_doubles_nothing(
     with JobsClient(between.url, running.local.token) as through:
         events = list(follow(through, job, on_trouble=lambda text: None, poll_s=0.05))
     assert _seqs(events) == list(range(1, 401))
-    assert events[-1]["state"] == "SUCCEEDED"
+    assert events[-1].state == "SUCCEEDED"
     assert between.cuts >= 5
 
 
@@ -142,7 +144,7 @@ def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(
 
     with JobsClient(between.url, running.local.token) as through:
         events = follow(through, job, on_trouble=on_trouble, poll_s=0.05)
-        assert next(events)["seq"] == 1
+        assert next(events).seq == 1
         between.shut()
         rest = list(events)
     assert _seqs(rest) == [2, 3]

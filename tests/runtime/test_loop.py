@@ -9,6 +9,7 @@ import torch
 from engine_worker import Killed, KillingHost
 from tiny_training import VOCAB, ExistingTask, TinySamples, TinyTask, tiny_training
 from trainshed.errors import DivergedError, PlatformError
+from trainshed.record.events import facts_of
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.host import BareHost, World
@@ -27,8 +28,9 @@ POISON = VOCAB - 1
 
 
 class Told(list):
-    def __call__(self, event, facts):
-        self.append((event, facts))
+    def __call__(self, event):
+        facts = facts_of(event)
+        self.append((facts.pop("event"), facts))
 
 
 class Stops(BareHost):
@@ -53,7 +55,7 @@ def run(folder, training, *, task=None, samples=None, host=None):
     keeper = Keeper(storage, ".", training.checkpoint, ALONE, told)
     splits = Splits(samples, TinySamples(8))
     _, last = train(
-        training, task or TinyTask(), splits, host or BareHost(ALONE), metric_log=log, keeper=keeper, told=told
+        training, task or TinyTask(), splits, host or BareHost(ALONE), metric_log=log, keeper=keeper, sink=told
     )
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return rows, last, told
@@ -243,7 +245,7 @@ def test_early_stopping_exports_the_best_weights_or_the_last(tmp_path, restore_b
     keeper = Keeper(Storage.open(tmp_path), ".", training.checkpoint, ALONE, told)
     log = MetricLog(Storage.open(tmp_path), "metrics.jsonl")
     splits = Splits(TinySamples(64), Downwards(8))
-    engine, last = train(training, TinyTask(), splits, BareHost(ALONE), metric_log=log, keeper=keeper, told=told)
+    engine, last = train(training, TinyTask(), splits, BareHost(ALONE), metric_log=log, keeper=keeper, sink=told)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = {row["step"]: row["validation_loss"] for row in rows if "validation_loss" in row}
     assert list(losses) == [5, 10, 15]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from trainshed.record.events import to_nobody
 from trainshed.runtime.training import engines
 from trainshed.runtime.training.host import World
 from trainshed.runtime.training.memory_use import PlanCheck, state_bytes
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 
 
-def trained(optimizer, told=lambda *_: None):
+def trained(optimizer, sink=to_nobody):
     training = Training(
         model=Gpt2(layers=1, heads=1, width=4),
         data="run://text",
@@ -39,7 +40,7 @@ def trained(optimizer, told=lambda *_: None):
         return model
 
     engine = engines.build(training, make_model, lambda model: build_optimizer(optimizer, model), CPU)
-    check = PlanCheck(training, engine, World(0, 1, CPU), told)
+    check = PlanCheck(training, engine, World(0, 1, CPU), sink)
     for _ in range(training.steps):
         for _ in range(2):
             engine.backward(engine.model(torch.randn(4, 20)).sum())
@@ -68,7 +69,7 @@ def test_a_storage_is_counted_once():
 
 def test_the_comparison_is_told_once():
     said = []
-    trained(AdamW(learning_rate=0.1), told=lambda event, facts: said.append((event, facts["ratio"])))
+    trained(AdamW(learning_rate=0.1), sink=lambda event: said.append((event.event, event.ratio)))
     assert [event for event, _ in said] == ["memory"]
 
 

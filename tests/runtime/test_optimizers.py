@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from tiny_model import batch, engine_step, loss_of, make_model, plain_steps, training
+from trainshed.record.events import to_nobody
 from trainshed.record.storage import Storage
 from trainshed.runtime.training import engines
 from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.host import World
-from trainshed.runtime.training.notes import told_to_nobody
 from trainshed.runtime.training.optimizers import build_optimizer
 from trainshed.runtime.training.progress import Progress
 from trainshed.runtime.training.regularize import AVERAGE, apply
@@ -74,7 +74,7 @@ def test_muon_moves_the_layers_matrices_and_adamw_all_else():
 @pytest.mark.parametrize("saved_at", [0, 3])
 def test_an_optimizer_goes_on_from_a_checkpoint_in_a_new_engine_and_in_the_old_one(spec, saved_at, tmp_path):
     case = training(spec, engine=Ddp(), regularization=Regularization(ema_decay=0.5))
-    keeper = Keeper(Storage.open(tmp_path), ".", case.checkpoint, World(0, 1, torch.device("cpu")), told_to_nobody)
+    keeper = Keeper(Storage.open(tmp_path), ".", case.checkpoint, World(0, 1, torch.device("cpu")), to_nobody)
 
     def made():
         engine = engines.build(case, make_model, lambda model: build_optimizer(spec, model), torch.device("cpu"))

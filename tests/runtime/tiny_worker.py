@@ -16,11 +16,11 @@ import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 
 import tiny_model  # noqa: E402
+from trainshed.record.events import to_nobody  # noqa: E402
 from trainshed.record.storage import Storage  # noqa: E402
 from trainshed.runtime.training import engines  # noqa: E402
 from trainshed.runtime.training.checkpoints.keeper import Keeper  # noqa: E402
 from trainshed.runtime.training.host import World  # noqa: E402
-from trainshed.runtime.training.notes import told_to_nobody  # noqa: E402
 from trainshed.runtime.training.optimizers import build_optimizer  # noqa: E402
 from trainshed.runtime.training.progress import Progress  # noqa: E402
 from trainshed.runtime.training.regularize import apply  # noqa: E402
@@ -35,7 +35,7 @@ def run(name, training):
     steps = {"now": 0}
     regularizers = apply(training.regularization, engine.model, engine.optimizer, lambda: steps["now"])
     world = World(RANK, WORLD, torch.device("cpu"))
-    keeper = Keeper(Storage.open(FOLDER), name, training.checkpoint, world, told_to_nobody)
+    keeper = Keeper(Storage.open(FOLDER), name, training.checkpoint, world, to_nobody)
 
     def losses_from(first):
         losses = []

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 import typer
 
@@ -17,6 +17,25 @@ from trainshed.client.follow import follow
 from trainshed.client.jobs_api import JobsClient
 from trainshed.client.stop import GRACE_S, stop_run, stop_submission
 from trainshed.errors import BudgetReached
+from trainshed.record.events import (
+    Begin,
+    CheckpointFailed,
+    CheckpointKept,
+    CheckpointRefused,
+    End,
+    Event,
+    ExportsBest,
+    JobEnd,
+    Line,
+    Log,
+    MemoryMeasured,
+    Other,
+    Progress,
+    Resumed,
+    RolledBack,
+    StoppedEarly,
+    TrialMoved,
+)
 from trainshed.record.run import Record
 
 PLAIN_EVERY_S = 5.0
@@ -46,7 +65,7 @@ def _view(runs: list[str], *, as_json: bool) -> View:
 class View(Protocol):
     """What shows events."""
 
-    def show(self, event: dict[str, Any]) -> None:
+    def show(self, line: Line) -> None:
         """One event."""
 
     def close(self) -> None:
@@ -56,9 +75,9 @@ class View(Protocol):
 class JsonView:
     """Every event as one line of JSON."""
 
-    def show(self, event: dict[str, Any]) -> None:
+    def show(self, line: Line) -> None:
         """Prints it."""
-        typer.echo(json_text(event))
+        typer.echo(json_text(line.facts()))
 
     def close(self) -> None:
         """Nothing is held."""
@@ -71,18 +90,18 @@ class PlainView:
         self._said_at = 0.0
         self._stage = ""
 
-    def show(self, event: dict[str, Any]) -> None:
+    def show(self, line: Line) -> None:
         """Prints what is worth a line."""
-        text = describe(event)
+        event, text = line.event, describe(line.event)
         if text is None:
             return
-        if event["event"] == "progress":
-            stage = f"{event['run']} {event['stage']} {event.get('what')}"
-            ended = event["done"] >= event["total"]
+        if isinstance(event, Progress):
+            stage = f"{line.run} {event.stage} {event.what}"
+            ended = event.done >= event.total
             if stage == self._stage and not ended and time.monotonic() - self._said_at < PLAIN_EVERY_S:
                 return
             self._stage, self._said_at = stage, time.monotonic()
-        typer.echo(f"{event['time'][11:19]} {short(event['run'])}: {text}")
+        typer.echo(f"{line.time[11:19]} {short(line.run)}: {text}")
 
     def close(self) -> None:
         """Nothing is held."""
@@ -92,9 +111,10 @@ class BarView:
     """One bar for each document, and the lines above them."""
 
     def __init__(self, runs: list[str]) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
 
-        self._progress = Progress(
+        self._progress = Bars(
             TextColumn("{task.fields[state]:9}"),
             TextColumn("{task.description:18}"),
             BarColumn(24),
@@ -106,69 +126,64 @@ class BarView:
         }
         self._progress.start()
 
-    def show(self, event: dict[str, Any]) -> None:
+    def show(self, line: Line) -> None:
         """Moves a bar, or prints a line above them."""
-        bar = self._bars.get(event.get("run", ""))
-        text = describe(event)
+        bar, text = self._bars.get(line.run), describe(line.event)
         if bar is None or text is None:
             return
-        match event["event"]:
-            case "begin":
+        match line.event:
+            case Begin():
                 self._progress.start_task(bar)
                 self._progress.update(bar, state="running", text="")
-            case "progress":
-                self._progress.update(bar, completed=event["done"], total=event["total"], text=text)
-            case "end":
-                self._progress.update(bar, state=event["state"], text=text if event["state"] != "succeeded" else "")
+            case Progress(done=done, total=total):
+                self._progress.update(bar, completed=done, total=total, text=text)
+            case End(state=state):
+                self._progress.update(bar, state=state, text=text if state != "succeeded" else "")
                 self._progress.stop_task(bar)
             case _:
-                self._progress.console.print(f"{short(event['run'])}: {text}", markup=False, highlight=False)
+                self._progress.console.print(f"{short(line.run)}: {text}", markup=False, highlight=False)
 
     def close(self) -> None:
         """Leaves the bars as they are."""
         self._progress.stop()
 
 
-def describe(event: dict[str, Any]) -> str | None:
+def describe(event: Event) -> str | None:
     """One event in words; None where it says nothing to a person."""
-    match event["event"]:
-        case "log":
-            return None if event.get("detail") else str(event["message"])
-        case "begin":
-            return f"{event['kind']} {'goes on' if event.get('again') else 'begins'}"
-        case "progress":
+    match event:
+        case Log(detail=detail, message=message):
+            return None if detail else message
+        case Begin(kind=kind, again=again):
+            return f"{kind} {'goes on' if again else 'begins'}"
+        case Progress():
             return _progress_text(event)
-        case "trial" if event["state"] != "running":
-            settings = ", ".join(f"{path.rsplit('.', 1)[-1]} {in_short(v)}" for path, v in event["settings"].items())
-            value = next(
-                (f"{key} {event[key]:.4f}" for key in ("validation_loss", "train_loss") if key in event), "no metric"
-            )
-            return f"{event['trial']} {event['state']} at step {event.get('step', 0)}: {value} ({settings})"
-        case "checkpoint_refused":
-            return f"the checkpoint of step {event['step']} is passed over: {event['cause']}"
-        case "checkpoint_failed":
-            return f"the checkpoint of step {event['step']} was not written: {event['cause']}"
-        case "resumed":
-            return f"goes on after step {event['step']} from {event['checkpoint']}"
-        case "memory":
-            measured, predicted = event["measured_bytes"] / 1e6, event["predicted_bytes"] / 1e6
-            return f"states on worker 0: {measured:.1f} MB, planned {predicted:.1f} MB (ratio {event['ratio']:.3f})"
-        case "stopped_early":
-            return f"validation loss no longer falls (best {event['best']:.4f}): ended after step {event['step']}"
-        case "exports_best":
-            return f"the weights after step {event['step']} are exported: their validation loss was the lowest"
-        case "rolled_back":
-            norm = f", gradient norm {event['grad_norm']}" if "grad_norm" in event else ""
-            return (
-                f"step {event['step']}: {event['verdict']} (loss {event['loss']}{norm}); back to step "
-                f"{event['back_to']}, {len(event['samples'])} samples left out"
-            )
-        case "end":
-            cause = f": {event['cause']}" if event.get("cause") else ""
-            log = f"\n  full log: {event['log']}" if event.get("log") else ""
-            return f"{event['state']}{cause}{log}"
-        case _:
+        case TrialMoved():
+            return None if event.state == "running" else _trial_text(event)
+        case CheckpointKept() | Other():
             return None
+        case CheckpointRefused(step=step, cause=cause):
+            return f"the checkpoint of step {step} is passed over: {cause}"
+        case CheckpointFailed(step=step, cause=cause):
+            return f"the checkpoint of step {step} was not written: {cause}"
+        case Resumed(step=step, checkpoint=checkpoint):
+            return f"goes on after step {step} from {checkpoint}"
+        case MemoryMeasured():
+            measured, predicted = event.measured_bytes / 1e6, event.predicted_bytes / 1e6
+            return f"states on worker 0: {measured:.1f} MB, planned {predicted:.1f} MB (ratio {event.ratio:.3f})"
+        case StoppedEarly(best=best, step=step):
+            return f"validation loss no longer falls (best {best:.4f}): ended after step {step}"
+        case ExportsBest(step=step):
+            return f"the weights after step {step} are exported: their validation loss was the lowest"
+        case RolledBack():
+            norm = "" if event.grad_norm is None else f", gradient norm {event.grad_norm}"
+            return (
+                f"step {event.step}: {event.verdict} (loss {event.loss}{norm}); back to step "
+                f"{event.back_to}, {len(event.samples)} samples left out"
+            )
+        case End(state=state, cause=cause, log=log):
+            return state + (f": {cause}" if cause else "") + (f"\n  full log: {log}" if log else "")
+        case _:
+            assert_never(event)
 
 
 def stopped(record: Record, state: str) -> str:
@@ -191,35 +206,42 @@ def short(run_id: str) -> str:
     return run_id.rsplit("-", 3)[0] if run_id.count("-") >= 3 else run_id
 
 
-def _progress_text(event: dict[str, Any]) -> str:
-    done, total = event["done"], event["total"]
-    words = [f"{event['stage']} {done:g}/{total:g}"]
-    if "what" in event:
-        words.append(str(event["what"]))
-    if "train_loss" in event:
-        words.append(f"loss {event['train_loss']:.3f}")
-    if "validation_loss" in event:
-        words.append(f"validation {event['validation_loss']:.3f}")
-    for unit in ("tokens", "samples"):
-        if f"{unit}_per_s" in event:
-            words.append(f"{event[f'{unit}_per_s']:,.0f} {unit}/s")
+def _trial_text(event: TrialMoved) -> str:
+    settings = ", ".join(f"{path.rsplit('.', 1)[-1]} {in_short(value)}" for path, value in event.settings.items())
+    found = (f"{key} {event.figures[key]:.4f}" for key in ("validation_loss", "train_loss") if key in event.figures)
+    return f"{event.trial} {event.state} at step {event.step}: {next(found, 'no metric')} ({settings})"
+
+
+def _progress_text(event: Progress) -> str:
+    words = [f"{event.stage} {event.done:g}/{event.total:g}"]
+    if event.what is not None:
+        words.append(event.what)
+    if event.train_loss is not None:
+        words.append(f"loss {event.train_loss:.3f}")
+    if event.validation_loss is not None:
+        words.append(f"validation {event.validation_loss:.3f}")
+    if event.tokens_per_s is not None:
+        words.append(f"{event.tokens_per_s:,.0f} tokens/s")
+    if event.samples_per_s is not None:
+        words.append(f"{event.samples_per_s:,.0f} samples/s")
     return "  ".join(words)
 
 
-def _show(events: Iterator[dict[str, Any]], view: View) -> int:
+def _show(lines: Iterator[Line | JobEnd], view: View) -> int:
     code, failed, explained = 1, 1, False
-    for event in events:
-        if event["event"] == "end" and event["state"] == "budget_reached":
-            failed = BudgetReached.exit_code
-        if event["event"] == "job_end":
-            code = 0 if event["state"] == "SUCCEEDED" else failed
-            if isinstance(view, JsonView):
-                view.show(event)
-            elif code and not explained:
-                say(f"the job ended as {event['state']}: {event.get('message') or 'no message'}")
-            continue
-        explained = explained or (event["event"] == "end" and event["state"] != "succeeded")
-        view.show(event)
+    for line in lines:
+        match line:
+            case JobEnd(state=state, message=message):
+                code = 0 if state == "SUCCEEDED" else failed
+                if isinstance(view, JsonView):
+                    typer.echo(json_text(line.facts()))
+                elif code and not explained:
+                    say(f"the job ended as {state}: {message or 'no message'}")
+            case Line(event=event):
+                if isinstance(event, End) and event.state == "budget_reached":
+                    failed = BudgetReached.exit_code
+                explained = explained or (isinstance(event, End) and event.state != "succeeded")
+                view.show(line)
     return code
 
 

@@ -66,14 +66,10 @@ def submit(
     until_ready(where, say=say, start_timeout_s=start_timeout_s)
     submitted = client.submit(loaded, where, storage, home=context.home(), say=say)
     if as_json:
-        print_json_line(
-            {
-                "event": "submitted",
-                "submission_id": submitted.submission_id,
-                "runs": [run.run_id for run in submitted.runs],
-                "address": where.url,
-            }
-        )
+        from trainshed.record.events import Submitted
+
+        runs = tuple(run.run_id for run in submitted.runs)
+        print_json_line(Submitted(submitted.submission_id, runs, where.url).facts())
     else:
         say(f"submitted {submitted.submission_id} to {where.url}")
         for run in submitted.runs:

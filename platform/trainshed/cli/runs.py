@@ -212,8 +212,9 @@ def resume(
     submitted = client.resume(prepared, where, storage, home=context.home(), say=say)
     runs_of_it = [planned.run_id for planned in submitted.runs]
     if as_json:
-        facts = {"submission_id": submitted.submission_id, "runs": runs_of_it, "address": where.url}
-        print_json_line({"event": "submitted", **facts})
+        from trainshed.record.events import Submitted
+
+        print_json_line(Submitted(submitted.submission_id, tuple(runs_of_it), where.url).facts())
     else:
         say(f"resumed {record.run_id} as {submitted.submission_id} at {where.url}")
     if follow:

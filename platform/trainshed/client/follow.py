@@ -1,29 +1,23 @@
 """A running job's events, each exactly once and in order, over a connection that may break.
 
-Knows the line our driver prints, `@@platform {json}`, whose `seq` counts 1, 2, 3... within a submission. Does not know
-what the other fields mean. It polls the end of the driver's log: Ray's own tail is seconds late and its websocket
-ends silently.
+Knows that `seq` counts 1, 2, 3... within a submission, and nothing of what happened. It polls the end of the driver's
+log: Ray's own tail is seconds late and its websocket ends silently.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from trainshed.client.jobs_api import JobsClient, LogRefused, Unreachable
 from trainshed.client.ray_answers import JobStatus
-
-EVENT_MARK = "@@platform "
-Event = dict[str, Any]
+from trainshed.record.events import JobEnd, Line, decode
 
 # How far back to look, in turn; the whole log comes last.
 _TAIL_LINES = (500, 20_000)
 # A finished job whose node has gone keeps its state but not its log: after so many refusals it ends without.
 _LOG_REFUSALS = 40
 _SLOWER, _SLOWEST = 1.25, 4.0
-_DECODER = json.JSONDecoder()
 
 
 def follow(
@@ -33,8 +27,8 @@ def follow(
     on_trouble: Callable[[str], None],
     poll_s: float = 0.25,
     patience_s: float = 600.0,
-) -> Iterator[Event]:
-    """Yield every event of the job, then `{"event": "job_end", "state": ..., "message": ...}`.
+) -> Iterator[Line | JobEnd]:
+    """Yield every event of the job, then what Ray says of its end.
 
     `poll_s` is the pause between looks while events come; it grows to four times that in silence.
     A control plane that does not answer is no failure of the job: `on_trouble` is told once when it goes and once when
@@ -57,18 +51,9 @@ def follow(
             pause_s = poll_s if events else min(pause_s * _SLOWER, poll_s * _SLOWEST)
             if status.terminal:
                 lost = " (the end of its log could not be read)" if log.given_up else ""
-                yield {"event": "job_end", "state": status.state, "message": status.cause + lost}
+                yield JobEnd(status.state, status.cause + lost)
                 return
         time.sleep(pause_s)
-
-
-def events_in(text: str) -> list[Event]:
-    """The events among the lines of `text`; anything else, and a line half written, is passed over.
-
-    A mark counts wherever it stands in its line: a progress bar on stderr leaves its own line unfinished before ours.
-    """
-    found = (_event_in(line) for line in text.split("\n"))
-    return [event for event in found if event is not None]
 
 
 class _EventLog:
@@ -90,7 +75,7 @@ class _EventLog:
         """Whether the log was refused so often that it must have gone with its node."""
         return self._refusals >= _LOG_REFUSALS
 
-    def new_events(self, status: JobStatus) -> list[Event]:
+    def new_events(self, status: JobStatus) -> list[Line]:
         """What was printed since the last call, by `seq`; Unreachable if the log cannot be read now."""
         try:
             text = self._text(status)
@@ -100,7 +85,7 @@ class _EventLog:
                 return []
             raise
         self._doubtful, self._refusals = False, 0
-        fresh = {event["seq"]: event for event in events_in(text) if event["seq"] > self._last_seq}
+        fresh = {line.seq: line for line in decode(text) if line.seq > self._last_seq}
         self._last_seq = max(fresh, default=self._last_seq)
         return [fresh[seq] for seq in sorted(fresh)]
 
@@ -116,7 +101,7 @@ class _EventLog:
     def _follows_on(self, tail: str, *, certain: bool) -> bool:
         """Whether no event can lie between the last one seen and `tail`. One without any may follow a lost one: that
         shows at the next event, so it only matters where there may be none or many were missed."""
-        oldest = min((event["seq"] for event in events_in(tail)), default=None)
+        oldest = min((line.seq for line in decode(tail)), default=None)
         return not certain if oldest is None else oldest <= self._last_seq + 1
 
 
@@ -144,16 +129,3 @@ class _Outage:
         if self._since is not None:
             self._on_trouble(f"control plane reachable again after {time.monotonic() - self._since:.0f} s")
             self._since = None
-
-
-def _event_in(line: str) -> Event | None:
-    start = line.find(EVENT_MARK)
-    while start >= 0:
-        try:
-            event, _ = _DECODER.raw_decode(line, start + len(EVENT_MARK))
-        except ValueError:
-            event = None
-        if isinstance(event, dict) and type(event.get("seq")) is int:
-            return event
-        start = line.find(EVENT_MARK, start + 1)
-    return None

@@ -23,6 +23,7 @@ import ray
 
 from trainshed.errors import BudgetReached, PlatformError
 from trainshed.record.bound import bind, runs_of
+from trainshed.record.events import Begin, End
 from trainshed.record.run import Record, find_finished
 from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, TakeDown, begin_runs
@@ -91,7 +92,7 @@ class Driver:
             record = Record(self.storage, planned.run_id)
             if record.result is None:
                 record.finish("skipped", cause=cause)
-                self.voice.say(planned.run_id, "end", state="skipped", cause=cause)
+                self.voice.say(planned.run_id, End(state="skipped", cause=cause))
 
     def _one(self, planned: PlannedRun) -> str:
         """One document to its end; the state it ended in."""
@@ -99,7 +100,7 @@ class Driver:
         again = record.state == "running"
         reporter = self.running = Reporter(record, self.voice)
         job = job_from_data(planned.job)
-        reporter.event("begin", kind=job.kind, name=job.name, again=again)
+        reporter(Begin(kind=job.kind, name=job.name, again=again))
         if again:
             cause = f"the driver {self.after}" if self.after else f"resumed by {self.submission.submission_id}"
             reporter.log(f"{cause}: {job.name} goes on")
@@ -174,7 +175,7 @@ class Driver:
         reporter.record.finish(state, **facts)
         self.running = None
         told = {key: facts[key] for key in ("cause", "log", "url", "model", "registered", "reused") if key in facts}
-        reporter.event("end", state=state, **told)
+        reporter(End.model_validate({"state": state, **told}))
         reporter.close()
         return state
 

@@ -1,4 +1,4 @@
-"""What a running job says: events to the Record, the same lines to the driver's log, where the laptop reads them.
+"""Where a run's events go: to its Record, and as the same lines to the driver's log, where the laptop reads them.
 
 One `Voice` per submission counts the lines, so that a reader can tell a lost one from a late one.
 """
@@ -6,15 +6,14 @@ One `Voice` per submission counts the lines, so that a reader can tell a lost on
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import threading
 from typing import Any
 
+from trainshed.record.events import Event, Line, Log, Progress, encode
 from trainshed.record.journal import Journal
 from trainshed.record.run import Record, now
 
-MARK = "@@platform "
 LINES_PER_ATTEMPT = 10**9
 """Nobody knows what a driver that was killed had printed last: the next one starts beyond all it can have."""
 
@@ -26,16 +25,16 @@ class Voice:
         self._numbers = itertools.count((attempt - 1) * LINES_PER_ATTEMPT + 1)
         self._lock = threading.Lock()
 
-    def say(self, run_id: str, event: str, **fields: Any) -> dict[str, Any]:
-        """Prints one line `@@platform {json}` and returns what it said."""
+    def say(self, run_id: str, event: Event) -> Line:
+        """Prints one line and returns it."""
         with self._lock:
-            line = {"seq": next(self._numbers), "time": now(), "run": run_id, "event": event, **fields}
-            print(MARK + json.dumps(line, default=float), flush=True)
+            line = Line(next(self._numbers), now(), run_id, event)
+            print(encode(line), flush=True)
             return line
 
 
 class Reporter:
-    """Speaks for one run: every event goes to its events.jsonl and to the voice of the submission."""
+    """The sink of one run: every event goes to its events.jsonl and to the voice of the submission."""
 
     def __init__(self, record: Record, voice: Voice) -> None:
         self.record = record
@@ -44,20 +43,21 @@ class Reporter:
         self._log = Journal(record.storage, record.at("logs/driver.log"))
         self._lock = threading.Lock()
 
-    def event(self, event: str, **fields: Any) -> None:
+    def __call__(self, event: Event) -> None:
         """Something happened: a stage began, a checkpoint was kept, a trial ended."""
-        line = self._voice.say(self.record.run_id, event, **fields)
+        line = self._voice.say(self.record.run_id, event)
         with self._lock:
-            self._events.json(line)
+            self._events.json(line.facts())
+        if isinstance(event, Log):
+            self._log.line(f"{line.time} {event.message}")
 
     def log(self, message: str, **fields: Any) -> None:
         """One line for a person; it goes to logs/driver.log too."""
-        self.event("log", message=message, **fields)
-        self._log.line(f"{now()} {message}")
+        self(Log.model_validate({"message": message, **fields}))
 
     def progress(self, stage: str, done: float, total: float, **fields: Any) -> None:
-        """How far a stage is, in `unit`s; a client draws a bar of it."""
-        self.event("progress", stage=stage, done=done, total=total, **fields)
+        """How far a stage is; a client draws a bar of it."""
+        self(Progress.model_validate({"stage": stage, "done": done, "total": total, **fields}))
 
     def close(self) -> None:
         """Writes what is held back."""

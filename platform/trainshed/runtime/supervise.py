@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from trainshed.errors import PlatformError
+from trainshed.record.events import End
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import Submission
@@ -90,7 +91,7 @@ class Supervisor:
         for number, record in enumerate(left):
             ended, why = (state, cause) if number == 0 else ("skipped", f"the document before it {state}")
             record.finish(ended, cause=why)
-            voice.say(record.run_id, "end", state=ended, cause=why)
+            voice.say(record.run_id, End(state=ended, cause=why))
         return 1
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from trainshed.errors import DivergedError
+from trainshed.record.events import ExportsBest, Log, RolledBack, Sink, StoppedEarly, to_nobody
 from trainshed.runtime.tasks import Samples, Task
 from trainshed.runtime.training import engines, regularize
 from trainshed.runtime.training.checkpoints.keeper import Keeper
@@ -26,7 +27,6 @@ from trainshed.runtime.training.host import Host
 from trainshed.runtime.training.loss_guard import LossGuard, Verdict
 from trainshed.runtime.training.memory_use import PlanCheck, peak_megabytes
 from trainshed.runtime.training.metric_log import MetricLog
-from trainshed.runtime.training.notes import Told, told_to_nobody
 from trainshed.runtime.training.optimizers import build_optimizer
 from trainshed.runtime.training.order import Ids, Order, batch_number, chained_hash
 from trainshed.runtime.training.progress import Progress
@@ -57,7 +57,7 @@ def train(
     *,
     metric_log: MetricLog | None,
     keeper: Keeper | None,
-    told: Told = told_to_nobody,
+    sink: Sink = to_nobody,
     until: int | None = None,
 ) -> tuple[Engine, dict[str, Any]]:
     """Trains to `training.steps`; the engine and the last metrics, the same on every worker.
@@ -80,8 +80,8 @@ def train(
         make_in_parts=getattr(task, "make_in_parts", None),
     )
     for remark in getattr(task, "remarks", ()):
-        told("log", {"message": remark})
-    loop = _Loop(training, task, splits, host, engine, metric_log, keeper, told, until or training.steps)
+        sink(Log(message=remark))
+    loop = _Loop(training, task, splits, host, engine, metric_log, keeper, sink, until or training.steps)
     return engine, loop.run()
 
 
@@ -97,17 +97,17 @@ class _Loop:
         engine: Engine,
         metric_log: MetricLog | None,
         keeper: Keeper | None,
-        told: Told,
+        sink: Sink,
         until: int,
     ) -> None:
         self.until = until
         self.training, self.task, self.splits, self.host, self.engine = training, task, splits, host, engine
-        self.metric_log, self.keeper, self.told = metric_log, keeper, told
+        self.metric_log, self.keeper, self.sink = metric_log, keeper, sink
         self.regularizers = regularize.apply(
             training.regularization, engine.model, engine.optimizer, lambda: self.progress.step
         )
         self.clock = StepClock(host.world.device)
-        self.plan_check = PlanCheck(training, engine, host.world, told)
+        self.plan_check = PlanCheck(training, engine, host.world, sink)
         self.utilisation = Utilisation(training, engine, host.world)
         watches = Watches(self.clock, self.plan_check, self.utilisation)
         self.stepper = Stepper(training, task, splits.train, host, engine, self.regularizers, watches)
@@ -178,7 +178,7 @@ class _Loop:
         if policy is None or not policy.should_stop(self.progress.held_out):
             return False
         log.info("validation loss no longer falls: ends after step %d", self.progress.step)
-        self.told("stopped_early", {"step": self.progress.step, "best": min(self.progress.held_out)})
+        self.sink(StoppedEarly(step=self.progress.step, best=min(self.progress.held_out)))
         return True
 
     def _back_to_the_best(self, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -188,7 +188,7 @@ class _Loop:
         found = self.keeper.resume_best(self.engine)
         if found is None:
             return {}
-        self.told("exports_best", {"step": found.step, "last_step": metrics["step"]})
+        self.sink(ExportsBest(step=found.step, last_step=metrics["step"]))
         return self.keeper.metrics
 
     def _begin(self) -> None:
@@ -256,9 +256,15 @@ class _Loop:
         if self.metric_log is not None:
             self.metric_log.rewind(back.step)
         samples = [int(number) for batch in guilty for number in self.order.batch(batch)]
-        figures = {"loss": str(done.loss), "grad_norm": str(done.grad_norm)}  # JSON has no NaN
-        self.told(
-            "rolled_back", {"verdict": verdict, "step": step + 1, **figures, "back_to": back.step, "samples": samples}
+        self.sink(
+            RolledBack(
+                verdict=str(verdict),
+                step=step + 1,
+                loss=str(done.loss),
+                grad_norm=str(done.grad_norm),
+                back_to=back.step,
+                samples=tuple(samples),
+            )
         )
         return True
 

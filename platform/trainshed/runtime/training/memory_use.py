@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from trainshed.record.events import MemoryMeasured, Sink
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import World
-from trainshed.runtime.training.notes import Told
 from trainshed.spec.engines import DeepSpeed, Offload
 from trainshed.spec.plan.layouts import layout_of
 from trainshed.spec.plan.model import ModelCost
@@ -58,8 +58,8 @@ class PlanCheck:
     gradients, and the prediction says so. With offloading it says nothing: states come and go.
     """
 
-    def __init__(self, training: Training, engine: Engine, world: World, told: Told) -> None:
-        self._training, self._engine, self._world, self._told = training, engine, world, told
+    def __init__(self, training: Training, engine: Engine, world: World, sink: Sink) -> None:
+        self._training, self._engine, self._world, self._sink = training, engine, world, sink
         self._steps = 0
         self.facts: dict[str, Any] | None = None
         """Bytes predicted and measured, their ratio, and the peak; None before the comparison."""
@@ -78,7 +78,7 @@ class PlanCheck:
             "predicted": {kind: getattr(predicted, kind) for kind in KINDS},
             "peak_mb": peak_megabytes(self._world.device),
         }
-        self._told("memory", self.facts)
+        self._sink(MemoryMeasured.model_validate(self.facts))
 
     def stepped(self) -> None:
         """A step was applied."""

@@ -1,36 +1,43 @@
-"""What happens to a training beside its steps: a checkpoint was kept, one was refused, the loss broke. notes.jsonl.
-
-Worker 0 writes it; the driver reads on from where it was and makes events of it.
-"""
+"""notes.jsonl: the events of a training beside its steps, as worker 0 writes them for the driver to say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
-from trainshed.record.journal import Journal
+from trainshed.record.events import Event, event_of, facts_of
+from trainshed.record.journal import Journal, read_lines
 from trainshed.record.run import now
 from trainshed.record.storage import Storage
 
 FILE = "notes.jsonl"
 
-Told = Callable[[str, dict[str, Any]], None]
-"""Takes an event's name and its facts."""
-
 
 class Notes:
-    """Appends `{"event": ..., "time": ..., facts}`; call it with an event's name and its facts."""
+    """The sink of worker 0."""
 
     def __init__(self, storage: Storage, folder: str) -> None:
         self._journal = Journal(storage, f"{folder}/{FILE}")
 
-    def __call__(self, event: str, facts: dict[str, Any]) -> None:
-        self._journal.json({"event": event, "time": now(), **facts})
+    def __call__(self, event: Event) -> None:
+        facts = facts_of(event)
+        self._journal.json({"event": facts.pop("event"), "time": now(), **facts})
 
     def close(self) -> None:
         """Writes what is held back."""
         self._journal.close()
 
 
-def told_to_nobody(event: str, facts: dict[str, Any]) -> None:
-    """For workers other than the first: what there is to tell is the same on all of them."""
+class NotesReader:
+    """Reads on from where it was; begins at the end of what is there."""
+
+    def __init__(self, storage: Storage, folder: str) -> None:
+        self._storage, self._file = storage, f"{folder}/{FILE}"
+        self._read = len(read_lines(storage, self._file))
+
+    def new(self) -> Iterator[Event]:
+        """What was noted since the last call."""
+        for line in read_lines(self._storage, self._file)[self._read :]:
+            self._read += 1
+            event = event_of({key: line[key] for key in line if key != "time"})
+            if event is not None:
+                yield event

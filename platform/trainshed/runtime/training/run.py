@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, assert_never
 
-from trainshed.record.journal import read_lines, read_steps
+from trainshed.record.journal import read_steps
 from trainshed.record.lineage import training_lineage
 from trainshed.record.registry import register
 from trainshed.record.run import Record
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.fit import fit
-from trainshed.runtime.training.notes import FILE as NOTES
+from trainshed.runtime.training.notes import NotesReader
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.samples import check_samples
 from trainshed.runtime.training.spares import Spares
@@ -112,19 +112,16 @@ def watch_metrics(reporter: Reporter, relative: str, steps: int, **fields: Any) 
     """While a training runs, its newest metrics become a progress line each `WATCH_S` at most, its notes events."""
     over = threading.Event()
 
-    notes = f"{relative.rsplit('/', 1)[0]}/{NOTES}"
-    told = len(read_lines(reporter.record.storage, notes))
+    notes = NotesReader(reporter.record.storage, relative.rsplit("/", 1)[0])
 
     def watch() -> None:
-        nonlocal told
         said = 0
         while True:
             ended = over.wait(WATCH_S)
             rows = read_steps(reporter.record.storage, relative)
             held_out = [row["validation_loss"] for row in rows if "validation_loss" in row]
-            for note in read_lines(reporter.record.storage, notes)[told:]:
-                told += 1
-                reporter.event(note["event"], **{key: note[key] for key in note if key not in ("event", "time")})
+            for event in notes.new():
+                reporter(event)
             if rows and rows[-1]["step"] != said:
                 said = rows[-1]["step"]
                 reporter.progress(

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch.distributed as dist
 
+from trainshed.record.events import to_nobody
 from trainshed.record.journal import Journal, JournalHandler
 from trainshed.record.lineage import sha256
 from trainshed.record.storage import Storage
@@ -27,7 +28,7 @@ from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import Host
 from trainshed.runtime.training.loop import Splits, log, train
 from trainshed.runtime.training.metric_log import MetricLog
-from trainshed.runtime.training.notes import Notes, told_to_nobody
+from trainshed.runtime.training.notes import Notes
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.validation import validate
 from trainshed.spec.changing import stretches
@@ -54,7 +55,7 @@ def run_worker(plan: WorkerPlan, host: Host) -> dict[str, Any]:
         first = host.world.worker == 0
         metric_log = MetricLog(storage, f"{plan.folder}/metrics.jsonl") if first else None
         notes = Notes(storage, plan.folder) if first else None
-        told = notes or told_to_nobody
+        sink = notes or to_nobody
         engine: Engine | None = None
         for stretch in stretches(training):
             engine = None  # there is room for one
@@ -66,8 +67,8 @@ def run_worker(plan: WorkerPlan, host: Host) -> dict[str, Any]:
                 splits,
                 host,
                 metric_log=metric_log,
-                keeper=Keeper(storage, plan.folder, training.checkpoint, host.world, told),
-                told=told,
+                keeper=Keeper(storage, plan.folder, training.checkpoint, host.world, sink),
+                sink=sink,
                 until=stretch.until,
             )
             if "notice" in metrics or metrics["step"] < stretch.until:  # it was told to end, or its own rule ended it

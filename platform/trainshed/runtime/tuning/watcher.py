@@ -8,6 +8,7 @@ import ray.tune
 from ray.tune.experiment import Trial
 
 from trainshed.errors import FailureKind
+from trainshed.record.events import TrialMoved
 from trainshed.record.ranking import Rank, figure_of, rank_of
 from trainshed.record.storage import Storage
 from trainshed.record.trials import EARLY, ENDED, FAILED, TrialFiles, failure_of, is_measured, number_of
@@ -130,7 +131,8 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
     def _event(self, files: TrialFiles, state: str, result: dict[str, Any], **more: Any) -> None:
         values = {key: result[key] for key in ("step", self._job.metric) if key in result}
         settings = (files.facts or {}).get("settings", {})
-        self._reporter.event("trial", trial=files.name, state=state, settings=settings, **values, **more)
+        said = {"trial": files.name, "state": state, "settings": settings, **values, **more}
+        self._reporter(TrialMoved.model_validate(said))
 
     def _progress(self, **fields: Any) -> None:
         self._reporter.progress("tune", len(self._done), self._job.trials, **fields)

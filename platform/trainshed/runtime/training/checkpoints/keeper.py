@@ -8,13 +8,13 @@ from typing import Any
 import torch.distributed as dist
 
 from trainshed.record.checkpoints import Checkpoint, path_of
+from trainshed.record.events import Resumed, Sink
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.checkpoints.restore import best_whole, newest_whole, restore
 from trainshed.runtime.training.checkpoints.saver import Saver
 from trainshed.runtime.training.checkpoints.snapshot import Snapshot
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import World
-from trainshed.runtime.training.notes import Told
 from trainshed.runtime.training.progress import Progress
 from trainshed.spec.saving import Checkpoints
 
@@ -22,26 +22,26 @@ from trainshed.spec.saving import Checkpoints
 class Keeper:
     """The checkpoints of one training, as one worker sees them; every worker makes the same calls."""
 
-    def __init__(self, storage: Storage, folder: str, policy: Checkpoints, world: World, told: Told) -> None:
+    def __init__(self, storage: Storage, folder: str, policy: Checkpoints, world: World, sink: Sink) -> None:
         self._storage, self._folder, self._policy = storage, folder, policy
-        self._world, self._told = world, told
+        self._world, self._sink = world, sink
         self.metrics: dict[str, Any] = {"step": 0}
         """What was measured at the step that was resumed from."""
         self.saved_step = 0
         """The last step whose state was copied; after `close` its checkpoint is complete."""
         self._saver = Saver(
-            storage, folder, policy, Snapshot(world.worker, world.workers), token=_token(world), told=told
+            storage, folder, policy, Snapshot(world.worker, world.workers), token=_token(world), sink=sink
         )
 
     def resume(self, engine: Engine) -> Progress | None:
         """Restores the newest whole checkpoint; None: there is none."""
         self._saver.wait()
-        found = newest_whole(self._storage, self._folder, self._world, self._told)
+        found = newest_whole(self._storage, self._folder, self._world, self._sink)
         return None if found is None else self._restored(found, engine)
 
     def resume_best(self, engine: Engine) -> Progress | None:
         """Restores the whole checkpoint of the lowest validation loss; None: there is none. Call it after `close`."""
-        found = best_whole(self._storage, self._folder, self._world, self._told)
+        found = best_whole(self._storage, self._folder, self._world, self._sink)
         return None if found is None else self._restored(found, engine)
 
     def due(self, step: int) -> bool:
@@ -74,7 +74,7 @@ class Keeper:
     def _restored(self, checkpoint: Checkpoint, engine: Engine) -> Progress:
         restore(checkpoint, engine)
         self.metrics = {"step": checkpoint.step, **checkpoint.manifest["metrics"]}
-        self._told("resumed", {"step": checkpoint.step, "checkpoint": checkpoint.path})
+        self._sink(Resumed(step=checkpoint.step, checkpoint=checkpoint.path))
         return Progress.of(checkpoint.manifest)
 
 

@@ -18,31 +18,31 @@ from safetensors import safe_open
 
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import METRIC, Checkpoint, all_checkpoints, by_loss, fault_of
+from trainshed.record.events import CheckpointRefused, Sink
 from trainshed.record.storage import Storage
 from trainshed.runtime.scratch import scratch
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import World
-from trainshed.runtime.training.notes import Told
 from trainshed.runtime.training.pieces import Piece
 
 log = logging.getLogger("trainshed.training")
 
 
-def newest_whole(storage: Storage, folder: str, world: World, told: Told) -> Checkpoint | None:
+def newest_whole(storage: Storage, folder: str, world: World, sink: Sink) -> Checkpoint | None:
     """The newest checkpoint whose every file has its hash; workers share the reading and agree on the answer.
 
     One that does not is passed over, and that is told with the reason.
     """
-    return _first_whole([one.step for one in all_checkpoints(storage, folder)], storage, folder, world, told)
+    return _first_whole([one.step for one in all_checkpoints(storage, folder)], storage, folder, world, sink)
 
 
-def best_whole(storage: Storage, folder: str, world: World, told: Told) -> Checkpoint | None:
+def best_whole(storage: Storage, folder: str, world: World, sink: Sink) -> Checkpoint | None:
     """As `newest_whole`, the one with the lowest validation loss; of equal ones the newest."""
     steps = [one.step for one in by_loss(all_checkpoints(storage, folder), METRIC)]
-    return _first_whole(steps, storage, folder, world, told)
+    return _first_whole(steps, storage, folder, world, sink)
 
 
-def _first_whole(steps: list[int], storage: Storage, folder: str, world: World, told: Told) -> Checkpoint | None:
+def _first_whole(steps: list[int], storage: Storage, folder: str, world: World, sink: Sink) -> Checkpoint | None:
     """The first of these; worker 0's list counts."""
     for step in _from_first(steps, world):
         one = next((one for one in all_checkpoints(storage, folder) if one.step == step), None)
@@ -53,7 +53,7 @@ def _first_whole(steps: list[int], storage: Storage, folder: str, world: World, 
             return one
         log.error("checkpoint of step %d is passed over: %s", step, said[0])
         if world.worker == 0:
-            told("checkpoint_refused", {"step": step, "cause": said[0]})
+            sink(CheckpointRefused(step=step, cause=said[0]))
     return None
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from trainshed.patience import Wait
 from trainshed.record.checkpoints import MANIFEST, METRIC, part_name, path_of, prune
+from trainshed.record.events import CheckpointFailed, CheckpointKept, Sink
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.checkpoints.snapshot import Snapshot
 from trainshed.runtime.training.engines import Engine
-from trainshed.runtime.training.notes import Told
 from trainshed.spec.saving import Checkpoints
 
 log = logging.getLogger("trainshed.training")
@@ -31,14 +31,14 @@ class Saver:
     """This worker's side of every save of one training."""
 
     def __init__(
-        self, storage: Storage, folder: str, policy: Checkpoints, snapshot: Snapshot, *, token: str, told: Told
+        self, storage: Storage, folder: str, policy: Checkpoints, snapshot: Snapshot, *, token: str, sink: Sink
     ) -> None:
         self._storage = storage
         self._folder = folder
         self._policy = policy
         self._snapshot = snapshot
         self._token = token
-        self._told = told
+        self._sink = sink
         self._thread: threading.Thread | None = None
         self._failed: str | None = None
         self.committed_step = -1
@@ -79,10 +79,10 @@ class Saver:
         except OSError as error:
             self._failed = f"the checkpoint of step {facts['step']} could not be written: {error}"
             log.error("%s", self._failed)
-            self._told("checkpoint_failed", {"step": facts["step"], "cause": str(error)})
+            self._sink(CheckpointFailed(step=facts["step"], cause=str(error)))
             return
         if self._snapshot.worker == 0:
-            self._told("checkpoint", {"step": facts["step"], "seconds": round(time.perf_counter() - began, 3)})
+            self._sink(CheckpointKept(step=facts["step"], seconds=round(time.perf_counter() - began, 3)))
 
     def _write_part(self, path: str) -> None:
         """The part, then its note: a note is the word that the part is whole."""
