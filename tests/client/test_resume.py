@@ -4,6 +4,7 @@ import pytest
 
 from trainshed.client import resume as client
 from trainshed.errors import SpecError, UsageError
+from trainshed.record.bound import bind
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 
@@ -52,6 +53,21 @@ def test_a_stopped_training_goes_on_with_the_documents_after_it(storage):
     first, second = (one.job for one in made.loaded)
     assert (first.workers.count, first.workers.cpus, first.engine.kind) == (1, 2, "ddp")
     assert second.workers.count == 2
+
+
+def test_what_goes_on_is_checked_against_the_data_that_it_began_with(storage):
+    job = {**TRAIN, "model": {**TRAIN["model"], "context": 1024}}
+    record = begin(storage, "model-1", job, number=1, state="stopped")
+    prepare = {"kind": "prepare", "name": "days", "source": {"kind": "jsonl", "path": "source/days/*"}}
+    newer = {**MANIFEST, "block_size": 4096}
+    begin(storage, "days-2", prepare, number=9, state="succeeded", manifest=newer, data="data/y")
+    with pytest.raises(SpecError, match=r"is under the data's pack\.block_size, 4096"):
+        client.prepare(record, "stopped", [])  # of an older version, which wrote nothing down
+    bind(record, {"run://days": Record(storage, "days-1")})
+    assert client.prepare(record, "stopped", []).record is record
+    storage.delete("runs/days-1")
+    with pytest.raises(SpecError, match="data: no run 'days-1' in "):
+        client.prepare(record, "stopped", [])
 
 
 SWEEP = {

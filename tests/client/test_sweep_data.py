@@ -3,7 +3,7 @@
 import pytest
 
 from job_texts import TUNE, changed, text
-from trainshed.client.check import check, plans
+from trainshed.client.check import Known, check, plans
 from trainshed.errors import SpecError
 from trainshed.record.bound import bind
 from trainshed.record.run import Record
@@ -44,8 +44,8 @@ def checked(folder, job=OVER_DATA):
     file = folder / "job.yaml"
     file.write_text(text(job))
     loaded, storage = load_files([file]), Storage.open(folder)
-    check(loaded, storage)
-    return plans(loaded, storage)
+    check(loaded, Known(storage))
+    return plans(loaded, Known(storage))
 
 
 @pytest.mark.parametrize(

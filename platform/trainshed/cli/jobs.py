@@ -138,11 +138,12 @@ def _checked(
 
     storage = context.storage()
     here = _is_here(address)
-    client.check(loaded, storage, local=here, priced=machines is not None)
+    known = client.Known(storage)
+    client.check(loaded, known, local=here, priced=machines is not None)
     for one in loaded:
         for line in left_behind(one):
             say(line)
-    settled, plans = client.plans(loaded, storage, machine_bytes=_machine_bytes() if here else None)
+    settled, plans = client.plans(loaded, known, machine_bytes=_machine_bytes() if here else None)
     if machines is not None:
         from trainshed.cluster.holding import on_profile
 

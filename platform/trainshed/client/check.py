@@ -5,18 +5,19 @@ Knows job files and storage; no HTTP, so that a refusal costs little.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainshed.client.outside import outside_faults
 from trainshed.client.ray_head import default_cpus
 from trainshed.client.uploads import upload_faults
 from trainshed.errors import DamagedFile, Fault, SpecError, UsageError
+from trainshed.record.bound import prepared
 from trainshed.record.facts import parse_facts
 from trainshed.record.learning import why_nothing_is_taken
 from trainshed.record.registry import resolve
-from trainshed.record.run import find_finished
+from trainshed.record.run import Record, find_finished
 from trainshed.record.storage import Storage
 from trainshed.spec.constraints import recorded
 from trainshed.spec.fitting import DataForm, form_of, form_of_manifest, misfits
@@ -32,9 +33,24 @@ from trainshed.spec.train import TrainFromBest, Training, TrainJob
 from trainshed.spec.tune import TuneJob
 
 
+@dataclass(frozen=True)
+class Known:
+    """What references mean: the runs of storage, but for those that meant something else when a run began."""
+
+    storage: Storage
+    bound: Mapping[str, Record] = field(default_factory=dict)
+
+    def run(self, target: str, kind: str) -> Record:
+        """The run that `target` means; raises as `find_finished`, or where the data of a bound one is gone."""
+        if target not in self.bound:
+            return find_finished(self.storage, target, kind)
+        prepared(self.bound[target])
+        return self.bound[target]
+
+
 def check(
     loaded: Sequence[LoadedJob],
-    storage: Storage,
+    known: Known,
     *,
     local: bool = False,
     priced: bool = False,
@@ -52,9 +68,9 @@ def check(
     for one, reference in outside_references(loaded):
         try:
             if reference.target.startswith("run://"):
-                find_finished(storage, reference.target, reference.wants)
+                known.run(reference.target, reference.wants)
             else:
-                resolve(storage, reference.target)
+                resolve(known.storage, reference.target)
         except (UsageError, DamagedFile) as error:
             faults.append(one.fault(reference.key, str(error)))
     for one in loaded:
@@ -66,14 +82,14 @@ def check(
     if faults:
         raise SpecError(faults)
     for one in loaded:
-        faults += [*_folder_faults(one), *_data_faults(one, loaded, storage)]
-        faults += [] if one is going_on else _learn_from_faults(one, loaded, storage)
+        faults += [*_folder_faults(one), *_data_faults(one, loaded, known)]
+        faults += [] if one is going_on else _learn_from_faults(one, loaded, known)
     if faults:
         raise SpecError(faults)
 
 
 def plans(
-    loaded: Sequence[LoadedJob], storage: Storage, *, machine_bytes: int | None = None
+    loaded: Sequence[LoadedJob], known: Known, *, machine_bytes: int | None = None
 ) -> tuple[list[LoadedJob], list[Plan]]:
     """The jobs with numbers in place of every `auto`, and the arithmetic of every training among them.
 
@@ -83,13 +99,13 @@ def plans(
     settled: list[LoadedJob] = []
     made: list[Plan] = []
     for one in loaded:
-        training = _training(one, loaded, storage)
+        training = _training(one, loaded, known)
         if training is None:
             settled.append(one)
             continue
-        sizes = _data_form(training.data, loaded, storage).sizes
+        sizes = _data_form(training.data, loaded, known).sizes
         if isinstance(one.job, TuneJob):
-            of_each = {data: _data_form(data, loaded, storage).sizes for data in one.job.data_sets}
+            of_each = {data: _data_form(data, loaded, known).sizes for data in one.job.data_sets}
             share = _share(machine_bytes, one.job)
             sweep, own = plan_sweep(one.job, sizes, of_each=of_each, machine_bytes=share)
             refuse_what_can_never_fit(one.job.name, one.job, sizes, of_each=of_each, machine_bytes=share)
@@ -131,7 +147,7 @@ def _kept(one: LoadedJob, done: Job) -> LoadedJob:
     return one if done == one.job else replace(one, job=done, asked=one.asked or one.job)
 
 
-def _training(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> Training | None:
+def _training(one: LoadedJob, loaded: Sequence[LoadedJob], known: Known) -> Training | None:
     match one.job:
         case TuneJob():
             return one.job.train
@@ -142,9 +158,9 @@ def _training(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> 
             for other in loaded:
                 if isinstance(other.job, TuneJob) and other.job.name == name:
                     return resolve_best(one, one.job, other.job.train).training
-            swept = find_finished(storage, one.job.from_best, "tune")
+            swept = known.run(one.job.from_best, "tune")
             best = (swept.result or {})["best"]["training"]
-            place = f"{storage.address(swept.at('result.json'))}: best.training"
+            place = f"{known.storage.address(swept.at('result.json'))}: best.training"
             training = parse_facts(best, Training, place)
             return resolve_best(one, one.job, training, recorded(swept.job["job"])).training
         case _:
@@ -166,45 +182,45 @@ def _folder_faults(one: LoadedJob) -> list[Fault]:
     return []
 
 
-def _data_faults(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> list[Fault]:
+def _data_faults(one: LoadedJob, loaded: Sequence[LoadedJob], known: Known) -> list[Fault]:
     """Ways in which a training does not fit data that is there; `load` compares documents of one submission."""
     if isinstance(one.job, TrainFromBest):
-        training = _training(one, loaded, storage)
+        training = _training(one, loaded, known)
         if training is None or any(f"run://{other.job.name}" == training.data for other in loaded):
             return []
-        return [one.fault(key, said) for key, said in misfits(training, _data_form(training.data, loaded, storage))]
+        return [one.fault(key, said) for key, said in misfits(training, _data_form(training.data, loaded, known))]
     there = [data for data in data_sets(one.job) if all(f"run://{other.job.name}" != data for other in loaded)]
-    faults = [fault for data in there for fault in misfits_with(one, data, _data_form(data, loaded, storage))]
-    manifests = {data: _manifest(data, storage) for data in there}
+    faults = [fault for data in there for fault in misfits_with(one, data, _data_form(data, loaded, known))]
+    manifests = {data: _manifest(data, known) for data in there}
     if not faults and len(manifests) > 1 and (said := difference(manifests)):
         faults.append(one.fault("space.data", said))  # those that documents before this one make are compared later
     return faults
 
 
-def _learn_from_faults(one: LoadedJob, loaded: Sequence[LoadedJob], storage: Storage) -> list[Fault]:
+def _learn_from_faults(one: LoadedJob, loaded: Sequence[LoadedJob], known: Known) -> list[Fault]:
     """Sweeps in storage whose figures are of something else; `load` compares documents of one submission."""
     job, faults = one.job, []
     if not isinstance(job, TuneJob):
         return []
     names, here = {f"run://{other.job.name}" for other in loaded}, None
     if not names & set(job.data_sets):  # what is prepared before it is compared then
-        here = {data: str(_manifest(data, storage).get("fingerprint")) for data in job.data_sets}
+        here = {data: str(_manifest(data, known).get("fingerprint")) for data in job.data_sets}
     for target in job.learns_from:
         if target in names:
             continue
-        if said := why_nothing_is_taken(job, here, find_finished(storage, target, "tune")):
+        if said := why_nothing_is_taken(job, here, known.run(target, "tune")):
             faults.append(one.fault("search.learn_from", f"{target}: {said}; leave it out"))
     return faults
 
 
-def _data_form(reference: str, loaded: Sequence[LoadedJob], storage: Storage) -> DataForm:
+def _data_form(reference: str, loaded: Sequence[LoadedJob], known: Known) -> DataForm:
     """What the data is made of, from the document that makes it or the run that made it."""
     name = reference.removeprefix("run://")
     for other in loaded:
         if isinstance(other.job, PrepareJob) and other.job.name == name:
             return form_of(other.job)
-    return form_of_manifest(_manifest(reference, storage))
+    return form_of_manifest(_manifest(reference, known))
 
 
-def _manifest(reference: str, storage: Storage) -> dict[str, Any]:
-    return dict((find_finished(storage, reference, "prepare").result or {})["manifest"])
+def _manifest(reference: str, known: Known) -> dict[str, Any]:
+    return dict((known.run(reference, "prepare").result or {})["manifest"])

@@ -16,6 +16,7 @@ from trainshed.client.package import own_package, package_files
 from trainshed.client.submit import Submitted, check_capacity, hand_over, provide_secrets
 from trainshed.client.uploads import is_relative, uploads
 from trainshed.errors import Fault, SpecError, UsageError
+from trainshed.record.bound import bound_runs
 from trainshed.record.cluster import KEY
 from trainshed.record.run import Record, all_runs, now
 from trainshed.record.storage import Storage
@@ -83,8 +84,9 @@ def prepare(record: Record, state: str, sets: Sequence[str], *, why: str = "") -
             raise UsageError(
                 f"{one.run_id} after it reads files that were uploaded with the job; submit the job file again"
             )
-    check.check(loaded, record.storage, going_on=loaded[0])
-    check.plans(loaded, record.storage)
+    known = check.Known(record.storage, bound_runs(record))
+    check.check(loaded, known, going_on=loaded[0])
+    check.plans(loaded, known)
     return Resumption(record, documents, tuple(loaded))
 
 
