@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Any, assert_never
 
 from trainshed.record.journal import read_steps
-from trainshed.record.lineage import training_lineage
-from trainshed.record.registry import register
 from trainshed.record.run import Record
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.fit import fit
 from trainshed.runtime.training.notes import NotesReader
 from trainshed.runtime.training.plan import WorkerPlan
+from trainshed.runtime.training.register import register_model, write_lineage
 from trainshed.runtime.training.samples import check_samples
 from trainshed.runtime.training.spares import Spares
 from trainshed.runtime.training.stopped import Stopped
@@ -24,7 +21,6 @@ from trainshed.spec.engines import Ddp, DeepSpeed
 from trainshed.spec.train import Training, TrainJob
 
 WATCH_S = 0.5
-LIBRARIES = ("ray", "torch", "deepspeed", "transformers", "tokenizers", "numpy", "pyarrow")
 
 
 def train_job(
@@ -57,40 +53,20 @@ def train_job(
     if fitted.stopped:
         raise Stopped(fitted.metrics["step"], fitted.checkpoint)
     entropy = manifest["splits"]["validation"].get("unigram_entropy_nats")
-    loss = fitted.metrics["validation_loss"]
     _say_metrics(fitted.metrics, entropy, reporter)
     from trainshed.runtime.plots import loss_plot  # a second of matplotlib, that the first step need not wait for
 
     record.storage.write(record.at("loss.png"), loss_plot(record.run_id, record.metrics, unigram_entropy=entropy))
-    lineage = training_lineage(
-        run_id=record.run_id,
-        job=job.model_dump(mode="json", by_alias=True),
-        code=code,
-        data=data_lineage(data),
-        trial=trial,
-        checkpoint={"folder": fitted.checkpoint, "step": fitted.metrics["step"]} if fitted.checkpoint else None,
-        model_sha256=fitted.metrics["model_sha256"],
-        environment={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-    )
-    record.storage.write_json(record.at("lineage.json"), lineage)
+    lineage = write_lineage(job, record, fitted, data=data, code=code, trial=trial)
+    name, registered = job.register_as, None
+    if name is not None:
+        registered = register_model(name, reporter, lineage, {"validation_loss": fitted.metrics["validation_loss"]})
     return {
         "metrics": fitted.metrics,
         "unigram_entropy_nats": entropy,
         "checkpoint": fitted.checkpoint,
         "model": record.at("model"),
-        "registered": _register(job, record, lineage, loss, reporter),
-    }
-
-
-def data_lineage(data: Record) -> dict[str, Any]:
-    """What is said of prepared data in the lineage of what is learnt from it."""
-    manifest = (data.result or {})["manifest"]
-    return {
-        "run_id": data.run_id,
-        "fingerprint": manifest["fingerprint"],
-        "made_by": manifest["made_by"],
-        "tokenizer_sha256": manifest.get("tokenizer_sha256"),
-        "files": manifest["files"],
+        "registered": registered,
     }
 
 
@@ -163,18 +139,3 @@ def _engine_name(training: Training) -> str:
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return {key: row[key] for key in ("train_loss", "learning_rate", "tokens_per_s", "samples_per_s") if key in row}
-
-
-def _register(job: TrainJob, record: Record, lineage: dict[str, Any], loss: float, reporter: Reporter) -> str | None:
-    if job.register_as is None:
-        return None
-    facts = {
-        "run_id": record.run_id,
-        "model": record.at("model"),
-        "fingerprint": lineage["fingerprint"],
-        "model_sha256": lineage["model_sha256"],
-        "metrics": {"validation_loss": loss},
-    }
-    registered = register(record.storage, job.register_as, facts)
-    reporter.log(f"registered {registered}")
-    return str(registered)

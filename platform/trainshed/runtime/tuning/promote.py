@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import all_checkpoints
-from trainshed.record.lineage import training_lineage
-from trainshed.record.registry import register
 from trainshed.record.run import Record
 from trainshed.record.trials import ENDED, TrialFiles, begun
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.scratch import scratch
 from trainshed.runtime.training.fit import Fitted, fit
 from trainshed.runtime.training.plan import WorkerPlan
-from trainshed.runtime.training.run import LIBRARIES, data_lineage
+from trainshed.runtime.training.register import register_model, write_lineage
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.runtime.tuning.ceilings import Spent
 from trainshed.runtime.tuning.data import folders
@@ -76,28 +72,11 @@ def _registered(
     job: TuneJob, reporter: Reporter, trial: TrialFiles, fitted: Fitted, *, data: Record, code: dict[str, Any]
 ) -> str:
     record, best = reporter.record, story(job, trial)
-    lineage = training_lineage(
-        run_id=record.run_id,
-        job=job.model_dump(mode="json", by_alias=True),
-        code=code,
-        data=data_lineage(data),
-        trial={"run_id": record.run_id, "trial": trial.name, "settings": best["settings"]},
-        checkpoint={"folder": f"trials/{trial.name}/{fitted.checkpoint}", "step": fitted.metrics["step"]},
-        model_sha256=fitted.metrics["model_sha256"],
-        environment={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-    )
-    record.storage.write_json(record.at("lineage.json"), lineage)
+    of_trial = {"run_id": record.run_id, "trial": trial.name, "settings": best["settings"]}
+    lineage = write_lineage(job, record, fitted, data=data, code=code, trial=of_trial, folder=f"trials/{trial.name}/")
     assert job.register_as is not None
-    facts = {
-        "run_id": record.run_id,
-        "model": record.at("model"),
-        "fingerprint": lineage["fingerprint"],
-        "model_sha256": lineage["model_sha256"],
-        "metrics": {job.metric: best["value"]},
-    }
-    registered = str(register(record.storage, job.register_as, facts))
-    reporter.log(f"registered {registered}: {trial.name} as it stands")
-    return registered
+    remark = f": {trial.name} as it stands"
+    return register_model(job.register_as, reporter, lineage, {job.metric: best["value"]}, remark=remark)
 
 
 def _trained_on(plan: WorkerPlan, training: Training, trial: TrialFiles, reporter: Reporter, spent: Spent) -> Fitted:

@@ -1,0 +1,74 @@
+"""What a training leaves to others: the lineage of its model, and a version in the registry."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from trainshed.record.lineage import training_lineage
+from trainshed.record.registry import register
+from trainshed.record.run import Record
+from trainshed.runtime.report import Reporter
+from trainshed.runtime.training.fit import Fitted
+from trainshed.spec.train import TrainJob
+from trainshed.spec.tune import TuneJob
+
+LIBRARIES = ("ray", "torch", "deepspeed", "transformers", "tokenizers", "numpy", "pyarrow")
+
+
+def write_lineage(
+    job: TrainJob | TuneJob,
+    record: Record,
+    fitted: Fitted,
+    *,
+    data: Record,
+    code: dict[str, Any],
+    trial: dict[str, Any] | None,
+    folder: str = "",
+) -> dict[str, Any]:
+    """Writes lineage.json of the run's model; `folder` is where the training's own files lie in the run."""
+    checkpoint = None
+    if fitted.checkpoint:
+        checkpoint = {"folder": f"{folder}{fitted.checkpoint}", "step": fitted.metrics["step"]}
+    lineage = training_lineage(
+        run_id=record.run_id,
+        job=job.model_dump(mode="json", by_alias=True),
+        code=code,
+        data=_data_lineage(data),
+        trial=trial,
+        checkpoint=checkpoint,
+        model_sha256=fitted.metrics["model_sha256"],
+        environment={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+    )
+    record.storage.write_json(record.at("lineage.json"), lineage)
+    return lineage
+
+
+def register_model(
+    name: str, reporter: Reporter, lineage: dict[str, Any], metrics: dict[str, Any], *, remark: str = ""
+) -> str:
+    """The run's model as a new version of `name`; the version, as `NAME@N`."""
+    record = reporter.record
+    facts = {
+        "run_id": record.run_id,
+        "model": record.at("model"),
+        "fingerprint": lineage["fingerprint"],
+        "model_sha256": lineage["model_sha256"],
+        "metrics": metrics,
+    }
+    registered = str(register(record.storage, name, facts))
+    reporter.log(f"registered {registered}{remark}")
+    return registered
+
+
+def _data_lineage(data: Record) -> dict[str, Any]:
+    """What is said of prepared data in the lineage of what is learnt from it."""
+    manifest = (data.result or {})["manifest"]
+    return {
+        "run_id": data.run_id,
+        "fingerprint": manifest["fingerprint"],
+        "made_by": manifest["made_by"],
+        "tokenizer_sha256": manifest.get("tokenizer_sha256"),
+        "files": manifest["files"],
+    }
