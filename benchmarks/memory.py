@@ -87,10 +87,10 @@ def worker(rank: int, folder: Path, shape: str) -> None:
 def two_steps(rank: int, shape: str, stage: int) -> dict:
     import torch
 
+    from trainshed.record.events import to_nobody
     from trainshed.runtime.training import engines
     from trainshed.runtime.training.host import World
     from trainshed.runtime.training.memory_use import PlanCheck
-    from trainshed.runtime.training.notes import told_to_nobody
     from trainshed.runtime.training.optimizers import build_optimizer
     from trainshed.spec.train import Training
 
@@ -110,7 +110,7 @@ def two_steps(rank: int, shape: str, stage: int) -> dict:
     engine = engines.build(
         training, lambda: build(training.model), lambda model: build_optimizer(training.optimizer, model), device
     )
-    check = PlanCheck(training, engine, World(rank, WORKERS, device), told_to_nobody)
+    check = PlanCheck(training, engine, World(rank, WORKERS, device), to_nobody)
     for _ in range(training.steps):
         for _ in range(2):
             tokens = torch.randint(2, VOCAB, (BATCH, TOKENS))

@@ -13,20 +13,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["RAY_AUTH_MODE"] = "token"
 
 
-OWN_CLUSTER = ("e2e", "serving", "client", "faults")
-"""Folders whose tests share a cluster, those that take longest first."""
-
-
-def pytest_collection_modifyitems(items):
-    """For `-n 2 --dist loadgroup`: tests that share a cluster stay in one process, as do those of a file; what takes
-    longest begins first."""
-    for item in items:
-        folder = item.path.parent.name
-        shared = "local-ray" if "local_ray" in item.fixturenames else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(folder if folder in OWN_CLUSTER else shared))
-    items.sort(key=lambda item: (*OWN_CLUSTER, item.path.parent.name).index(item.path.parent.name))
-
-
 @pytest.fixture(scope="session")
 def local_ray(tmp_path_factory):
     """Ray in this process, with a token. Only one: Ray keeps the first token that a process has used."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -88,6 +90,12 @@ def test_greedy_requests_together_equal_generate_also_after_a_restart(model_dir:
         engine = build_engine(model_dir, EngineSettings())
         assert [tokens for tokens, _ in together(engine, asks)] == expected
         engine.stop()
+
+
+def test_the_models_thread_is_less_urgent_than_the_event_loop(own_engine: TextEngine) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    behind = [one for one in threading.enumerate() if os.getpriority(os.PRIO_PROCESS, one.native_id or 0) > own]
+    assert len(behind) == 1
 
 
 def test_requests_that_do_not_fit_the_cache_together_still_equal_generate(gpt2_dir: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -34,6 +35,8 @@ from trainshed.runtime.serving.engines.sampling import SamplingRows
 
 _PAGE_TOKENS = 32
 _ALIVE_CHECK_S = 2.0
+_STANDS_BACK = 5
+"""By how much the thread of the model is less urgent (Unix niceness) than the event loop."""
 
 
 class ContinuousEngine:
@@ -198,4 +201,10 @@ def _start_manager(model: Any, settings: EngineSettings) -> Any:
     starter = threading.Thread(target=manager.start, daemon=True)
     starter.start()
     starter.join()
+    _stand_back(manager._generation_thread.native_id)
     return manager
+
+
+def _stand_back(thread: int) -> None:
+    """Where cores are few, what takes milliseconds (`/health`, a stream's next piece) comes before the next pass."""
+    os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, 0) + _STANDS_BACK)
