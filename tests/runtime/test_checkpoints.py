@@ -13,6 +13,7 @@ from safetensors import safe_open
 from tiny_training import TinyTask, numbers, tiny_training
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import Checkpoint, all_checkpoints, fault_of, kept, prune
+from trainshed.record.events import facts_of
 from trainshed.record.storage import Storage
 from trainshed.runtime.training import engines
 from trainshed.runtime.training.checkpoints.keeper import Keeper
@@ -49,8 +50,9 @@ def weights(engine):
 
 
 class Said(list):
-    def __call__(self, event, facts):
-        self.append((event, facts))
+    def __call__(self, event):
+        facts = facts_of(event)
+        self.append((facts.pop("event"), facts))
 
 
 def keeper_in(folder, said=None, **policy):
