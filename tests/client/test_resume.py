@@ -3,6 +3,7 @@
 import pytest
 
 from trainshed.client import resume as client
+from trainshed.client.check import Known
 from trainshed.errors import SpecError, UsageError
 from trainshed.record.bound import bind
 from trainshed.record.run import Record
@@ -68,6 +69,16 @@ def test_what_goes_on_is_checked_against_the_data_that_it_began_with(storage):
     storage.delete("runs/days-1")
     with pytest.raises(SpecError, match="data: no run 'days-1' in "):
         client.prepare(record, "stopped", [])
+
+
+def test_what_a_run_began_with_answers_for_data_alone_and_is_refused_in_one_line_where_it_is_gone(storage):
+    known = Known(storage, {"run://days": Record(storage, "days-1")})
+    assert known.run("run://days", "prepare").run_id == "days-1"
+    with pytest.raises(UsageError, match="is a prepare run; a tune run is needed here"):
+        known.run("run://days", "tune")
+    storage.write_json("runs/days-1/result.json", {"state": "failed"})
+    with pytest.raises(UsageError, match="its data is not there any more; submit the job again"):
+        known.run("run://days", "prepare")
 
 
 SWEEP = {

@@ -35,14 +35,14 @@ from trainshed.spec.tune import TuneJob
 
 @dataclass(frozen=True)
 class Known:
-    """What references mean: the runs of storage, but for those that meant something else when a run began."""
+    """What references mean: the newest runs of storage, but for data that a run read when it began."""
 
     storage: Storage
     bound: Mapping[str, Record] = field(default_factory=dict)
 
     def run(self, target: str, kind: str) -> Record:
         """The run that `target` means; raises as `find_finished`, or where the data of a bound one is gone."""
-        if target not in self.bound:
+        if kind != "prepare" or target not in self.bound:
             return find_finished(self.storage, target, kind)
         prepared(self.bound[target])
         return self.bound[target]

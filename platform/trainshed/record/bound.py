@@ -55,11 +55,11 @@ def prepared(run: Record) -> PrepareOutcome:
     """What a prepare run came to.
 
     Raises:
-        PlatformError: the run is not there any more.
+        UsageError: it came to nothing, or its result is gone.
     """
     outcome = run.outcome
     if not isinstance(outcome, PrepareOutcome):
-        raise PlatformError(f"run://{run.run_id}: its data is not there any more")
+        raise UsageError(f"run://{run.run_id}: its data is not there any more; submit the job again")
     return outcome
 
 

@@ -1,8 +1,8 @@
 """What a running job says: one closed union of events, written by the cluster and read by whoever looks.
 
 An event is a line of JSON in the run's events.jsonl, and the same line behind `MARK` in the driver's log, where the
-laptop finds it among other output. Event names and keys stand here and nowhere else. What a later version says beside
-is kept; an event that is not known here is an `Other`.
+laptop finds it among other output. The names of events, and what each says, stand here and nowhere else. What a later
+version says beside is kept; an event that is not known here is an `Other`.
 """
 
 from __future__ import annotations

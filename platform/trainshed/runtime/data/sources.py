@@ -21,7 +21,7 @@ TASKS_PER_CPU = 4
 """Many small files are read by few tasks."""
 BLOCK_BYTES = 32 << 20
 """Of samples in one task of Ray Data: a large file keeps all cores busy. To start one more worker takes as much CPU as
-to tokenise some 5 MB.
+to tokenise some 4 MB.
 """
 
 

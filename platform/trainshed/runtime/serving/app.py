@@ -23,8 +23,8 @@ DEPLOYMENT = "replica"
 """The name of an application's one deployment."""
 
 _SWITCH_S = 0.0005
-"""How long the model's thread may keep the interpreter while the event loop wants it; Python's own 5 ms are waited for
-several times in each request."""
+"""How long the model's thread may keep the interpreter while the event loop wants it. With Python's own 5 ms `/health`
+took a third longer while 160 clients waited."""
 
 _SURGE_PERCENT = 25
 """Replicas over the target while a new version takes over, one at least: an old one stops only when a new one is

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from trainshed.runtime.serving.refusal import BUSY_RETRY_S, Refusal
 
 REFUSED_A_SECOND = 10
-"""To refuse a request takes some 10 ms of a core, which the answers and `/health` are short of just then."""
+"""More than that are spread: to refuse takes time of a core, which the answers and `/health` are short of just then."""
 LONGEST_RETRY_S = 8
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import sys
 import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -207,4 +208,6 @@ def _start_manager(model: Any, settings: EngineSettings) -> Any:
 
 def _stand_back(thread: int) -> None:
     """Where cores are few, what takes milliseconds (`/health`, a stream's next piece) comes before the next pass."""
+    if sys.platform != "linux":  # elsewhere threads have no niceness of their own
+        return
     os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, 0) + _STANDS_BACK)
