@@ -1,18 +1,21 @@
 """D1: what a prepare job costs beside bare `encode_batch`, and what a trivial one costs.
 
-    .venv/bin/python benchmarks/prepare.py [--megabytes 20] [--pairs 5]
+    .venv/bin/python benchmarks/prepare.py [--megabytes 20] [--pairs 5] [--repeats 3]
 
-A: `platform submit` of a prepare job (JSON lines, an existing tokenizer, packed blocks), less what it costs on
-fifty lines; CPU-seconds of all the cluster's processes, less what they use in the same time where no job runs. B: one
-process that reads the same file, calls `encode_batch_fast` of the same tokenizer on it, joins the ids and writes them
-as Arrow blocks. A B A B. D1 is B / A in MB per CPU-second, and D1-times A / B; D1-total counts the whole job;
-D1-trivial is the job on fifty lines, in CPU-seconds. Writes D1.json, D1-times.json, D1-total.json and D1-trivial.json.
+A: `platform submit` of a prepare job (JSON lines where the cluster reads them, an existing tokenizer, packed blocks),
+less what it costs on fifty lines; CPU-seconds of all the cluster's processes, less what they use in the same time where
+no job runs. B: one process that reads the same file, calls `encode_batch_fast` of the same tokenizer on it, joins the
+ids and writes them as Arrow blocks. A B A B; each side of a pair is the median of `--repeats` runs, since a start alone
+varies by more than the difference that is looked for. D1 is B / A in MB per CPU-second, and D1-times A / B; D1-total
+counts the whole job; D1-trivial is the job on fifty lines, in CPU-seconds. Writes D1.json, D1-times.json,
+D1-total.json and D1-trivial.json.
 """
 
 import argparse
 import json
 import random
 import resource
+import statistics
 import subprocess
 import sys
 import sysconfig
@@ -51,8 +54,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, default=20)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args()
-    command = f"python benchmarks/prepare.py --megabytes {options.megabytes:g} --pairs {options.pairs}"
+    asked = f"--megabytes {options.megabytes:g} --pairs {options.pairs} --repeats {options.repeats}"
+    command = f"python benchmarks/prepare.py {asked}"
     with OwnCluster() as cluster:
         texts = made_texts(options.megabytes)
         write(cluster.home / "large.jsonl", texts)
@@ -62,9 +67,17 @@ def main() -> None:
         marginal, total, trivial, pairs = [], [], [], []
         for number in range(options.pairs):
             idle = idle_rate(cluster)
-            few = through_platform(cluster, "few.jsonl", seed=10 + number, idle=idle)
-            large = through_platform(cluster, "large.jsonl", seed=10 + number, idle=idle)
-            alone = bare(cluster.home)
+            each = []
+            for again in range(options.repeats):
+                seed = 10 + number * options.repeats + again
+                each.append(
+                    (
+                        through_platform(cluster, "few.jsonl", seed=seed, idle=idle),
+                        through_platform(cluster, "large.jsonl", seed=seed, idle=idle),
+                        bare(cluster.home),
+                    )
+                )
+            few, large, alone = map(statistics.median, zip(*each, strict=True))
             trivial.append(few)
             marginal.append((large - few, alone))
             total.append((large, alone))
@@ -125,7 +138,7 @@ def through_platform(cluster: OwnCluster, source: str, *, seed: int, idle: float
     job = {
         "kind": "prepare",
         "name": f"{source.split('.')[0]}-{seed}",
-        "source": {"kind": "jsonl", "path": source},
+        "source": {"kind": "jsonl", "path": str(cluster.home / source)},
         "tokenizer": {"kind": "pretrained", "name_or_path": str(cluster.home / "model")},
         "pack": {"block_size": BLOCK},
         "split": {"validation": 0.1, "seed": seed},
