@@ -106,8 +106,8 @@ def replay(case: Case, trials: list[dict], policy: str, seed: int) -> dict:
     from ray.tune.experiment import Trial
     from ray.tune.schedulers import TrialScheduler
 
-    from trainshed.runtime.tuning.schedulers import TIME, scheduler_of
-    from trainshed.spec.tune import TuneJob
+    from trainshed.runtime.tuning.scheduling.schedulers import TIME, scheduler_of
+    from trainshed.spec.sweep.tune import TuneJob
 
     asked = TuneJob.model_validate_json(json.dumps(job(case, POLICIES[policy])))
     scheduler = scheduler_of(asked)

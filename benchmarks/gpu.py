@@ -4,9 +4,9 @@
     python benchmarks/gpu.py --device cpu --tiny          (seconds; only shows that it runs)
 
 Needs torch, transformers, pydantic, pyarrow, numpy, pyyaml and psutil; `--engine deepspeed` needs deepspeed. A = the
-loop of `runtime/training/loop.py` under a BareHost, with its metrics; B = the same model, batches, optimizer and
+loop of `runtime/training/loop/loop.py` under a BareHost, with its metrics; B = the same model, batches, optimizer and
 clipping in a loop of twenty lines. B, and A with ddp, autocast to bf16 over fp32 weights. Interleaved A B A B, median
-step after the warm-up. MFU is `runtime/training/utilisation.py`'s, as in every training.
+step after the warm-up. MFU is `runtime/training/loop/utilisation.py`'s, as in every training.
 Writes benchmarks/results/G1.json (MFU) and G2.json (platform / bare) where there is a GPU whose peak is known.
 """
 
@@ -34,16 +34,16 @@ from transformers import AutoModelForCausalLM, LlamaConfig  # noqa: E402
 
 from trainshed.record.storage import Storage  # noqa: E402
 from trainshed.runtime.training.host import BareHost, World  # noqa: E402
-from trainshed.runtime.training.loop import Splits, train  # noqa: E402
-from trainshed.runtime.training.metric_log import MetricLog  # noqa: E402
-from trainshed.runtime.training.optimizers import build_optimizer  # noqa: E402
-from trainshed.runtime.training.order import Order  # noqa: E402
-from trainshed.runtime.training.utilisation import peak_of, step_flops  # noqa: E402
-from trainshed.spec.models import DataSizes  # noqa: E402
+from trainshed.runtime.training.loop.loop import Splits, train  # noqa: E402
+from trainshed.runtime.training.loop.metric_log import MetricLog  # noqa: E402
+from trainshed.runtime.training.loop.order import Order  # noqa: E402
+from trainshed.runtime.training.loop.utilisation import peak_of, step_flops  # noqa: E402
+from trainshed.runtime.training.optim.optimizers import build_optimizer  # noqa: E402
 from trainshed.spec.plan.layouts import Layout  # noqa: E402
 from trainshed.spec.plan.model import cost_of  # noqa: E402
 from trainshed.spec.plan.states import need  # noqa: E402
-from trainshed.spec.train import Training  # noqa: E402
+from trainshed.spec.training.models import DataSizes  # noqa: E402
+from trainshed.spec.training.train import Training  # noqa: E402
 
 WARM_UP = 3
 USABLE = 0.9

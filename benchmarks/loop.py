@@ -106,10 +106,10 @@ class Parts:
         from trainshed.runtime.shards import Blocks, BlockWriter
         from trainshed.runtime.training import engines
         from trainshed.runtime.training.checkpoints.keeper import Keeper
-        from trainshed.runtime.training.optimizers import build_optimizer
-        from trainshed.spec.prepare import TrainBpe
-        from trainshed.spec.saving import Checkpoints
-        from trainshed.spec.train import Training
+        from trainshed.runtime.training.optim.optimizers import build_optimizer
+        from trainshed.spec.data.prepare import TrainBpe
+        from trainshed.spec.training.saving import Checkpoints
+        from trainshed.spec.training.train import Training
 
         self.folder, self.world, self.storage = folder, world, Storage.open(folder)
         own = f"data-{world.worker}"
@@ -133,8 +133,8 @@ class Parts:
     def seconds_of_steps(self, steps: int, *, logged: bool) -> float:
         """The median step of the whole loop."""
         from trainshed.runtime.training.host import BareHost
-        from trainshed.runtime.training.loop import Splits, train
-        from trainshed.runtime.training.metric_log import MetricLog
+        from trainshed.runtime.training.loop.loop import Splits, train
+        from trainshed.runtime.training.loop.metric_log import MetricLog
 
         class Watching(BareHost):
             times: list = []  # noqa: RUF012 - set anew below
@@ -182,7 +182,7 @@ class Parts:
         return time.perf_counter() - began
 
     def save(self) -> None:
-        from trainshed.runtime.training.progress import Progress
+        from trainshed.runtime.training.checkpoints.progress import Progress
 
         self.saves += 1
         self.keeper.save(self.engine, Progress(self.saves), {})

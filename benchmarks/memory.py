@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/memory.py [--shapes gpt2 llama bert t5]
 
 Two gloo workers train two steps of two passes in each stage; between the passes of the second step the storages of
-parameters, gradients and optimizer states are walked (`runtime/training/memory_use.py`, as in every training). The run
-fails where the states do not fall strictly with the stage. Writes benchmarks/results/T5.json.
+parameters, gradients and optimizer states are walked (`runtime/training/loop/memory_use.py`, as in every training). The
+run fails where the states do not fall strictly with the stage. Writes benchmarks/results/T5.json.
 """
 
 import argparse
@@ -90,9 +90,9 @@ def two_steps(rank: int, shape: str, stage: int) -> dict:
     from trainshed.record.events import to_nobody
     from trainshed.runtime.training import engines
     from trainshed.runtime.training.host import World
-    from trainshed.runtime.training.memory_use import PlanCheck
-    from trainshed.runtime.training.optimizers import build_optimizer
-    from trainshed.spec.train import Training
+    from trainshed.runtime.training.loop.memory_use import PlanCheck
+    from trainshed.runtime.training.optim.optimizers import build_optimizer
+    from trainshed.spec.training.train import Training
 
     job = {
         "task": {"kind": TASKS.get(shape, "causal_lm")},

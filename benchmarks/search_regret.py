@@ -28,7 +28,7 @@ import numpy as np
 import optuna
 from results import write_result
 
-from trainshed.runtime.tuning.search import Numbered
+from trainshed.runtime.tuning.search.searcher import Numbered
 from trainshed.spec.load import job_from_data
 
 SAMPLERS = ("random", "tpe", "gp", "cma_es", "genetic", "evolution")

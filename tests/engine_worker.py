@@ -18,11 +18,11 @@ from trainshed.runtime import tasks
 from trainshed.runtime.shards import Blocks
 from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.host import BareHost, World
-from trainshed.runtime.training.loop import Splits, train
-from trainshed.runtime.training.metric_log import MetricLog
+from trainshed.runtime.training.loop.loop import Splits, train
+from trainshed.runtime.training.loop.metric_log import MetricLog
 from trainshed.runtime.training.notes import Notes
-from trainshed.spec.override import override
-from trainshed.spec.train import Training
+from trainshed.spec.document.override import override
+from trainshed.spec.training.train import Training
 from waiting import wait_for
 
 

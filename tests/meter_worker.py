@@ -11,8 +11,8 @@ import torch.distributed as dist
 from trainshed.runtime import tasks
 from trainshed.runtime.shards import open_split
 from trainshed.runtime.training.host import World
-from trainshed.runtime.training.validation import validate
-from trainshed.spec.train import Training
+from trainshed.runtime.training.loop.validation import validate
+from trainshed.spec.training.train import Training
 
 
 class PlainEngine:

@@ -14,14 +14,14 @@ import torch
 from trainshed.runtime import tasks
 from trainshed.runtime.encoding import SpecialIds
 from trainshed.runtime.training.host import BareHost, World
-from trainshed.runtime.training.loop import Splits, train
-from trainshed.spec.engines import Ddp
-from trainshed.spec.models import Gpt2
-from trainshed.spec.optimizers import AdamW
-from trainshed.spec.saving import Validation
-from trainshed.spec.schedules import Linear
-from trainshed.spec.train import Training
-from trainshed.spec.workers import Workers
+from trainshed.runtime.training.loop.loop import Splits, train
+from trainshed.spec.training.engines import Ddp
+from trainshed.spec.training.models import Gpt2
+from trainshed.spec.training.optimizers import AdamW
+from trainshed.spec.training.saving import Validation
+from trainshed.spec.training.schedules import Linear
+from trainshed.spec.training.train import Training
+from trainshed.spec.training.workers import Workers
 
 BASE, WIDTHS, HEAD_SIZE, LAYERS = 64, (64, 128, 256), 16, 2
 VOCAB, BLOCK, BATCH, STEPS = 128, 32, 8, 120

@@ -7,7 +7,7 @@ import numpy as np
 from trainshed.record.run import Record
 from trainshed.runtime.data import tokenizer
 from trainshed.runtime.shards import BlockWriter
-from trainshed.spec.tokenizers import TrainBpe
+from trainshed.spec.data.tokenizers import TrainBpe
 
 BLOCK = 8
 

@@ -15,12 +15,12 @@ from transformers import (
 from trainshed.runtime import tasks
 from trainshed.runtime.data import builtin, tokenizer
 from trainshed.runtime.tasks import lstm
-from trainshed.spec.adapting import Lora
-from trainshed.spec.models import T5, Bart, Bert, Config, Gpt2, Llama, Lstm, Pretrained, Qwen2, Qwen3, Vit
-from trainshed.spec.optimizers import AdamW
-from trainshed.spec.prepare import PrepareJob
-from trainshed.spec.sources import Builtin
-from trainshed.spec.tasks import (
+from trainshed.spec.data.prepare import PrepareJob
+from trainshed.spec.data.sources import Builtin
+from trainshed.spec.training.adapters import Lora
+from trainshed.spec.training.models import T5, Bart, Bert, Config, Gpt2, Llama, Lstm, Pretrained, Qwen2, Qwen3, Vit
+from trainshed.spec.training.optimizers import AdamW
+from trainshed.spec.training.tasks import (
     CausalLm,
     ImageClassification,
     LstmClassifier,
@@ -28,8 +28,8 @@ from trainshed.spec.tasks import (
     Seq2SeqLm,
     TextClassification,
 )
-from trainshed.spec.train import Training
-from trainshed.spec.workers import Workers
+from trainshed.spec.training.train import Training
+from trainshed.spec.training.workers import Workers
 
 LABELS = ("bad", "good", "so-so")
 WORDS = {"bad": ["dull", "awful", "poor"], "good": ["fine", "lovely", "great"], "so-so": ["plain", "usual", "mixed"]}

@@ -2,11 +2,11 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from paths import ROOT
+
 WITHOUT_A_CLUSTER = """
 import runpy, sys
 for name in ("ray", "deepspeed", "typer", "httpx"):

@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from paths import ROOT
+
 HEAVY = ("ray", "torch", "deepspeed", "transformers", "pydantic", "pyarrow", "httpx")
 
 
@@ -18,7 +18,13 @@ def test_the_source_root_is_not_a_package():
 
 
 @pytest.mark.parametrize(
-    "module", ["trainshed.cli.main", "trainshed.spec.load", "trainshed.spec.room", "trainshed.runtime.tuning.entry"]
+    "module",
+    [
+        "trainshed.cli.main",
+        "trainshed.spec.load",
+        "trainshed.spec.sweep.capacity",
+        "trainshed.runtime.tuning.trial.entry",
+    ],
 )
 def test_start_up_imports_nothing_heavy(module):
     heavy = HEAVY if module == "trainshed.cli.main" else HEAVY[:4]
@@ -35,8 +41,8 @@ os.environ["LOCAL_RANK"] = "0"
 dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 from tiny_training import TinySamples, TinyTask, tiny_training
 from trainshed.runtime.training.host import BareHost, World
-from trainshed.runtime.training.loop import Splits, train
-from trainshed.spec.engines import DeepSpeed
+from trainshed.runtime.training.loop.loop import Splits, train
+from trainshed.spec.training.engines import DeepSpeed
 training = tiny_training(engine=DeepSpeed(zero_stage=2))
 splits, host = Splits(TinySamples(64), TinySamples(8)), BareHost(World(0, 1, torch.device("cpu")))
 _, last = train(training, TinyTask(), splits, host, metric_log=None, keeper=None)

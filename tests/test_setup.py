@@ -3,11 +3,11 @@
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from paths import ROOT
+
 TALKATIVE = """#!/bin/sh
 # Stands for the interpreter: says much, makes .venv, and fails at the last install where it is told to.
 for number in 1 2 3 4 5 6 7 8 9 10; do echo "line $number of $*"; done

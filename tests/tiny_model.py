@@ -3,14 +3,14 @@
 import torch
 import torch.nn.functional as F
 
-from trainshed.runtime.training.optimizers import build_optimizer
-from trainshed.runtime.training.order import share
-from trainshed.spec.engines import DeepSpeed
-from trainshed.spec.models import Gpt2
-from trainshed.spec.regularization import Regularization
-from trainshed.spec.schedules import Cosine
-from trainshed.spec.train import Training
-from trainshed.spec.workers import Workers
+from trainshed.runtime.training.loop.order import share
+from trainshed.runtime.training.optim.optimizers import build_optimizer
+from trainshed.spec.training.engines import DeepSpeed
+from trainshed.spec.training.models import Gpt2
+from trainshed.spec.training.regularization import Regularization
+from trainshed.spec.training.schedules import Cosine
+from trainshed.spec.training.train import Training
+from trainshed.spec.training.workers import Workers
 
 TOKENS, WIDTH, TIME, CLASSES = 24, 12, 6, 5
 

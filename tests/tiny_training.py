@@ -4,12 +4,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from trainshed.spec.engines import Ddp
-from trainshed.spec.models import Gpt2
-from trainshed.spec.optimizers import AdamW
-from trainshed.spec.saving import Validation
-from trainshed.spec.train import Training
-from trainshed.spec.workers import Workers
+from trainshed.spec.training.engines import Ddp
+from trainshed.spec.training.models import Gpt2
+from trainshed.spec.training.optimizers import AdamW
+from trainshed.spec.training.saving import Validation
+from trainshed.spec.training.train import Training
+from trainshed.spec.training.workers import Workers
 
 VOCAB, BLOCK = 17, 6
 

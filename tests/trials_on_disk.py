@@ -4,7 +4,7 @@ import json
 
 from trainshed.record.storage import Storage
 from trainshed.record.trials import TrialFiles
-from trainshed.spec.override import override
+from trainshed.spec.document.override import override
 
 
 def trial_on_disk(folder, training, number, losses, *, sweep="sweep", settings=None, ended=None, checkpoints=()):

@@ -12,8 +12,8 @@ from trainshed.errors import UsageError
 from trainshed.record.endpoints import put_endpoint
 from trainshed.record.secrets import find_secret, keep_secret, let_go_to
 from trainshed.record.storage import Storage
+from trainshed.spec.document.yaml_tree import Document
 from trainshed.spec.load import load_documents
-from trainshed.spec.yaml_tree import Document
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from job_texts import PREPARE, TRAIN, TUNE, changed, text
+from paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 LAPTOP, CLOUD = str(ROOT / "cluster" / "laptop.yaml"), str(ROOT / "cluster" / "gpu-cloud.yaml")
 MONEY = text(PREPARE, changed(TUNE, budget={"money": 5.0}))
 

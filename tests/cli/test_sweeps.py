@@ -17,7 +17,7 @@ from trainshed.record.events import Line, event_of
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.trials import TrialFiles, begun
-from trainshed.runtime.tuning.story import story
+from trainshed.runtime.tuning.report.trial_results import story
 from trainshed.spec.load import job_from_data
 
 RISING = changed(TUNE, metric="validation_accuracy", search__trials=3, budget={"hours": 2.0})

@@ -3,12 +3,12 @@
 import json
 import math
 import struct
-from pathlib import Path
 
 import pytest
 import yaml
 
 from job_texts import PREPARE, TRAIN, TUNE, changed, text
+from paths import ROOT
 from trainshed.client.check import Known, check, plans
 from trainshed.client.submit import _submission
 from trainshed.errors import PlanError, SpecError
@@ -18,7 +18,6 @@ from trainshed.record.storage import Storage
 from trainshed.record.submission import begin_runs
 from trainshed.spec.load import load_files
 
-ROOT = Path(__file__).parents[2]
 AUTO = {"engine": {"kind": "deepspeed", "zero_stage": "auto"}, "workers__per_device_batch_size": "auto"}
 FROM_BEST = {
     "kind": "train",

@@ -9,10 +9,10 @@ from trainshed.client.uploads import upload_faults, uploads
 from trainshed.errors import PlatformError
 from trainshed.runtime.data.found import find_files, hash_files
 from trainshed.runtime.data.reader import SampleReader
+from trainshed.spec.data.prepare import PrepareJob
+from trainshed.spec.data.rows import BadRow
+from trainshed.spec.data.sources import Csv
 from trainshed.spec.load import load_files
-from trainshed.spec.prepare import PrepareJob
-from trainshed.spec.rows import BadRow
-from trainshed.spec.sources import Csv
 
 CSV = changed(
     PREPARE,

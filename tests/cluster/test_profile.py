@@ -1,14 +1,12 @@
 """Cluster profiles: the ones we ship load, and every mistake has its file, line and key."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
+from paths import ROOT
 from trainshed.cluster.profile import load_profile
 from trainshed.errors import SpecError
 
-ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(ROOT.glob("cluster/*.yaml"))
 GOOD = {
     "kind": "cluster",

@@ -4,11 +4,11 @@ import json
 import math
 import statistics
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from paths import ROOT
+
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from results import FOLDER, commit, machine  # noqa: E402
+from results import FOLDER, commit, machine
 
 
 def keep(name, what, goal, values, *, p95_limit=None):

@@ -22,9 +22,9 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from trainshed.record.journal import read_lines  # noqa: E402
 from trainshed.record.storage import Storage  # noqa: E402
-from trainshed.runtime.training.fit import fit  # noqa: E402
 from trainshed.runtime.training.plan import WorkerPlan  # noqa: E402
-from trainshed.spec.train import Training  # noqa: E402
+from trainshed.runtime.training.ray_train.fit import fit  # noqa: E402
+from trainshed.spec.training.train import Training  # noqa: E402
 
 LIMIT_S = 240
 

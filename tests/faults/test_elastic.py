@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from runtime.test_engine_contract import prepare, train_losses
-from runtime.test_engine_contract import run as run_without_ray
-from trainshed.spec.models import Gpt2
-from trainshed.spec.optimizers import AdamW
-from trainshed.spec.saving import Checkpoints, Validation
-from trainshed.spec.train import Training
-from trainshed.spec.workers import Workers
+from runtime.training.engines.test_engine_contract import prepare, train_losses
+from runtime.training.engines.test_engine_contract import run as run_without_ray
+from trainshed.spec.training.models import Gpt2
+from trainshed.spec.training.optimizers import AdamW
+from trainshed.spec.training.saving import Checkpoints, Validation
+from trainshed.spec.training.train import Training
+from trainshed.spec.training.workers import Workers
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 

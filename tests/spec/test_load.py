@@ -1,19 +1,16 @@
 """Job files: every fault at once, each with file, line, key and what to do."""
 
-from pathlib import Path
-
 import pytest
 from pydantic import TypeAdapter
 
 from job_texts import PREPARE, TRAIN, TUNE, changed, text
+from paths import ROOT
 from trainshed.cluster.profile import Profile
 from trainshed.errors import SpecError
+from trainshed.spec.document.part import SAID_OF_PATTERNS
 from trainshed.spec.job import JobDocument
 from trainshed.spec.load import load_files, outside_references
-from trainshed.spec.part import SAID_OF_PATTERNS
-from trainshed.spec.space import value_at
-
-ROOT = Path(__file__).parents[2]
+from trainshed.spec.sweep.space import value_at
 
 
 def load(tmp_path, content, *sets):

@@ -12,7 +12,7 @@ from trainshed.cli.show import print_table, printable
 if TYPE_CHECKING:
     from trainshed.record.results import Outcome, SplitFacts, TrainOutcome, TuneOutcome
     from trainshed.record.run import Record
-    from trainshed.spec.tune import TuneJob
+    from trainshed.spec.sweep.tune import TuneJob
 
 
 def headline(record: Record) -> str:
@@ -78,7 +78,7 @@ def job_of(record: Record) -> TuneJob:
     from trainshed.errors import DamagedFile
     from trainshed.record.facts import said_of
     from trainshed.spec.load import job_from_data
-    from trainshed.spec.tune import TuneJob
+    from trainshed.spec.sweep.tune import TuneJob
 
     try:
         job = job_from_data(record.job["job"])

@@ -19,18 +19,19 @@ from trainshed.record.learning import why_nothing_is_taken
 from trainshed.record.registry import resolve
 from trainshed.record.run import Record, find_finished
 from trainshed.record.storage import Storage
-from trainshed.spec.constraints import recorded
+from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.fitting import DataForm, form_of, form_of_manifest, misfits
-from trainshed.spec.held_out import difference
 from trainshed.spec.job import Job
 from trainshed.spec.load import LoadedJob, data_sets, misfits_with, outside_references, resolve_best
-from trainshed.spec.models import Pretrained
-from trainshed.spec.models.folder import folder_config
 from trainshed.spec.plan import Plan, plan, plan_sweep, refuse_what_can_never_fit, refuse_what_cannot_fit, resolved
-from trainshed.spec.prepare import PrepareJob
-from trainshed.spec.room import room_for
-from trainshed.spec.train import TrainFromBest, Training, TrainJob
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.sweep.capacity import room_for
+from trainshed.spec.sweep.constraints import recorded
+from trainshed.spec.sweep.from_best import TrainFromBest
+from trainshed.spec.sweep.held_out import difference
+from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.models import Pretrained
+from trainshed.spec.training.models.folder import folder_config
+from trainshed.spec.training.train import Training, TrainJob
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from trainshed.client.uploads import chosen_files, is_relative, root_of
 from trainshed.errors import Fault
+from trainshed.spec.data.prepare import Characters, PrepareJob, PretrainedTokenizer, TrainBpe
+from trainshed.spec.data.sources import STDLIB, places
+from trainshed.spec.document.walk import nearest
 from trainshed.spec.load import LoadedJob
-from trainshed.spec.prepare import Characters, PrepareJob, PretrainedTokenizer, TrainBpe
-from trainshed.spec.sources import STDLIB, places
-from trainshed.spec.train import Training
-from trainshed.spec.tune import TuneJob
-from trainshed.spec.walk import nearest
+from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.train import Training
 
 SCHEMES = ("abfs", "abfss", "file", "gcs", "gs", "hdfs", "hf", "s3")
 """What pyarrow opens."""

@@ -22,10 +22,10 @@ from trainshed.record.run import Record, all_runs, now
 from trainshed.record.storage import Storage
 from trainshed.record.submission import FILE_NAME, PlannedRun, Submission
 from trainshed.spec.addressing import addressed
+from trainshed.spec.data.prepare import PrepareJob
+from trainshed.spec.data.sources import places
+from trainshed.spec.document.yaml_tree import Document
 from trainshed.spec.load import LoadedJob, load_documents
-from trainshed.spec.prepare import PrepareJob
-from trainshed.spec.sources import places
-from trainshed.spec.yaml_tree import Document
 
 RESUMABLE = ("failed", "stopped", "lost", "budget_reached")
 MAY_CHANGE = {

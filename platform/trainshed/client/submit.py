@@ -34,8 +34,8 @@ from trainshed.record.submission import (
     forget_runs,
 )
 from trainshed.spec.load import LoadedJob
-from trainshed.spec.serve import ServeJob
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.serving.serve import ServeJob
+from trainshed.spec.sweep.tune import TuneJob
 
 ENTRYPOINT = f"python -m trainshed.runtime.supervise {FILE_NAME}"
 TAKE_DOWN_ENTRYPOINT = f"python -m trainshed.runtime --take-down {TAKE_DOWN_FILE}"

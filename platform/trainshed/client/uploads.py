@@ -13,15 +13,15 @@ from typing import Any
 
 from trainshed.errors import Fault, SpecError
 from trainshed.record.finding import LocalDisk
+from trainshed.spec.data.matching import Chosen, choose
+from trainshed.spec.data.prepare import PrepareJob
+from trainshed.spec.data.rows import BadRow, header
+from trainshed.spec.data.sources import STDLIB, Csv, Images, Source, places
+from trainshed.spec.document.walk import nearest
 from trainshed.spec.load import LoadedJob
-from trainshed.spec.matching import Chosen, choose
-from trainshed.spec.prepare import PrepareJob
-from trainshed.spec.rows import BadRow, header
-from trainshed.spec.sources import STDLIB, Csv, Images, Source, places
-from trainshed.spec.tasks import Custom
-from trainshed.spec.train import Training
-from trainshed.spec.tune import TuneJob
-from trainshed.spec.walk import nearest
+from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.tasks import Custom
+from trainshed.spec.training.train import Training
 
 MAX_UPLOAD_BYTES = 64 * 10**6
 

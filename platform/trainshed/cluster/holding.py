@@ -12,7 +12,7 @@ from trainshed.spec.devices import DEVICES
 from trainshed.spec.load import LoadedJob
 from trainshed.spec.plan import HourPrice, Plan
 from trainshed.spec.plan.limits import PROCESS_BYTES, usable
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.sweep.tune import TuneJob
 
 
 def on_profile(

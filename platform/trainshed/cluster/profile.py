@@ -12,10 +12,10 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, mod
 
 from trainshed.errors import Fault, SpecError
 from trainshed.spec.devices import GpuType
-from trainshed.spec.faults import explain, validate
+from trainshed.spec.document.faults import explain, validate
+from trainshed.spec.document.part import Count, Name, NonNegative, Part, Positive, like
+from trainshed.spec.document.yaml_tree import parse
 from trainshed.spec.load import read_text
-from trainshed.spec.part import Count, Name, NonNegative, Part, Positive, like
-from trainshed.spec.yaml_tree import parse
 
 
 class NodeType(Part):

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from trainshed.errors import PlatformError, UsageError
 from trainshed.record.results import PrepareOutcome
 from trainshed.record.run import Record, find_finished
-from trainshed.spec.part import RunRef
+from trainshed.spec.document.part import RunRef
 
 FILE = "data.json"
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import StringConstraints, ValidationError
 
-from trainshed.spec.part import Part
+from trainshed.spec.document.part import Part
 
 KEY = "cluster"
 URL_PATTERN = r"^https?://[!-?A-~]{1,500}$"

@@ -28,7 +28,7 @@ from trainshed.record.names import (
     Url,
 )
 from trainshed.record.storage import Storage
-from trainshed.spec.part import SAID_OF_PATTERNS, SECRET_PATTERN, Name, SecretName
+from trainshed.spec.document.part import SAID_OF_PATTERNS, SECRET_PATTERN, Name, SecretName
 
 log = logging.getLogger("trainshed.record")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pyarrow.fs as pafs
 
 from trainshed.errors import UsageError
-from trainshed.spec.matching import Chosen, choose
-from trainshed.spec.sources import Source
+from trainshed.spec.data.matching import Chosen, choose
+from trainshed.spec.data.sources import Source
 
 
 def find(source: Source, place: str) -> tuple[pafs.FileSystem, Chosen]:

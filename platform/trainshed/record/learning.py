@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from trainshed.record.bound import fingerprints
 from trainshed.record.run import Record
-from trainshed.spec.learning import unlike, unlike_data
 from trainshed.spec.load import job_from_data
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.sweep.earlier_sweeps import unlike, unlike_data
+from trainshed.spec.sweep.tune import TuneJob
 
 
 def why_nothing_is_taken(job: TuneJob, here: Mapping[str, str] | None, sweep: Record) -> str | None:

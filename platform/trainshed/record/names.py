@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
-from trainshed.spec.part import Name, like
+from trainshed.spec.document.part import Name, like
 
 RunId = Annotated[str, like(r"^[a-z0-9][a-z0-9-]{0,79}$", "no id of a run")]
 """A name with the time of its submission and a few random characters; it is a folder in `runs`."""

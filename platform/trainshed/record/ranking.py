@@ -12,7 +12,7 @@ from typing import Any
 
 from trainshed.record.checkpoints import METRIC
 from trainshed.record.trials import CUT, EARLY, is_measured
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.sweep.tune import TuneJob
 
 Rank = tuple[bool, bool, float]
 

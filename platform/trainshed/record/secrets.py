@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainshed.errors import DamagedFile, UsageError
 from trainshed.record.facts import said_of
-from trainshed.spec.part import SecretName
+from trainshed.spec.document.part import SecretName
 
 FOLDER = "secrets"
 ADDRESSES = "addresses.json"

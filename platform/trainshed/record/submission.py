@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from trainshed.record.cluster import KEY, ClusterName
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
-from trainshed.spec.part import Name, Part
+from trainshed.spec.document.part import Name, Part
 
 FILE_NAME = "submission.json"
 TAKE_DOWN_FILE = "take-down.json"

@@ -20,7 +20,7 @@ from trainshed.record.journal import of_steps, parse_lines, read_steps
 from trainshed.record.names import is_hidden
 from trainshed.record.run import now
 from trainshed.record.storage import Storage
-from trainshed.spec.train import Training
+from trainshed.spec.training.train import Training
 
 END_BYTES = 1 << 16
 NUMBERED = re.compile(r"trial-([0-9]{5,9})")

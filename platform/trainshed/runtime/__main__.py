@@ -30,13 +30,14 @@ from trainshed.record.submission import PlannedRun, Submission, TakeDown, begin_
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter, Voice, quiet_libraries
 from trainshed.runtime.training.stopped import Stopped
-from trainshed.spec.constraints import recorded
+from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.job import Job
 from trainshed.spec.load import job_from_data
-from trainshed.spec.prepare import PrepareJob
-from trainshed.spec.serve import ServeJob
-from trainshed.spec.train import TrainFromBest, Training, TrainJob
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.serving.serve import ServeJob
+from trainshed.spec.sweep.constraints import recorded
+from trainshed.spec.sweep.from_best import TrainFromBest
+from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.train import Training, TrainJob
 
 
 def main(arguments: list[str]) -> int:
@@ -153,7 +154,7 @@ class Driver:
                 assert_never(job)
 
     def _train(self, job: TrainJob, reporter: Reporter, *, trial: dict[str, Any] | None) -> dict[str, Any]:
-        from trainshed.runtime.training.spares import Spares  # Ray Train, which other kinds do without
+        from trainshed.runtime.training.ray_train.spares import Spares  # Ray Train, which other kinds do without
 
         data, standby = self._data(job.data, reporter.record), Spares()
         standby.make_ahead(job.workers)  # before what this process itself must load for it

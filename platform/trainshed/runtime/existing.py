@@ -15,9 +15,9 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
 from trainshed.runtime.scratch import scratch_of_process
-from trainshed.spec.models import Pretrained
-from trainshed.spec.models.folder import check_sizes, folder_config
-from trainshed.spec.places import is_address, is_directory
+from trainshed.spec.document.locations import is_address, is_directory
+from trainshed.spec.training.models import Pretrained
+from trainshed.spec.training.models.folder import check_sizes, folder_config
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 LOAD_ERRORS = (

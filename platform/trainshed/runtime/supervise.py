@@ -4,7 +4,7 @@
 
 Imports no ray and no torch, so that what kills a driver has little to hit here. A driver that ended by itself has given
 every document a result; one that left any without was killed, crashed, or lost Ray. The workers of a dead driver are
-killed by Ray, and leave by themselves when their heartbeat finds nobody (`training/beats.py`).
+killed by Ray, and leave by themselves when their heartbeat finds nobody (`watch/heartbeat.py`).
 """
 
 from __future__ import annotations

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from trainshed.errors import Fault, SpecError
+from trainshed.spec.document.override import override
+from trainshed.spec.document.walk import keys_of, nearest, parts_of
+from trainshed.spec.document.yaml_tree import parse_scalar
 from trainshed.spec.job import Job
-from trainshed.spec.override import override
-from trainshed.spec.train import TrainFromBest, Training
-from trainshed.spec.walk import keys_of, nearest, parts_of
-from trainshed.spec.yaml_tree import parse_scalar
+from trainshed.spec.sweep.from_best import TrainFromBest
+from trainshed.spec.training.train import Training
 
 
 def with_sets(jobs: Sequence[Job], sets: Sequence[str]) -> list[Job]:

@@ -7,38 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from trainshed.spec.models import DataSizes, Model, Pretrained
-from trainshed.spec.prepare import PrepareJob, PretrainedTokenizer
-from trainshed.spec.sources import Builtin, image_of
-from trainshed.spec.tasks import Custom, ImageClassification, LstmClassifier, Task, TextClassification
-from trainshed.spec.tokenizers import Characters
+from trainshed.spec.data.prepare import PrepareJob, PretrainedTokenizer
+from trainshed.spec.data.sources import Builtin, image_of
+from trainshed.spec.data.tokenizers import Characters
+from trainshed.spec.training.models import DataSizes, Model, Pretrained
+from trainshed.spec.training.tasks import BuiltIn, Custom, ImageClassification, LstmClassifier, TextClassification
+from trainshed.spec.training.train import Training
 
-if TYPE_CHECKING:
-    from trainshed.spec.train import Training
-
-MODELS: dict[str, tuple[str, ...]] = {
-    "causal_lm": ("gpt2", "llama", "qwen2", "qwen3", "config", "pretrained"),
-    "masked_lm": ("bert", "config", "pretrained"),
-    "seq2seq_lm": ("t5", "bart", "config", "pretrained"),
-    "text_classification": ("bert", "config", "pretrained"),
-    "image_classification": ("vit", "config", "pretrained"),
-    "lstm_classifier": ("lstm",),
-}
-"""Which models each task can train; `custom` takes any."""
-
-NEEDS: dict[str, tuple[str, ...]] = {
-    "causal_lm": ("text",),
-    "masked_lm": ("text",),
-    "seq2seq_lm": ("text", "target"),
-    "text_classification": ("text", "label"),
-    "image_classification": ("image", "label"),
-    "lstm_classifier": ("text", "label"),
-}
-"""What a sample must have for each task."""
-
-LABEL_KINDS = {"single_label": "class", "multi_label": "multi", "regression": "number"}
 DIGITS = 10
 MARKS_AND_ONE = ("<|endoftext|>", "<|unknown|>", "any character")
 """What a vocabulary of characters has in any case."""
@@ -119,8 +96,8 @@ def misfits(training: Training, form: DataForm) -> list[tuple[str, str]]:
     return found
 
 
-def _missing(task: Task, form: DataForm) -> list[tuple[str, str]]:
-    wanted = NEEDS[task.kind]
+def _missing(task: BuiltIn, form: DataForm) -> list[tuple[str, str]]:
+    wanted = task.needs
     missing = [what for what in wanted if what not in form.has]
     if missing:
         kind = "packed blocks of tokens" if form.packed else f"examples with {', '.join(form.has)}"
@@ -130,7 +107,7 @@ def _missing(task: Task, form: DataForm) -> list[tuple[str, str]]:
                 f"{task.kind} needs samples with {', '.join(wanted)}; the data is {kind}; say it under `examples:`",
             )
         ]
-    wants = LABEL_KINDS[task.problem] if isinstance(task, TextClassification) else "class"
+    wants = task.label_kind
     if "label" in wanted and form.label_kind != wants:
         return [
             ("task", f"{task.kind} needs labels of kind {wants}; the data has examples.label_kind {form.label_kind}")
@@ -144,7 +121,7 @@ def _missing(task: Task, form: DataForm) -> list[tuple[str, str]]:
     return []
 
 
-def _sizes(task: Task, model: Model, form: DataForm) -> list[tuple[str, str]]:
+def _sizes(task: BuiltIn, model: Model, form: DataForm) -> list[tuple[str, str]]:
     context, longest = model.context, form.sizes.context
     key = "pack.block_size" if form.packed else "examples.max_tokens"
     if task.kind == "causal_lm" and form.sizes.target:

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, RootModel, Tag
 
-from trainshed.spec.part import Part
-from trainshed.spec.prepare import PrepareJob
-from trainshed.spec.serve import ServeJob
-from trainshed.spec.train import TrainFromBest, TrainJob
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.data.prepare import PrepareJob
+from trainshed.spec.document.part import Part
+from trainshed.spec.serving.serve import ServeJob
+from trainshed.spec.sweep.from_best import TrainFromBest
+from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.train import TrainJob
 
 
 def _train_tag(value: Any) -> str:

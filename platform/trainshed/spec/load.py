@@ -14,17 +14,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainshed.errors import Fault, SpecError
 from trainshed.spec.addressing import with_sets
-from trainshed.spec.faults import explain, said_of_kind, validate
+from trainshed.spec.data.prepare import PrepareJob
+from trainshed.spec.document.faults import explain, said_of_kind, validate
+from trainshed.spec.document.part import Part
+from trainshed.spec.document.yaml_tree import Document, parse
 from trainshed.spec.fitting import DataForm, form_of, misfits
 from trainshed.spec.job import Job, JobDocument, Reference, references
-from trainshed.spec.learning import unlike
-from trainshed.spec.part import Part
-from trainshed.spec.prepare import PrepareJob
-from trainshed.spec.serve import ServeJob
-from trainshed.spec.space_check import space_faults
-from trainshed.spec.train import TrainFromBest, Training, TrainJob
-from trainshed.spec.tune import TuneJob
-from trainshed.spec.yaml_tree import Document, parse
+from trainshed.spec.serving.serve import ServeJob
+from trainshed.spec.sweep.earlier_sweeps import unlike
+from trainshed.spec.sweep.from_best import TrainFromBest
+from trainshed.spec.sweep.space_check import space_faults
+from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.train import Training, TrainJob
 
 PARTS: dict[str, list[type[Part]]] = {
     "prepare": [PrepareJob],

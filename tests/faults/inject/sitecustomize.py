@@ -21,7 +21,7 @@ def fail(_number, _frame):
     if kind == "exit":
         os._exit(0)
     if kind == "nan":
-        break_gradients_once(sys.modules["trainshed.runtime.training.stepper"].Stepper)
+        break_gradients_once(sys.modules["trainshed.runtime.training.loop.stepper"].Stepper)
         return
     blocks = sys.modules["trainshed.runtime.shards"].Blocks
     true_take = blocks.take

@@ -15,8 +15,8 @@ from typing import Any
 from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
 from trainshed.runtime.report import Reporter
-from trainshed.spec.bad_rows import Refuse, Skip
-from trainshed.spec.rows import BadRow
+from trainshed.spec.data.bad_rows import Refuse, Skip
+from trainshed.spec.data.rows import BadRow
 
 SHOWN = 5
 """Bad rows that a message or a manifest names."""

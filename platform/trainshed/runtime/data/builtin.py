@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trainshed.spec.sources import Builtin
+from trainshed.spec.data.sources import Builtin
 
 MONTHS = (
     "january", "february", "march", "april", "may", "june",

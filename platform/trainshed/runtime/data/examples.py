@@ -22,8 +22,8 @@ from trainshed.runtime.data.threads import use_threads
 from trainshed.runtime.data.values import name_of
 from trainshed.runtime.encoding import TextEncoder
 from trainshed.runtime.shards import ExampleWriter, schema_of
-from trainshed.spec.prepare import Examples, PrepareJob
-from trainshed.spec.sources import image_of
+from trainshed.spec.data.prepare import Examples, PrepareJob
+from trainshed.spec.data.sources import image_of
 
 
 def write(

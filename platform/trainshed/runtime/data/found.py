@@ -12,8 +12,8 @@ import pyarrow.fs as pafs
 from trainshed.errors import PlatformError, UsageError
 from trainshed.record.finding import find
 from trainshed.record.hashes import sha256_of
-from trainshed.spec.matching import Chosen
-from trainshed.spec.sources import STDLIB, Images, Source, places
+from trainshed.spec.data.matching import Chosen
+from trainshed.spec.data.sources import STDLIB, Images, Source, places
 
 NOT_WRITTEN_BY_HAND = ("site-packages", "test", "tests", "idle_test", "encodings", "pydoc_data", "__pycache__")
 """Folders of the library that hold other people's packages, tests, or generated tables."""

@@ -16,8 +16,8 @@ from trainshed.record.hashes import sha256_of
 from trainshed.record.lineage import fingerprint
 from trainshed.record.storage import Storage
 from trainshed.runtime.data.found import Found, hash_files
-from trainshed.spec.places import is_address, is_directory
-from trainshed.spec.prepare import Builtin, Clean, Images, PrepareJob, PretrainedTokenizer
+from trainshed.spec.data.prepare import Builtin, Clean, Images, PrepareJob, PretrainedTokenizer
+from trainshed.spec.document.locations import is_address, is_directory
 
 FORMAT = 4
 """Raised when the same job on the same bytes would give other shards."""

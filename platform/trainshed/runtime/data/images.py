@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from trainshed.spec.rows import BadRow
-from trainshed.spec.sources import Images
+from trainshed.spec.data.rows import BadRow
+from trainshed.spec.data.sources import Images
 
 EXIF_ORIENTATION = 0x0112
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")

@@ -18,7 +18,7 @@ from trainshed.runtime.data.spelled import MarkFinder, Tally, TextForm
 from trainshed.runtime.data.threads import use_threads
 from trainshed.runtime.data.tokenizer import END_OF_TEXT
 from trainshed.runtime.shards import BlockWriter
-from trainshed.spec.prepare import Pack
+from trainshed.spec.data.prepare import Pack
 
 END_MARKS = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>", "[SEP]")
 """How tokenizers mark the end of a document; the first that one knows is used."""

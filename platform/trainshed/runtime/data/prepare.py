@@ -25,8 +25,8 @@ from trainshed.runtime.encoding import Marks
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.scratch import scratch
 from trainshed.runtime.shards import damaged
-from trainshed.spec.prepare import Examples, Pack, PrepareJob, PretrainedTokenizer
-from trainshed.spec.sources import places
+from trainshed.spec.data.prepare import Examples, Pack, PrepareJob, PretrainedTokenizer
+from trainshed.spec.data.sources import places
 
 
 def prepare(job: PrepareJob, reporter: Reporter) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from trainshed.runtime.data.bad_rows import BadRows
 from trainshed.runtime.data.found import Found
 from trainshed.runtime.data.images import decode
 from trainshed.runtime.data.values import BadValue, LabelKind, label_of, text_of
-from trainshed.spec.prepare import PrepareJob
-from trainshed.spec.rows import BadRow, Row, rows
-from trainshed.spec.sources import Builtin, Csv, Images, JsonLines, TextFiles
+from trainshed.spec.data.prepare import PrepareJob
+from trainshed.spec.data.rows import BadRow, Row, rows
+from trainshed.spec.data.sources import Builtin, Csv, Images, JsonLines, TextFiles
 
 FIELDS_SAID = 10
 

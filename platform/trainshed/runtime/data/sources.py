@@ -13,9 +13,9 @@ from trainshed.runtime.data.bad_rows import BadRows
 from trainshed.runtime.data.columns import names_of, tables
 from trainshed.runtime.data.found import Found
 from trainshed.runtime.data.reader import SampleReader
-from trainshed.spec.prepare import PrepareJob
-from trainshed.spec.rows import BadRow, Row
-from trainshed.spec.sources import Builtin
+from trainshed.spec.data.prepare import PrepareJob
+from trainshed.spec.data.rows import BadRow, Row
+from trainshed.spec.data.sources import Builtin
 
 TASKS_PER_CPU = 4
 """Many small files are read by few tasks."""

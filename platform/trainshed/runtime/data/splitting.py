@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import ray.data
 
 from trainshed.runtime.data.steps import sample_key, text_key
-from trainshed.spec.prepare import Split
+from trainshed.spec.data.prepare import Split
 
 HELD_OUT = ("validation", "test")
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 
-from trainshed.spec.prepare import Clean, Deduplicate, Step
+from trainshed.spec.data.prepare import Clean, Deduplicate, Step
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)

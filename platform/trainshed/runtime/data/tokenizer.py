@@ -9,7 +9,7 @@ from typing import Any, assert_never
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from trainshed.spec.prepare import Characters, PrepareJob, PretrainedTokenizer, TrainBpe
+from trainshed.spec.data.prepare import Characters, PrepareJob, PretrainedTokenizer, TrainBpe
 
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<|unknown|>"

@@ -19,7 +19,7 @@ from trainshed.runtime.serving.endpoint import delete_application, probe, start_
 from trainshed.runtime.serving.model_files import ModelFiles
 from trainshed.runtime.serving.rollout import roll_out
 from trainshed.runtime.serving.settings import AppSettings
-from trainshed.spec.serve import ServeJob
+from trainshed.spec.serving.serve import ServeJob
 
 DEFAULT_PORT = 8000
 FINGERPRINT_CHARACTERS = 16

@@ -12,7 +12,7 @@ from trainshed.runtime.tasks.lstm import LstmTask
 from trainshed.runtime.tasks.masked_lm import MaskedLmTask
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples, Task
 from trainshed.runtime.tasks.seq2seq_lm import Seq2SeqLmTask
-from trainshed.spec.tasks import (
+from trainshed.spec.training.tasks import (
     CausalLm,
     Custom,
     ImageClassification,
@@ -21,7 +21,7 @@ from trainshed.spec.tasks import (
     Seq2SeqLm,
     TextClassification,
 )
-from trainshed.spec.train import Training
+from trainshed.spec.training.train import Training
 
 __all__ = ["Batch", "DataFacts", "Forward", "Meter", "Samples", "Task", "build"]
 

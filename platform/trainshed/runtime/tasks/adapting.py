@@ -9,8 +9,8 @@ import torch
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.existing import first_line
-from trainshed.spec.adapting import Lora
-from trainshed.spec.walk import nearest
+from trainshed.spec.document.walk import nearest
+from trainshed.spec.training.adapters import Lora
 
 HEADS = ("classifier", "score", "classification_head", "pre_classifier")
 """Layers that begin without any knowledge when a model is made to classify: trained whole beside the adapters."""

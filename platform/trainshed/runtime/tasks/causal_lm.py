@@ -23,7 +23,7 @@ from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import RouterLoss
 from trainshed.runtime.tasks.weights import TransformersModel
-from trainshed.spec.train import Training
+from trainshed.spec.training.train import Training
 
 
 class CausalLmTask:

@@ -18,9 +18,9 @@ from trainshed.runtime.tasks.pixels import Pixels, pixels_of
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import refuse_router_loss
 from trainshed.runtime.tasks.weights import TransformersModel
-from trainshed.spec.models import Pretrained
-from trainshed.spec.tasks import ImageClassification, TextClassification
-from trainshed.spec.train import Training
+from trainshed.spec.training.models import Pretrained
+from trainshed.spec.training.tasks import ImageClassification, TextClassification
+from trainshed.spec.training.train import Training
 
 
 class ClassificationTask:

@@ -22,9 +22,22 @@ from trainshed.runtime.existing import LOAD_ERRORS, first_line, read_config
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.fitting import POSITIONS_AFTER_PADDING, check_sizes_fit, check_vocabulary
 from trainshed.runtime.tasks.routing import refuse_unused
-from trainshed.spec.models import T5, Bart, Bert, Config, Gpt2, Llama, Lstm, Model, Pretrained, Qwen2, Qwen3, Vit
-from trainshed.spec.models.folder import check_sizes
-from trainshed.spec.walk import nearest
+from trainshed.spec.document.walk import nearest
+from trainshed.spec.training.models import (
+    T5,
+    Bart,
+    Bert,
+    Config,
+    Gpt2,
+    Llama,
+    Lstm,
+    Model,
+    Pretrained,
+    Qwen2,
+    Qwen3,
+    Vit,
+)
+from trainshed.spec.training.models.folder import check_sizes
 
 ROTARY = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}
 

@@ -9,8 +9,8 @@ from typing import cast
 from trainshed.errors import PlatformError
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.protocol import Task
-from trainshed.spec.tasks import Custom
-from trainshed.spec.train import Training
+from trainshed.spec.training.tasks import Custom
+from trainshed.spec.training.train import Training
 
 
 def load_custom(training: Training, task: Custom, facts: DataFacts) -> Task:

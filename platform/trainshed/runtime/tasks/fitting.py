@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedConfig
 from trainshed.errors import PlatformError
 from trainshed.runtime.existing import tokenizer_of
 from trainshed.runtime.tasks.facts import DataFacts
-from trainshed.spec.models import Pretrained
+from trainshed.spec.training.models import Pretrained
 
 POSITIONS_AFTER_PADDING = frozenset(
     {

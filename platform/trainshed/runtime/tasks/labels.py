@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.meters import LabelMeter, class_figures, number_figures, several_figures
 from trainshed.runtime.tasks.protocol import Batch, Forward
-from trainshed.spec.tasks import ClassWeights
+from trainshed.spec.training.tasks import ClassWeights
 
 Problem = Literal["single_label", "multi_label", "regression"]
 

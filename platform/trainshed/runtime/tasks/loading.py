@@ -17,9 +17,9 @@ from transformers.utils import cached_file
 from trainshed.errors import PlatformError
 from trainshed.runtime.existing import LOAD_ERRORS, first_line, located
 from trainshed.runtime.tasks.whole import check_whole, claimed_classes
-from trainshed.spec.models import Pretrained
-from trainshed.spec.models.folder import tensors
-from trainshed.spec.places import is_directory
+from trainshed.spec.document.locations import is_directory
+from trainshed.spec.training.models import Pretrained
+from trainshed.spec.training.models.folder import tensors
 
 ADAPTERS = "adapter_config.json"
 MOST_TIMES = 4

@@ -23,9 +23,9 @@ from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.labels import Labels
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.weights import copy_tokenizer
-from trainshed.spec.models import Lstm
-from trainshed.spec.tasks import LstmClassifier
-from trainshed.spec.train import Training
+from trainshed.spec.training.models import Lstm
+from trainshed.spec.training.tasks import LstmClassifier
+from trainshed.spec.training.train import Training
 
 MODEL_TYPE = "trainshed_lstm"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

@@ -19,8 +19,8 @@ from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import refuse_router_loss
 from trainshed.runtime.tasks.weights import TransformersModel
-from trainshed.spec.tasks import MaskedLm
-from trainshed.spec.train import Training
+from trainshed.spec.training.tasks import MaskedLm
+from trainshed.spec.training.train import Training
 
 MASKED, REPLACED = 0.8, 0.9
 """Of the chosen tokens: up to the first share hidden, up to the second another token, the rest as they are."""

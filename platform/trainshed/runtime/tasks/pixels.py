@@ -17,8 +17,8 @@ from transformers.utils import cached_file
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.existing import LOAD_ERRORS, first_line, located
-from trainshed.spec.models import Pretrained
-from trainshed.spec.models.folder import read_json
+from trainshed.spec.training.models import Pretrained
+from trainshed.spec.training.models.folder import read_json
 
 FILE = "preprocessor_config.json"
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]

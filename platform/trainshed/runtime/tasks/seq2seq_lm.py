@@ -19,8 +19,8 @@ from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import refuse_router_loss
 from trainshed.runtime.tasks.weights import TransformersModel
-from trainshed.spec.tasks import Seq2SeqLm
-from trainshed.spec.train import Training
+from trainshed.spec.training.tasks import Seq2SeqLm
+from trainshed.spec.training.train import Training
 
 GENERATED_AT_ONCE = 64
 

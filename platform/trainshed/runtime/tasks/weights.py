@@ -18,8 +18,8 @@ from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.fitting import check_kind
 from trainshed.runtime.tasks.loading import load_weights
 from trainshed.runtime.tasks.making import Place, left_where_it_is, made_in_parts
-from trainshed.spec.models import Pretrained, growth
-from trainshed.spec.train import Training
+from trainshed.spec.training.models import Pretrained, growth
+from trainshed.spec.training.train import Training
 
 
 class TransformersModel:

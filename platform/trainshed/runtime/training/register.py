@@ -10,9 +10,9 @@ from trainshed.record.lineage import training_lineage
 from trainshed.record.registry import register
 from trainshed.record.run import Record
 from trainshed.runtime.report import Reporter
-from trainshed.runtime.training.fit import Fitted
-from trainshed.spec.train import TrainJob
-from trainshed.spec.tune import TuneJob
+from trainshed.runtime.training.ray_train.fit import Fitted
+from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.train import TrainJob
 
 LIBRARIES = ("ray", "torch", "deepspeed", "transformers", "tokenizers", "numpy", "pyarrow")
 

@@ -10,15 +10,15 @@ from typing import Any, assert_never
 from trainshed.record.journal import read_steps
 from trainshed.record.run import Record
 from trainshed.runtime.report import Reporter
-from trainshed.runtime.training.fit import fit
 from trainshed.runtime.training.notes import NotesReader
 from trainshed.runtime.training.plan import WorkerPlan
+from trainshed.runtime.training.ray_train.fit import fit
+from trainshed.runtime.training.ray_train.spares import Spares
 from trainshed.runtime.training.register import register_model, write_lineage
 from trainshed.runtime.training.samples import check_samples
-from trainshed.runtime.training.spares import Spares
 from trainshed.runtime.training.stopped import Stopped
-from trainshed.spec.engines import Ddp, DeepSpeed
-from trainshed.spec.train import Training, TrainJob
+from trainshed.spec.training.engines import Ddp, DeepSpeed
+from trainshed.spec.training.train import Training, TrainJob
 
 WATCH_S = 0.5
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from trainshed.errors import PlatformError
 from trainshed.spec.fitting import form_of_manifest, misfits
-from trainshed.spec.train import Training
+from trainshed.spec.training.train import Training
 
 
 def check_samples(training: Training, manifest: dict[str, Any]) -> None:

@@ -26,13 +26,12 @@ from trainshed.runtime.shards.folds import split_off
 from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import Host
-from trainshed.runtime.training.loop import Splits, log, train
-from trainshed.runtime.training.metric_log import MetricLog
+from trainshed.runtime.training.loop.loop import Splits, log, train
+from trainshed.runtime.training.loop.metric_log import MetricLog
+from trainshed.runtime.training.loop.validation import validate
 from trainshed.runtime.training.notes import Notes
 from trainshed.runtime.training.plan import WorkerPlan
-from trainshed.runtime.training.validation import validate
-from trainshed.spec.changing import stretches
-from trainshed.spec.train import Training
+from trainshed.spec.training.train import Training
 
 WEIGHTS = "model.safetensors"
 
@@ -57,7 +56,7 @@ def run_worker(plan: WorkerPlan, host: Host) -> dict[str, Any]:
         notes = Notes(storage, plan.folder) if first else None
         sink = notes or to_nobody
         engine: Engine | None = None
-        for stretch in stretches(training):
+        for stretch in training.stretches:
             engine = None  # there is room for one
             gc.collect()
             task = tasks.build(stretch.training, facts)

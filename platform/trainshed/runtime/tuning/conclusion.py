@@ -15,9 +15,9 @@ from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.stopped import Stopped
-from trainshed.runtime.tuning.ceilings import Ceilings, Spent
-from trainshed.runtime.tuning.story import best_of, story, training_of
-from trainshed.spec.tune import TuneJob
+from trainshed.runtime.tuning.report.trial_results import best_of, story, training_of
+from trainshed.runtime.tuning.scheduling.stoppers import Ceilings, Spent
+from trainshed.spec.sweep.tune import TuneJob
 
 
 def conclude(

@@ -9,8 +9,8 @@ from trainshed.errors import PlatformError
 from trainshed.record.bound import bind, prepared, runs_of
 from trainshed.record.run import Record
 from trainshed.runtime.training.samples import check_samples
-from trainshed.spec.held_out import difference
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.sweep.held_out import difference
+from trainshed.spec.sweep.tune import TuneJob
 
 
 def bound(job: TuneJob, sweep: Record, find: Callable[[str], Record]) -> dict[str, Record]:

@@ -16,15 +16,15 @@ from trainshed.record.run import Record
 from trainshed.record.trials import ENDED, TrialFiles, begun
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.scratch import scratch
-from trainshed.runtime.training.fit import Fitted, fit
 from trainshed.runtime.training.plan import WorkerPlan
+from trainshed.runtime.training.ray_train.fit import Fitted, fit
 from trainshed.runtime.training.register import register_model, write_lineage
 from trainshed.runtime.training.stopped import Stopped
-from trainshed.runtime.tuning.ceilings import Spent
 from trainshed.runtime.tuning.data import folders
-from trainshed.runtime.tuning.story import story
-from trainshed.spec.train import Training
-from trainshed.spec.tune import TuneJob
+from trainshed.runtime.tuning.report.trial_results import story
+from trainshed.runtime.tuning.scheduling.stoppers import Spent
+from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.train import Training
 
 
 def promote(

@@ -17,22 +17,23 @@ from trainshed.record.run import Record, now
 from trainshed.record.trials import TrialFiles, begun, name_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.plan import WorkerPlan
-from trainshed.runtime.tuning.alive import watching_trials
-from trainshed.runtime.tuning.ceilings import Ceilings, Spent
 from trainshed.runtime.tuning.conclusion import conclude
 from trainshed.runtime.tuning.data import folders
-from trainshed.runtime.tuning.entry import TrialPlan, run_trial
-from trainshed.runtime.tuning.failing import failed_by_itself
-from trainshed.runtime.tuning.learnt import known_before
-from trainshed.runtime.tuning.room import Limited, at_once, of_a_trial, room_now
-from trainshed.runtime.tuning.schedulers import scheduler_of, seeded
-from trainshed.runtime.tuning.search import Numbered
-from trainshed.runtime.tuning.story import came_to
+from trainshed.runtime.tuning.report.trial_results import came_to
+from trainshed.runtime.tuning.scheduling.schedulers import scheduler_of, seeded
+from trainshed.runtime.tuning.scheduling.stoppers import Ceilings, Spent
+from trainshed.runtime.tuning.search.prior_trials import known_before
+from trainshed.runtime.tuning.search.searcher import Numbered
+from trainshed.runtime.tuning.trial.entry import run_trial
+from trainshed.runtime.tuning.trial.failure_kinds import failed_by_itself
+from trainshed.runtime.tuning.trial.plan import TrialPlan
+from trainshed.runtime.tuning.trial.resources import Limited, at_once, of_a_trial, room_now
+from trainshed.runtime.tuning.trial.watchdog import watching_trials
 from trainshed.runtime.tuning.watcher import Watcher
-from trainshed.spec.possible import Settings
-from trainshed.spec.room import of_a_worker
-from trainshed.spec.stopping import Pb2, Pbt
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.sweep.capacity import of_a_worker
+from trainshed.spec.sweep.possible import Settings
+from trainshed.spec.sweep.stopping import Pb2, Pbt
+from trainshed.spec.sweep.tune import TuneJob
 
 TUNE = "tune"
 """Ray Tune's own folder, while it runs: trials that ended are told again from the Record, so none of it is needed."""

@@ -14,9 +14,9 @@ from trainshed.record.storage import Storage
 from trainshed.record.trials import EARLY, ENDED, FAILED, TrialFiles, failure_of, is_measured, number_of
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter
-from trainshed.runtime.tuning.ceilings import Ceilings, Spent
-from trainshed.spec.override import override
-from trainshed.spec.tune import TuneJob
+from trainshed.runtime.tuning.scheduling.stoppers import Ceilings, Spent
+from trainshed.spec.document.override import override
+from trainshed.spec.sweep.tune import TuneJob
 
 
 class Watcher(ray.tune.Callback):  # type: ignore[misc]

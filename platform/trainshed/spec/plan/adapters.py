@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from trainshed.spec.adapting import Lora
-from trainshed.spec.models import Config, DataSizes, Lstm, Model, Pretrained
-from trainshed.spec.models.folder import folder_config, tensors
-from trainshed.spec.models.linear import Linear, linear_layers, linear_tensors, matching
-from trainshed.spec.models.shapes import dense
-from trainshed.spec.train import Training
+from trainshed.spec.training.adapters import Lora
+from trainshed.spec.training.models import Config, DataSizes, Lstm, Model, Pretrained
+from trainshed.spec.training.models.folder import folder_config, tensors
+from trainshed.spec.training.models.linear import Linear, linear_layers, linear_tensors, matching
+from trainshed.spec.training.models.shapes import dense
+from trainshed.spec.training.train import Training
 
 QUERIES_AND_VALUES = ("q_proj", "v_proj")
 AUTO: dict[str, tuple[str, ...]] = {

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from trainshed.errors import PlanError
-from trainshed.spec.engines import DeepSpeed
-from trainshed.spec.models import DataSizes
-from trainshed.spec.optimizers import misfit
 from trainshed.spec.plan.layouts import Layout, every_layout, layouts_to_choose_from
 from trainshed.spec.plan.limits import Limit, limits_of
 from trainshed.spec.plan.model import ModelCost, cost_of
 from trainshed.spec.plan.price import HourPrice
 from trainshed.spec.plan.sharing import SweepNeed
 from trainshed.spec.plan.states import Need, batches_to_choose_from, checkpoints_activations, need, needed
-from trainshed.spec.train import Training
-from trainshed.spec.workers import Workers
+from trainshed.spec.training.engines import DeepSpeed
+from trainshed.spec.training.models import DataSizes
+from trainshed.spec.training.optimizers import misfit
+from trainshed.spec.training.train import Training
+from trainshed.spec.training.workers import Workers
 
 AnyTraining = TypeVar("AnyTraining", bound=Training)
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from trainshed.spec.models import DataSizes
 from trainshed.spec.plan.layers import GATED_TANH_GELU, GELU, RELU, SWIGLU, Layers
+from trainshed.spec.training.models import DataSizes
 
 ROTARY = ("llama", "mistral", "qwen2", "qwen3")
 ENCODERS = ("bert", "camembert", "electra", "roberta", "vit", "xlm-roberta")

@@ -10,7 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from trainshed.spec.models import T5, Bart, Bert, Config, Gpt2, Llama, Lstm, Model, Pretrained, Qwen2, Qwen3, Vit
+from trainshed.spec.training.models import (
+    T5,
+    Bart,
+    Bert,
+    Config,
+    Gpt2,
+    Llama,
+    Lstm,
+    Model,
+    Pretrained,
+    Qwen2,
+    Qwen3,
+    Vit,
+)
 
 FP32 = 4
 RELU, GELU, SWIGLU, TANH_GELU, GATED_TANH_GELU = 1, 2, 4, 5, 7

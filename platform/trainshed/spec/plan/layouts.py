@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
-from trainshed.spec.engines import Ddp, DeepSpeed, Offload
-from trainshed.spec.optimizers import misfit
-from trainshed.spec.train import Training
+from trainshed.spec.training.engines import Ddp, DeepSpeed, Offload
+from trainshed.spec.training.optimizers import misfit
+from trainshed.spec.training.train import Training
 
 NOTHING = Offload()
 

@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import TypeVar
 
 from trainshed.errors import PlanError
-from trainshed.spec.models import Config, DataSizes
 from trainshed.spec.plan.choose import plan
 from trainshed.spec.plan.described import described_layers
 from trainshed.spec.plan.refusal import refuse_what_cannot_fit
 from trainshed.spec.plan.sweep import plan_sweep
-from trainshed.spec.train import Training
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.models import Config, DataSizes
+from trainshed.spec.training.train import Training
 
 AnyTraining = TypeVar("AnyTraining", bound=Training)
 

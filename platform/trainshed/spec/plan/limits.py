@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainshed.spec.devices import DEVICES
-from trainshed.spec.workers import Workers
+from trainshed.spec.training.workers import Workers
 
 GPU_RESERVE = 0.08
 """Of a GPU's memory: CUDA's own, kernels, and holes between blocks of torch's allocator."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainshed.spec.models import DataSizes, Model, Pretrained, count_parameters, sequence_length
-from trainshed.spec.models.folder import folder_config
 from trainshed.spec.plan.adapters import added_parameters
 from trainshed.spec.plan.described import described_layers, described_tokens, described_vocabulary
 from trainshed.spec.plan.layers import FP32, Layers, layer_bytes, layers_of
-from trainshed.spec.train import Training
+from trainshed.spec.training.models import DataSizes, Model, Pretrained, count_parameters, sequence_length
+from trainshed.spec.training.models.folder import folder_config
+from trainshed.spec.training.train import Training
 
 WIDTHS = {"fp32": 4, "bf16": 2, "fp16": 2}
 CAUSAL_LOSS_COPIES = 3

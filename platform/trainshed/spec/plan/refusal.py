@@ -10,7 +10,7 @@ from trainshed.spec.plan.layouts import Layout, every_layout, layouts_to_choose_
 from trainshed.spec.plan.limits import Limit
 from trainshed.spec.plan.model import ModelCost
 from trainshed.spec.plan.states import batches_to_choose_from, checkpoints_activations, need, needed
-from trainshed.spec.train import Training
+from trainshed.spec.training.train import Training
 
 MOST_WORKERS = 1024
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from trainshed.spec.optimizers import moments
 from trainshed.spec.plan.layers import FP32
 from trainshed.spec.plan.layouts import Layout
 from trainshed.spec.plan.model import WIDTHS, ModelCost, activation_bytes
-from trainshed.spec.train import Training
+from trainshed.spec.training.optimizers import moments
+from trainshed.spec.training.train import Training
 
 SMALLEST_BUCKET, LARGEST_BUCKET = 1 << 20, 5 * 10**8
 """Numbers in the buffer that gradients are added up in."""

@@ -8,16 +8,16 @@ from dataclasses import replace
 from pydantic import JsonValue
 
 from trainshed.errors import PlanError
-from trainshed.spec.models import DataSizes
 from trainshed.spec.plan.choose import Plan, plan, resolved
-from trainshed.spec.plan.hungriest import Hungriest, hungriest, sizes_by_data
+from trainshed.spec.plan.largest_trial import Hungriest, hungriest, sizes_by_data
 from trainshed.spec.plan.limits import limits_of
 from trainshed.spec.plan.price import HourPrice
 from trainshed.spec.plan.refusal import refuse_what_cannot_fit
 from trainshed.spec.plan.sharing import SweepNeed
 from trainshed.spec.plan.states import needed
-from trainshed.spec.train import Training
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.models import DataSizes
+from trainshed.spec.training.train import Training
 
 MOST = 100
 """Trials on one device at most, as the job file allows."""

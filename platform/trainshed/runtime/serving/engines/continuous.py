@@ -22,7 +22,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from trainshed.errors import PlatformError
 from trainshed.patience import patience
-from trainshed.runtime.serving.engines import (
+from trainshed.runtime.serving.engines.engine import (
     EngineDeadError,
     EngineFullError,
     EngineSettings,

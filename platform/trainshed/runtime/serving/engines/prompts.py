@@ -15,7 +15,7 @@ from jinja2 import TemplateError
 from tokenizers import Tokenizer
 
 from trainshed.runtime.encoding import Marks
-from trainshed.runtime.serving.engines import RequestError
+from trainshed.runtime.serving.engines.engine import RequestError
 
 _PROBES = (("system", "user", "assistant", "user"), ("user", "assistant", "user"), ("user",))
 """Conversations whose rendering shows how a template marks turns; some templates refuse a system's turn."""

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from trainshed.runtime.serving.engines import Sampling
+from trainshed.runtime.serving.engines.engine import Sampling
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ import torch.distributed as dist
 from trainshed.record.checkpoints import Checkpoint, path_of
 from trainshed.record.events import Resumed, Sink
 from trainshed.record.storage import Storage
+from trainshed.runtime.training.checkpoints.progress import Progress
 from trainshed.runtime.training.checkpoints.restore import best_whole, newest_whole, restore
 from trainshed.runtime.training.checkpoints.saver import Saver
 from trainshed.runtime.training.checkpoints.snapshot import Snapshot
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import World
-from trainshed.runtime.training.progress import Progress
-from trainshed.spec.saving import Checkpoints
+from trainshed.spec.training.saving import Checkpoints
 
 
 class Keeper:

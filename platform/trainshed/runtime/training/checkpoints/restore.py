@@ -22,8 +22,8 @@ from trainshed.record.events import CheckpointRefused, Sink
 from trainshed.record.storage import Storage
 from trainshed.runtime.scratch import scratch
 from trainshed.runtime.training.engines import Engine
+from trainshed.runtime.training.engines.pieces import Piece
 from trainshed.runtime.training.host import World
-from trainshed.runtime.training.pieces import Piece
 
 log = logging.getLogger("trainshed.training")
 

@@ -19,7 +19,7 @@ from trainshed.record.events import CheckpointFailed, CheckpointKept, Sink
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.checkpoints.snapshot import Snapshot
 from trainshed.runtime.training.engines import Engine
-from trainshed.spec.saving import Checkpoints
+from trainshed.spec.training.saving import Checkpoints
 
 log = logging.getLogger("trainshed.training")
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from trainshed.runtime.training.engines import Engine
-from trainshed.runtime.training.pieces import Piece, odd_tensors_of, scalars_of, share_of, tensors_of
+from trainshed.runtime.training.engines.pieces import Piece, odd_tensors_of, scalars_of, share_of, tensors_of
 
 DTYPES = {
     torch.float32: "F32",

@@ -13,15 +13,15 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from trainshed.runtime.training.engines import Held, MakeModel, MakeOptimizer, save_activations, tensors_of
-from trainshed.runtime.training.pieces import Piece, State
-from trainshed.spec.train import Training
+from trainshed.runtime.training.engines.engine import Held, MakeModel, MakeOptimizer, save_activations, tensors_of
+from trainshed.runtime.training.engines.pieces import Piece, State
+from trainshed.spec.training.train import Training
 
 NO_CLIP = float("inf")
 
 
 class DdpEngine:
-    """A model copied to every worker; see `trainshed.runtime.training.engines.Engine`."""
+    """A model copied to every worker; see `trainshed.runtime.training.engines.engine.Engine`."""
 
     def __init__(
         self, training: Training, make_model: MakeModel, make_optimizer: MakeOptimizer, device: torch.device

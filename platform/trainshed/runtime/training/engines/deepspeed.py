@@ -14,11 +14,18 @@ import torch
 import torch.distributed as dist
 from torch.nn.utils import get_total_norm
 
-from trainshed.runtime.training.engines import Held, MakeInParts, MakeModel, MakeOptimizer, save_activations, tensors_of
-from trainshed.runtime.training.pieces import Piece, State
-from trainshed.spec.engines import DeepSpeed
+from trainshed.runtime.training.engines.engine import (
+    Held,
+    MakeInParts,
+    MakeModel,
+    MakeOptimizer,
+    save_activations,
+    tensors_of,
+)
+from trainshed.runtime.training.engines.pieces import Piece, State
 from trainshed.spec.plan.states import bucket_numbers
-from trainshed.spec.train import Training
+from trainshed.spec.training.engines import DeepSpeed
+from trainshed.spec.training.train import Training
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # must stand before the import below
@@ -48,7 +55,7 @@ _import_muon_uncompiled()
 
 
 class DeepSpeedEngine:
-    """A model under ZeRO; see `trainshed.runtime.training.engines.Engine`."""
+    """A model under ZeRO; see `trainshed.runtime.training.engines.engine.Engine`."""
 
     def __init__(
         self,

@@ -14,8 +14,8 @@ from trainshed.runtime.tuning.report.importance import importances
 from trainshed.runtime.tuning.report.page import page
 from trainshed.runtime.tuning.report.parallel import parallel_coordinates
 from trainshed.runtime.tuning.report.pictures import curves, importance_bars, overview, slices
-from trainshed.spec.train import Training
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.train import Training
 
 TITLES = {
     "curves": "Learning curves",

@@ -10,8 +10,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from trainshed.record.trials import is_measured
-from trainshed.spec.space import Choice, Integer, LogUniform, Normal, Range, Uniform
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.sweep.space import Choice, Integer, LogUniform, Normal, Range, Uniform
+from trainshed.spec.sweep.tune import TuneJob
 
 FEWEST = 4
 

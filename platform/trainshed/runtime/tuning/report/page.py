@@ -13,7 +13,7 @@ from trainshed.record.ranking import rank_of
 from trainshed.record.run import Record, now
 from trainshed.record.trials import CUT, EARLY, OWN_STOP
 from trainshed.runtime.tuning.report.scales import scale_of
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.sweep.tune import TuneJob
 
 WHY = {
     "asha": "too far behind the others that came as far (asha)",

@@ -13,7 +13,7 @@ from trainshed.record.trials import FAILED as FAILED_STATE
 from trainshed.record.trials import is_measured
 from trainshed.runtime.tuning.report.pictures import FAILED, GREY, WIDTH, png
 from trainshed.runtime.tuning.report.scales import Scale, label_of, scale_of, shown_range
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.sweep.tune import TuneJob
 
 UNSET = -0.08
 """Where a line passes an axis whose setting the trial does not have."""

@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator
 from trainshed.record.trials import FAILED as FAILED_STATE
 from trainshed.record.trials import is_measured
 from trainshed.runtime.tuning.report.scales import Scale, scale_of, shown_range
-from trainshed.spec.tune import TuneJob
+from trainshed.spec.sweep.tune import TuneJob
 
 STRONG, PALE, FAILED, GREY = "#1f4e79", "#9db4c8", "#b03a2e", "#5d6d7e"
 WIDTH, DPI = 8.0, 130

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainshed.record.trials import is_measured
-from trainshed.spec.space import Choice, Integer, LogUniform, Range, ends
+from trainshed.spec.sweep.space import Choice, Integer, LogUniform, Range, ends
 
 LONGEST = 28
 FAR = 5.0

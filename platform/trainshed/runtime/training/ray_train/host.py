@@ -1,0 +1,70 @@
+"""The host of a worker under Ray Train V2: passes on what the driver wants, and tells it where the worker is."""
+
+from __future__ import annotations
+
+from posixpath import normpath
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+
+from trainshed.record.storage import Storage
+from trainshed.runtime.training.host import Notice, World
+from trainshed.runtime.training.plan import WorkerPlan
+from trainshed.runtime.training.ray_train.preemption import Leave, notice_given
+from trainshed.runtime.training.worker import run_worker
+from trainshed.runtime.watch.heartbeat import Order, Pulse
+
+
+class RayTrainHost:
+    """See `trainshed.runtime.training.host.Host`."""
+
+    def __init__(self, pulse: Pulse, storage: Storage, *, steps: int, report_validation: bool) -> None:
+        context = ray.train.get_context()
+        device: torch.device = ray.train.torch.get_device()
+        self.world = World(context.get_world_rank(), context.get_world_size(), device)
+        self._pulse = pulse
+        self._storage = storage
+        self._steps = steps
+        self._report_validation = report_validation
+
+    def notice(self) -> Notice | None:
+        """Stop: the driver passed it on. Leave: this process got SIGTERM, or a larger group is to follow."""
+        if self._pulse.order is Order.STOP:
+            return "stop"
+        return "leave" if notice_given.is_set() or self._pulse.order is Order.REGROUP else None
+
+    def stepped(self, step: int) -> None:
+        """The next heartbeat says so; after the last step come an upload and an export, which may take their time."""
+        self._pulse.step, self._pulse.phase = step, "training" if step < self._steps else "ending"
+
+    def validated(self, metrics: dict[str, Any]) -> None:
+        """A sweep around this run hears of it; without one metrics.jsonl is enough."""
+        if self._report_validation:
+            ray.train.report(metrics)
+
+    def committed(self, path: str, metrics: dict[str, Any]) -> None:
+        """Ray Train is told where the checkpoint lies; it is there already, whole, so nothing is copied."""
+        ray.train.report(
+            metrics,
+            checkpoint=ray.train.Checkpoint(normpath(self._storage.path(path)), self._storage.fs),
+            checkpoint_dir_name=path.rsplit("/", 1)[-1],
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
+        )
+
+
+def train_worker(config: dict[str, Any]) -> dict[str, Any]:
+    """Ray Train's entry point on every worker.
+
+    Raises:
+        Leave: the group saved before its last step, and is to start again elsewhere or larger.
+    """
+    plan = WorkerPlan(**config["plan"])
+    pulse = Pulse(config["beats"], ray.train.get_context().get_world_rank())
+    storage = Storage.open(plan.storage)
+    host = RayTrainHost(pulse, storage, steps=plan.training["steps"], report_validation=config["report_validation"])
+    metrics = run_worker(plan, host)
+    if metrics.get("notice") == "leave":
+        raise Leave(f"saved after step {metrics['step']} and left, as asked")
+    return metrics

@@ -1,0 +1,42 @@
+"""The watch over one-worker trials: one that is silent, or makes no step, is killed, and Ray Tune starts it again.
+
+Ray Tune waits for a trial for ever. A trial of several workers is watched by its own training; see `warden`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from trainshed.record.trials import name_of
+from trainshed.runtime.watch.heartbeat import Beats, Look
+from trainshed.runtime.watch.watchdog import LOOK_S, hanging, kill, looking
+from trainshed.spec.training.workers import Workers
+
+
+@contextmanager
+def watching_trials(workers: Workers, *, say: Callable[[int, str], None]) -> Iterator[Any]:
+    """The actor that trials beat to, while a sweep runs; `say` hears which trial was killed and why, in words."""
+    beats = ray.remote(num_cpus=0, max_restarts=-1)(Beats).remote()
+    try:
+        with looking(lambda: _look(beats, workers, say)):
+            yield beats
+    finally:
+        ray.kill(beats)
+
+
+def _look(beats: Any, workers: Workers, say: Callable[[int, str], None]) -> None:
+    """Each trial by itself: none waits for another."""
+    try:
+        look: Look = ray.get(beats.look.remote(), timeout=LOOK_S * 10)
+    except ray.exceptions.RayError:
+        return  # the actor starts again, and trials beat on
+    for one in look.seen:
+        for found, cause in hanging([one], workers, name=name_of):
+            done = kill(found)
+            beats.gone.remote(found.member.worker, found.member.pid)
+            if not done.was_gone:  # else Ray Tune ended it, or pauses it
+                say(found.member.worker, f"{cause}: {done.words}")

@@ -1,0 +1,21 @@
+"""Which part of a model is trained: low-rank adapters, or all but what is frozen."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainshed.spec.document.part import Count, Part, Positive, Ratio
+
+
+class Lora(Part):
+    """Low-rank adapters beside frozen weights (arXiv 2106.09685); merged into the weights at export."""
+
+    rank: Count = 8
+    alpha: Positive = 16
+    """The adapters' output is multiplied by alpha / rank."""
+    dropout: Ratio = 0.0
+    """Of the adapters' input."""
+    target_modules: Literal["auto", "all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "auto"
+    """Names of the layers that get adapters; auto is what peft knows of the architecture, else all linear layers."""

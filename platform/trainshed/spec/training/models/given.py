@@ -1,0 +1,59 @@
+"""Models that are not spelled out here: any transformers configuration, and weights that are there already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from trainshed.spec.document.locations import ModelPlace, is_directory
+from trainshed.spec.document.part import Count, Part, like
+from trainshed.spec.training.models.folder import count_safetensors, looks_like_a_model
+
+
+class Config(Part):
+    """Any architecture of transformers, from scratch, by its own configuration."""
+
+    kind: Literal["config"] = "config"
+    model_type: Annotated[str, like(r"^[a-z0-9_-]+$", "say the name transformers gives it, like mistral")]
+    """The name transformers gives the architecture: mistral, distilbert, deit, ..."""
+    settings: dict[str, JsonValue] = Field(default={})
+    """Fields of its configuration class, by their own names; sizes of the data are filled in. For a mixture of experts
+    `output_router_logits: true` adds the loss of its routers to what causal_lm trains on; validation leaves it out."""
+    num_parameters: Count | None = None
+    """Number of weights, for the plan, which cannot count those of an architecture that is not spelled out here."""
+
+    @property
+    def context(self) -> None:
+        """Its settings say it, by whatever name the architecture has for it."""
+
+
+class Pretrained(Part):
+    """Weights and configuration of an existing model; safetensors only, and none of its code is run."""
+
+    kind: Literal["pretrained"] = "pretrained"
+    name_or_path: ModelPlace
+    """An absolute directory or s3:// address that the cluster reads, or a name on the Hugging Face hub."""
+    revision: str | None = None
+    """Commit, tag or branch on the hub."""
+    num_parameters: Count | None = None
+    """Number of weights, for the plan, where they are not in a directory of this machine; the model's page says it."""
+
+    @property
+    def context(self) -> None:
+        """Its own configuration says it."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Its directory, where this machine has it: one with nothing of a model may be another than the cluster's."""
+        folder = Path(self.name_or_path)
+        return folder if is_directory(self.name_or_path) and looks_like_a_model(folder) else None
+
+    def parameters(self) -> int | None:
+        """Number of weights of a directory on this machine, or as the job says; None: only the cluster can tell.
+
+        Raises:
+            UsageError: the directory is no model's.
+        """
+        return self.num_parameters if self.folder is None else count_safetensors(self.folder)

@@ -1,0 +1,174 @@
+"""What a training may say. `Training` is the part a sweep searches; `TrainJob` is a training with a name.
+
+The global batch is what counts for learning; accumulation is derived from it and the workers, never typed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from trainshed.spec.devices import DEVICES, Precision
+from trainshed.spec.document.part import Count, Name, Part, RunRef
+from trainshed.spec.training import optimizers, schedules
+from trainshed.spec.training.adapters import Lora
+from trainshed.spec.training.changes import Change, Stretch, misfit, stretches
+from trainshed.spec.training.engines import DeepSpeed, Engine
+from trainshed.spec.training.models import Model, has_mup
+from trainshed.spec.training.optimizers import Optimizer
+from trainshed.spec.training.regularization import Regularization
+from trainshed.spec.training.saving import Checkpoints, Recovery, Validation
+from trainshed.spec.training.schedules import Constant, Schedule
+from trainshed.spec.training.tasks import CausalLm, Custom, Task, TextClassification
+from trainshed.spec.training.workers import Workers
+
+
+class Training(Part):
+    """Everything a training says but its name: what `space` of a sweep and `--set` address by dotted path."""
+
+    task: Task = CausalLm()
+    model: Model
+    data: RunRef
+    """The prepare run whose samples are read."""
+    lora: Lora | None = None
+    """Adapters are trained, and merged at export, instead of the model's own weights."""
+    freeze: tuple[str, ...] = ()
+    """Glob patterns of parameter names, like `transformer.wte.*`; what matches is not trained."""
+    optimizer: Optimizer
+    schedule: Schedule = Constant()
+    regularization: Regularization = Regularization()
+    engine: Engine = DeepSpeed()
+    precision: Precision = "fp32"
+    """bf16 and fp16 keep fp32 masters of the weights; fp16 scales its loss, and needs GPUs."""
+    workers: Workers = Workers()
+    global_batch_size: Count
+    """Samples in one optimizer step over all workers; a multiple of workers.count x per_device_batch_size."""
+    steps: Count
+    """Optimizer steps."""
+    seed: int = 0
+    """Of the weights and of the order of samples."""
+    validation: Validation = Validation()
+    checkpoint: Checkpoints = Checkpoints()
+    recovery: Recovery = Recovery()
+    self_test: bool = True
+    """Before the first step: do the workers agree, and is a step of all of them the step of one?"""
+    max_failures: Annotated[int, Field(ge=0)] = 3
+    """How often in a row, without a new step between, workers are restarted from the last checkpoint."""
+    changes: tuple[Change, ...] = ()
+    """Settings that change in the middle, as those of a population's best member did: a sweep writes them."""
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Training:
+        given = self.workers.per_device_batch_size
+        per_device = 1 if given == "auto" else given
+        for count in range(self.workers.min_count, self.workers.max_count + 1):
+            if self.global_batch_size % (count * per_device):
+                raise ValueError(
+                    "global_batch_size must be a multiple of workers.count x workers.per_device_batch_size "
+                    f"= {count * per_device} ({count} x {per_device}), got {self.global_batch_size}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Training:
+        stage = self.engine.zero_stage if isinstance(self.engine, DeepSpeed) else 0
+        fault = schedules.misfit(self.schedule, self.steps)
+        fault = fault or optimizers.misfit(self.optimizer, 0 if stage == "auto" else stage)
+        if fault:
+            raise ValueError(fault)
+        return self
+
+    @model_validator(mode="after")
+    def _changes_can_be(self) -> Training:
+        if fault := misfit(self._unchanged, self.changes, self.steps):
+            raise ValueError(fault)
+        return self
+
+    @model_validator(mode="after")
+    def _best_is_kept(self) -> Training:
+        if self.exports_best and not self.checkpoint.keep_best:
+            raise ValueError(
+                "checkpoint.keep_best is 0, but early stopping exports the best weights: keep 1, or say "
+                "regularization.early_stopping.restore_best: false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _precision_has_its_device(self) -> Training:
+        gpu = self.workers.gpu_type
+        if self.precision == "fp16" and not self.workers.gpus:
+            raise ValueError("precision fp16 needs workers.gpus above 0, got 0; say bf16 on CPUs")
+        if self.precision == "bf16" and gpu is not None and not DEVICES[gpu].bf16:
+            raise ValueError(f"precision bf16 is not in workers.gpu_type {gpu}; say fp16 or fp32")
+        if self.precision != "fp32" and isinstance(self.engine, DeepSpeed) and self.engine.zero_stage == 0:
+            raise ValueError(
+                f"precision {self.precision} needs engine.zero_stage 1 or more, got 0; stage 0 loses accuracy in it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _model_fits_task(self) -> Training:
+        if isinstance(self.task, Custom):
+            return self
+        known = self.task.trains
+        if self.model.kind not in known:
+            raise ValueError(f"model: {self.task.kind} cannot train a {self.model.kind}; it trains {', '.join(known)}")
+        if self.lora is not None and self.model.kind == "lstm":
+            raise ValueError("lora: it adapts the linear layers of transformers; an lstm has none; leave it out")
+        if isinstance(self.task, TextClassification) and self.task.problem == "regression" and self.task.class_weights:
+            raise ValueError("task.class_weights: a regression has no classes; leave them out")
+        return self
+
+    @model_validator(mode="after")
+    def _mup_has_its_parts(self) -> Training:
+        if not has_mup(self.model):
+            return self
+        fault = optimizers.mup_misfit(self.optimizer)
+        if self.regularization.l1 or self.regularization.l2:
+            fault = fault or (
+                "regularization.l1 and l2 are penalties in the gradient, whose effect model.mup_base_width cannot keep "
+                "from width to width; leave them out, or say optimizer.weight_decay with adamw"
+            )
+        if self.lora is not None:
+            fault = fault or "model.mup_base_width is for fresh weights that are trained, and lora freezes them"
+        if isinstance(self.task, Custom):
+            fault = fault or "model.mup_base_width: task custom makes its own model; leave it out"
+        if fault:
+            raise ValueError(fault)
+        return self
+
+    @property
+    def stretches(self) -> list[Stretch[Training]]:
+        """From change to change, each with the settings of its time and the steps of the whole."""
+        return stretches(self._unchanged, self.changes, self.steps)
+
+    @property
+    def _unchanged(self) -> Training:
+        return self.model_copy(update={"changes": ()})
+
+    @property
+    def exports_best(self) -> bool:
+        """Whether the weights of the lowest validation loss are exported, rather than the last ones."""
+        policy = self.regularization.early_stopping
+        return policy is not None and policy.restore_best
+
+    @property
+    def accumulation(self) -> int:
+        """Forward passes per worker in one optimizer step of the most workers; the engine counts those there are."""
+        return self.global_batch_size // (self.workers.max_count * self.workers.per_device)
+
+
+class TrainJob(Training):
+    """A training with a name, whose weights may be registered as a model version."""
+
+    kind: Literal["train"]
+    name: Name
+    register_as: Name | None = Field(default=None, alias="register")
+    """The model name under which the exported weights become the next version."""
+
+    @property
+    def training(self) -> Training:
+        """The part a sweep could have chosen."""
+        fields = set(Training.model_fields)
+        return Training.model_validate({k: v for k, v in self.model_dump(by_alias=True).items() if k in fields})

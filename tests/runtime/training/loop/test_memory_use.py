@@ -1,0 +1,88 @@
+"""What a worker holds is what the plan says it will, and it is said once."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from paths import ROOT
+from trainshed.record.events import to_nobody
+from trainshed.runtime.training import engines
+from trainshed.runtime.training.host import World
+from trainshed.runtime.training.loop.memory_use import PlanCheck, state_bytes
+from trainshed.runtime.training.optim.optimizers import build_optimizer
+from trainshed.spec.training.engines import Ddp
+from trainshed.spec.training.models import Gpt2
+from trainshed.spec.training.optimizers import AdamW, Sgd
+from trainshed.spec.training.train import Training
+from trainshed.spec.training.workers import Workers
+
+CPU = torch.device("cpu")
+
+
+def trained(optimizer, sink=to_nobody):
+    training = Training(
+        model=Gpt2(layers=1, heads=1, width=4),
+        data="run://text",
+        optimizer=optimizer,
+        engine=Ddp(),
+        workers=Workers(count=1, per_device_batch_size=1),
+        global_batch_size=2,
+        steps=3,
+    )
+
+    def make_model():
+        model = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Linear(30, 1, bias=False))
+        model[1].weight.requires_grad = False
+        return model
+
+    engine = engines.build(training, make_model, lambda model: build_optimizer(optimizer, model), CPU)
+    check = PlanCheck(training, engine, World(0, 1, CPU), sink)
+    for _ in range(training.steps):
+        for _ in range(2):
+            engine.backward(engine.model(torch.randn(4, 20)).sum())
+            check.passed(2)
+        engine.step(0.1)
+        check.stepped()
+    return engine, check
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "moments"), [(AdamW(learning_rate=0.1), 2), (Sgd(learning_rate=0.1, momentum=0.0), 0)]
+)
+def test_frozen_weights_have_no_gradients_and_no_moments(optimizer, moments):
+    engine, check = trained(optimizer)
+    counted = check.facts["predicted"]
+    assert counted == {"parameters": 4 * 660, "gradients": 4 * 630, "optimizer": 4 * 630 * moments}
+    assert check.facts["ratio"] == pytest.approx(1.0, abs=0.01)
+    assert state_bytes(engine).total == pytest.approx(check.facts["measured_bytes"])
+
+
+def test_a_storage_is_counted_once():
+    engine, _ = trained(AdamW(learning_rate=0.1))
+    engine.model[0].extra = torch.nn.Parameter(engine.model[0].weight.data)
+    assert state_bytes(engine).parameters == 4 * 660
+
+
+def test_the_comparison_is_told_once():
+    said = []
+    trained(AdamW(learning_rate=0.1), sink=lambda event: said.append((event.event, event.ratio)))
+    assert [event for event, _ in said] == ["memory"]
+
+
+@pytest.mark.slow
+def test_states_under_zero_are_those_of_the_plan(tmp_path):
+    """One shape in the four stages on two gloo workers, as benchmarks/memory.py measures them."""
+    program = (
+        "import json, sys; sys.path.insert(0, 'benchmarks'); import memory; "
+        "print('FACTS', json.dumps([[one['measured_bytes'], one['ratio']] for one in memory.measure('gpt2')]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("FACTS"))
+    found = json.loads(line.removeprefix("FACTS"))
+    measured = [one for one, _ in found]
+    assert measured == sorted(set(measured), reverse=True)
+    assert all(0.95 <= ratio <= 1.10 for _, ratio in found)
