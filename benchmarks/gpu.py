@@ -34,9 +34,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig  # noqa: E402
 
 from trainshed.record.storage import Storage  # noqa: E402
 from trainshed.runtime.training.host import BareHost, World  # noqa: E402
-from trainshed.runtime.training.loop.loop import Splits, train  # noqa: E402
+from trainshed.runtime.training.loop.loop import train  # noqa: E402
 from trainshed.runtime.training.loop.metric_log import MetricLog  # noqa: E402
 from trainshed.runtime.training.loop.order import Order  # noqa: E402
+from trainshed.runtime.training.loop.setup import make_engine  # noqa: E402
+from trainshed.runtime.training.loop.state import Splits  # noqa: E402
 from trainshed.runtime.training.loop.utilisation import peak_of, step_flops  # noqa: E402
 from trainshed.runtime.training.optim.optimizers import build_optimizer  # noqa: E402
 from trainshed.spec.plan.layouts import Layout  # noqa: E402
@@ -187,7 +189,8 @@ def platform(training: Training, task: Decoder, samples: Tokens, device: torch.d
             alone()
         log = MetricLog(Storage.open(folder), "metrics.jsonl")
         host = BareHost(World(0, 1, device))
-        train(training, task, Splits(samples, samples), host, metric_log=log, keeper=None)
+        engine = make_engine(training, task, host.world)
+        train(training, task, Splits(samples, samples), host, engine, metric_log=log)
         log.close()
         rows = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     free(device)

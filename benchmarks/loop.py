@@ -133,8 +133,10 @@ class Parts:
     def seconds_of_steps(self, steps: int, *, logged: bool) -> float:
         """The median step of the whole loop."""
         from trainshed.runtime.training.host import BareHost
-        from trainshed.runtime.training.loop.loop import Splits, train
+        from trainshed.runtime.training.loop.loop import train
         from trainshed.runtime.training.loop.metric_log import MetricLog
+        from trainshed.runtime.training.loop.setup import make_engine
+        from trainshed.runtime.training.loop.state import Splits
 
         class Watching(BareHost):
             times: list = []  # noqa: RUF012 - set anew below
@@ -145,7 +147,8 @@ class Parts:
         Watching.times = []
         training = self.training.model_copy(update={"steps": steps + WARM_UP})
         log = MetricLog(self.storage, "metrics.jsonl") if logged and self.world.worker == 0 else None
-        train(training, self.task, Splits(self.blocks, self.blocks), Watching(self.world), metric_log=log, keeper=None)
+        engine = make_engine(training, self.task, self.world)
+        train(training, self.task, Splits(self.blocks, self.blocks), Watching(self.world), engine, metric_log=log)
         if log is not None:
             log.close()
         times = Watching.times[WARM_UP:-1]

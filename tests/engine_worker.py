@@ -18,8 +18,10 @@ from trainshed.runtime import tasks
 from trainshed.runtime.shards import Blocks
 from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.host import BareHost, World
-from trainshed.runtime.training.loop.loop import Splits, train
+from trainshed.runtime.training.loop.loop import train
 from trainshed.runtime.training.loop.metric_log import MetricLog
+from trainshed.runtime.training.loop.setup import make_engine
+from trainshed.runtime.training.loop.state import Splits
 from trainshed.runtime.training.notes import Notes
 from trainshed.spec.document.override import override
 from trainshed.spec.training.train import Training
@@ -106,8 +108,9 @@ def train_in(folder, training, host):
     sink = Notes(storage, ".") if first else to_nobody
     task = tasks.build(training, tasks.DataFacts.read(folder / "data", manifest))
     keeper = Keeper(storage, ".", training.checkpoint, host.world, sink)
-    engine, metrics = train(training, task, splits, host, metric_log=log, keeper=keeper, sink=sink)
-    if "notice" not in metrics:
+    engine = make_engine(training, task, host.world, sink)
+    ended = train(training, task, splits, host, engine, metric_log=log, keeper=keeper, sink=sink)
+    if ended.notice is None:
         state = engine.export()
         if first:
             task.export(state, folder / "model")

@@ -14,7 +14,9 @@ import torch
 from trainshed.runtime import tasks
 from trainshed.runtime.encoding import SpecialIds
 from trainshed.runtime.training.host import BareHost, World
-from trainshed.runtime.training.loop.loop import Splits, train
+from trainshed.runtime.training.loop.loop import train
+from trainshed.runtime.training.loop.setup import make_engine
+from trainshed.runtime.training.loop.state import Splits
 from trainshed.spec.training.engines import Ddp
 from trainshed.spec.training.models import Gpt2
 from trainshed.spec.training.optimizers import AdamW
@@ -75,8 +77,8 @@ def loss_at(width, rate, mup, seed=0):
         validation=Validation(every_steps=STEPS, max_samples=HELD_OUT),
     )
     task, host = tasks.build(training, Facts(VOCAB, BLOCK, None)), BareHost(World(0, 1, torch.device("cpu")))
-    _, metrics = train(training, task, splits(), host, metric_log=None, keeper=None)
-    return metrics["validation_loss"]
+    ended = train(training, task, splits(), host, make_engine(training, task, host.world))
+    return ended.metrics["validation_loss"]
 
 
 def losses_by_rate(width, rates, *, mup, seed=0):

@@ -41,12 +41,15 @@ os.environ["LOCAL_RANK"] = "0"
 dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 from tiny_training import TinySamples, TinyTask, tiny_training
 from trainshed.runtime.training.host import BareHost, World
-from trainshed.runtime.training.loop.loop import Splits, train
+from trainshed.runtime.training.loop.loop import train
+from trainshed.runtime.training.loop.setup import make_engine
+from trainshed.runtime.training.loop.state import Splits
 from trainshed.spec.training.engines import DeepSpeed
 training = tiny_training(engine=DeepSpeed(zero_stage=2))
 splits, host = Splits(TinySamples(64), TinySamples(8)), BareHost(World(0, 1, torch.device("cpu")))
-_, last = train(training, TinyTask(), splits, host, metric_log=None, keeper=None)
-print(last["step"] == training.steps, "torch._inductor.compile_fx" in sys.modules)
+task = TinyTask()
+ended = train(training, task, splits, host, make_engine(training, task, host.world))
+print(ended.metrics["step"] == training.steps, "torch._inductor.compile_fx" in sys.modules)
 sys.stdout.flush()
 os._exit(0)
 """

@@ -20,6 +20,7 @@ os.environ.update(RAY_AUTH_MODE="disabled", OMP_NUM_THREADS="1", RAY_TMPDIR=sys.
 import ray  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
+from trainshed.record.events import describe  # noqa: E402
 from trainshed.record.journal import read_lines  # noqa: E402
 from trainshed.record.storage import Storage  # noqa: E402
 from trainshed.runtime.training.plan import WorkerPlan  # noqa: E402
@@ -98,13 +99,14 @@ def main():
         ray.init(address=cluster.address, log_to_driver=False)
         plan = WorkerPlan(training.model_dump(mode="json"), str(FOLDER), "data", ".", export=False)
 
-        def say(text):
+        def hear(event):
+            text = describe(event)
             print(f"{time.time():.1f} {text}", flush=True)
             if left := re.search(r"saved after step (\d+) and left", text):
                 facts["last_step_before"] = int(left[1])
 
         def train():
-            facts["step"] = fit(plan, training, say=say, stopping=lambda: "enough" in facts).metrics["step"]
+            facts["step"] = fit(plan, training, sink=hear, stopping=lambda: "enough" in facts).metrics["step"]
 
         thread = threading.Thread(target=train)  # nodes can be added in the main thread only
         thread.start()

@@ -5,7 +5,19 @@ import typing
 
 import pytest
 
-from trainshed.record.events import Known, Line, Log, Other, RolledBack, TrialMoved, decode, encode, event_of, facts_of
+from trainshed.record.events import (
+    Known,
+    Line,
+    Log,
+    Other,
+    RolledBack,
+    TrialMoved,
+    decode,
+    describe,
+    encode,
+    event_of,
+    facts_of,
+)
 
 SAID = [
     {"event": "begin", "kind": "train", "name": "a", "again": True},
@@ -20,6 +32,14 @@ SAID = [
     {"event": "stopped_early", "step": 4, "best": 1.5},
     {"event": "exports_best", "step": 3, "last_step": 4},
     {"event": "rolled_back", "verdict": "spike", "step": 4, "loss": "nan", "back_to": 2, "samples": [1, 2]},
+    {"event": "workers_started", "workers": 2, "seconds": 7.5, "processes": [41, 42]},
+    {"event": "fault", "step": 4, "cause": "a worker is gone", "again": True, "restart": 1, "limit": 3},
+    {"event": "worker_killed", "who": "worker 1", "cause": "has been silent for 21 s", "outcome": "killed"},
+    {"event": "room_awaited", "room": 1, "needed": 2},
+    {"event": "room_found", "room": 2, "workers": 1},
+    {"event": "stop_asked"},
+    {"event": "metrics", "split": "validation", "figures": {"loss": 1.5}, "unigram_entropy_nats": 2.5},
+    {"event": "registered", "version": "tales@1", "remark": ": trial-00003 as it stands"},
     {"event": "end", "state": "failed", "cause": None},
     {"event": "of a later version", "says": 1},
 ]
@@ -75,3 +95,28 @@ def test_a_line_cut_short_or_without_a_number_is_no_event(line: str) -> None:
 @pytest.mark.parametrize("before", ["\r 50%|#####     | 1/2", "\r", "quoted: @@platform {broken "])
 def test_an_event_is_found_behind_an_unfinished_line_of_another_writer(before: str) -> None:
     assert [line.seq for line in decode(before + '@@platform {"seq": 3}')] == [3]
+
+
+FAULTS = [
+    ({"again": True}, "workers ended at step 4: it is gone; starting them again"),
+    (
+        {"again": True, "restart": 2, "limit": 3},
+        "workers ended at step 4: it is gone; starting them again (restart 2 of 3 without a new step)",
+    ),
+    ({"again": False, "limit": 3}, "workers ended at step 4: it is gone; it was so 4 times without a new step"),
+    (
+        {"again": False, "hopeless": True},
+        "workers ended at step 4: it is gone; starting them again would not help",
+    ),
+]
+
+
+@pytest.mark.parametrize(("facts", "words"), FAULTS)
+def test_a_fault_says_whether_workers_start_again_and_how_often_they_did(facts, words):
+    assert describe(event_of({"event": "fault", "step": 4, "cause": "it is gone", **facts})) == words
+
+
+@pytest.mark.parametrize("said", SAID, ids=lambda said: said["event"])
+def test_every_event_has_words_or_none_on_purpose(said):
+    silent = {"checkpoint", "of a later version"}
+    assert (describe(event_of(said)) is None) == (said["event"] in silent)

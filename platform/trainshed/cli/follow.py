@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol, assert_never
+from typing import Protocol
 
 import typer
 
@@ -17,25 +16,7 @@ from trainshed.client.follow import follow
 from trainshed.client.jobs_api import JobsClient
 from trainshed.client.stop import GRACE_S, stop_run, stop_submission
 from trainshed.errors import BudgetReached
-from trainshed.record.events import (
-    Begin,
-    CheckpointFailed,
-    CheckpointKept,
-    CheckpointRefused,
-    End,
-    Event,
-    ExportsBest,
-    JobEnd,
-    Line,
-    Log,
-    MemoryMeasured,
-    Other,
-    Progress,
-    Resumed,
-    RolledBack,
-    StoppedEarly,
-    TrialMoved,
-)
+from trainshed.record.events import Begin, End, JobEnd, Line, Progress, describe
 from trainshed.record.run import Record
 
 PLAIN_EVERY_S = 5.0
@@ -148,44 +129,6 @@ class BarView:
         self._progress.stop()
 
 
-def describe(event: Event) -> str | None:
-    """One event in words; None where it says nothing to a person."""
-    match event:
-        case Log(detail=detail, message=message):
-            return None if detail else message
-        case Begin(kind=kind, again=again):
-            return f"{kind} {'goes on' if again else 'begins'}"
-        case Progress():
-            return _progress_text(event)
-        case TrialMoved():
-            return None if event.state == "running" else _trial_text(event)
-        case CheckpointKept() | Other():
-            return None
-        case CheckpointRefused(step=step, cause=cause):
-            return f"the checkpoint of step {step} is passed over: {cause}"
-        case CheckpointFailed(step=step, cause=cause):
-            return f"the checkpoint of step {step} was not written: {cause}"
-        case Resumed(step=step, checkpoint=checkpoint):
-            return f"goes on after step {step} from {checkpoint}"
-        case MemoryMeasured():
-            measured, predicted = event.measured_bytes / 1e6, event.predicted_bytes / 1e6
-            return f"states on worker 0: {measured:.1f} MB, planned {predicted:.1f} MB (ratio {event.ratio:.3f})"
-        case StoppedEarly(best=best, step=step):
-            return f"validation loss no longer falls (best {best:.4f}): ended after step {step}"
-        case ExportsBest(step=step):
-            return f"the weights after step {step} are exported: their validation loss was the lowest"
-        case RolledBack():
-            norm = "" if event.grad_norm is None else f", gradient norm {event.grad_norm}"
-            return (
-                f"step {event.step}: {event.verdict} (loss {event.loss}{norm}); back to step "
-                f"{event.back_to}, {len(event.samples)} samples left out"
-            )
-        case End(state=state, cause=cause, log=log):
-            return state + (f": {cause}" if cause else "") + (f"\n  full log: {log}" if log else "")
-        case _:
-            assert_never(event)
-
-
 def stopped(record: Record, state: str) -> str:
     """How a run was stopped, in words, and how to go on with it."""
     end = record.end
@@ -194,37 +137,9 @@ def stopped(record: Record, state: str) -> str:
     return f"{record.run_id}: {state}{saved}" + (f"; `platform resume {record.run_id}` goes on with it" * again)
 
 
-def in_short(value: Any) -> str:
-    """A setting of a trial: a part by its kind, a number by three digits."""
-    if isinstance(value, dict):
-        return str(value.get("kind", json.dumps(value)))
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
 def short(run_id: str) -> str:
     """The name in a run id."""
     return run_id.rsplit("-", 3)[0] if run_id.count("-") >= 3 else run_id
-
-
-def _trial_text(event: TrialMoved) -> str:
-    settings = ", ".join(f"{path.rsplit('.', 1)[-1]} {in_short(value)}" for path, value in event.settings.items())
-    found = (f"{key} {event.figures[key]:.4f}" for key in ("validation_loss", "train_loss") if key in event.figures)
-    return f"{event.trial} {event.state} at step {event.step}: {next(found, 'no metric')} ({settings})"
-
-
-def _progress_text(event: Progress) -> str:
-    words = [f"{event.stage} {event.done:g}/{event.total:g}"]
-    if event.what is not None:
-        words.append(event.what)
-    if event.train_loss is not None:
-        words.append(f"loss {event.train_loss:.3f}")
-    if event.validation_loss is not None:
-        words.append(f"validation {event.validation_loss:.3f}")
-    if event.tokens_per_s is not None:
-        words.append(f"{event.tokens_per_s:,.0f} tokens/s")
-    if event.samples_per_s is not None:
-        words.append(f"{event.samples_per_s:,.0f} samples/s")
-    return "  ".join(words)
 
 
 def _show(lines: Iterator[Line | JobEnd], view: View) -> int:

@@ -10,7 +10,7 @@ import logging
 import threading
 from typing import Any
 
-from trainshed.record.events import Event, Line, Log, Progress, encode
+from trainshed.record.events import Event, Line, Log, Progress, describe, encode
 from trainshed.record.journal import Journal
 from trainshed.record.run import Record, now
 
@@ -48,8 +48,9 @@ class Reporter:
         line = self._voice.say(self.record.run_id, event)
         with self._lock:
             self._events.json(line.facts())
-        if isinstance(event, Log):
-            self._log.line(f"{line.time} {event.message}")
+        words = event.message if isinstance(event, Log) else describe(event)
+        if words is not None and not isinstance(event, Progress):
+            self._log.line(f"{line.time} {words}")
 
     def log(self, message: str, **fields: Any) -> None:
         """One line for a person; it goes to logs/driver.log too."""

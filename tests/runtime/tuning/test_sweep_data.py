@@ -106,7 +106,7 @@ def test_nothing_is_taken_of_an_earlier_sweep_on_something_else_and_that_is_said
         created = {"submission_id": "ts-1", "created_at": "2026-11-20T00:00:00.000+00:00", "number": 0}
         sweep.begin(changed(SWEEP, **values), **created)
         sweep.finish("succeeded", trials=trials)
-        known = known_before(JOB, data, [sweep], say=said.append)
+        known = known_before(JOB, data, [sweep], sink=lambda event: said.append(event.message))
         assert known == ([({"data": "run://high"}, 0.9)] if not values else [])
     assert said == [
         "learn_from: 1 trials of before-0 are taken",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 
-Notice = Literal["leave", "stop"]
-"""`leave`: this worker's machine goes away, the run goes on without it. `stop`: the run is to end here."""
+from trainshed.runtime.training.ended import Notice
 
 
 @dataclass(frozen=True)

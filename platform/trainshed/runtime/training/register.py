@@ -6,6 +6,7 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
+from trainshed.record.events import Registered
 from trainshed.record.lineage import training_lineage
 from trainshed.record.registry import register
 from trainshed.record.run import Record
@@ -58,7 +59,7 @@ def register_model(
         "metrics": metrics,
     }
     registered = str(register(record.storage, name, facts))
-    reporter.log(f"registered {registered}{remark}")
+    reporter(Registered(version=registered, remark=remark))
     return registered
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, assert_never
 
+from trainshed.record.events import HeldOutMetrics
 from trainshed.record.journal import read_steps
 from trainshed.record.run import Record
 from trainshed.runtime.report import Reporter
@@ -49,7 +50,7 @@ def train_job(
         f"{training.accumulation} pass(es) per step, {training.steps} steps"
     )
     with watch_metrics(reporter, record.at("metrics.jsonl"), training.steps):
-        fitted = fit(plan, training, say=reporter.log, stopping=lambda: record.asked_to_stop, standby=standby)
+        fitted = fit(plan, training, sink=reporter, stopping=lambda: record.asked_to_stop, standby=standby)
     if fitted.stopped:
         raise Stopped(fitted.metrics["step"], fitted.checkpoint)
     entropy = manifest["splits"]["validation"].get("unigram_entropy_nats")
@@ -71,16 +72,14 @@ def train_job(
 
 
 def _say_metrics(metrics: dict[str, Any], entropy: float | None, reporter: Reporter) -> None:
-    """The held-out figures in words: validation's, with what a model of single tokens could reach, and the test's."""
+    """Tell the held-out figures: validation's, with what a model of single tokens could reach, and the test's."""
     for split in ("validation", "test"):
-        found = {
+        figures = {
             name.removeprefix(f"{split}_"): value for name, value in metrics.items() if name.startswith(f"{split}_")
         }
-        if found:
-            reporter.log(f"{split}: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
-    if entropy is not None:
-        loss = metrics["validation_loss"]
-        reporter.log(f"validation loss {loss:.4f} nats per token; unigram entropy of the same tokens {entropy:.4f}")
+        if figures:
+            to_beat = entropy if split == "validation" else None
+            reporter(HeldOutMetrics(split=split, figures=figures, unigram_entropy_nats=to_beat))
 
 
 @contextmanager

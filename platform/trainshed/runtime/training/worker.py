@@ -24,10 +24,13 @@ from trainshed.runtime.scratch import scratch
 from trainshed.runtime.shards import open_data
 from trainshed.runtime.shards.folds import split_off
 from trainshed.runtime.training.checkpoints.keeper import Keeper
+from trainshed.runtime.training.ended import Ended
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import Host
-from trainshed.runtime.training.loop.loop import Splits, log, train
+from trainshed.runtime.training.loop.loop import log, train
 from trainshed.runtime.training.loop.metric_log import MetricLog
+from trainshed.runtime.training.loop.setup import make_engine
+from trainshed.runtime.training.loop.state import Splits
 from trainshed.runtime.training.loop.validation import validate
 from trainshed.runtime.training.notes import Notes
 from trainshed.runtime.training.plan import WorkerPlan
@@ -36,10 +39,10 @@ from trainshed.spec.training.train import Training
 WEIGHTS = "model.safetensors"
 
 
-def run_worker(plan: WorkerPlan, host: Host) -> dict[str, Any]:
-    """Trains to the end. Returns the last metrics and, with an export, the hash of the weights.
+def run_worker(plan: WorkerPlan, host: Host) -> Ended:
+    """Trains to the end; the last metrics and, with an export, the hash of the weights.
 
-    Every worker calls it; only worker 0's return value holds the hash.
+    Every worker calls it; only worker 0's metrics hold the hash.
     """
     storage = Storage.open(plan.storage)
     training = Training.model_validate_json(json.dumps(plan.training), strict=True)
@@ -60,30 +63,34 @@ def run_worker(plan: WorkerPlan, host: Host) -> dict[str, Any]:
             engine = None  # there is room for one
             gc.collect()
             task = tasks.build(stretch.training, facts)
-            engine, metrics = train(
+            engine = make_engine(stretch.training, task, host.world, sink)
+            ended = train(
                 stretch.training,
                 task,
                 splits,
                 host,
+                engine,
                 metric_log=metric_log,
                 keeper=Keeper(storage, plan.folder, training.checkpoint, host.world, sink),
                 sink=sink,
                 until=stretch.until,
             )
-            if "notice" in metrics or metrics["step"] < stretch.until:  # it was told to end, or its own rule ended it
+            stopped_early = ended.metrics["step"] < stretch.until
+            if ended.notice is not None or stopped_early:
                 break
         for journal in (metric_log, notes):
             if journal is not None:
                 journal.close()
-        if engine is None or not plan.export or "notice" in metrics:
-            return metrics
+        if engine is None or not plan.export or ended.notice is not None:
+            return ended
+        metrics = dict(ended.metrics)
         if splits.test is not None:
             found = validate(training, task, splits.test, engine, host.world)
             metrics |= {f"test_{name}": value for name, value in found.items()}
         state = engine.export()
         exported = _export(task, splits, state, storage, plan.folder) if state is not None else {}
         dist.barrier()
-        return {**metrics, **exported}
+        return Ended({**metrics, **exported}, None)
 
 
 def _export(task: tasks.Task, splits: Splits, state: dict[str, Any], storage: Storage, folder: str) -> dict[str, Any]:

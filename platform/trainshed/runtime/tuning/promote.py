@@ -58,7 +58,7 @@ def promote(
         export=True,
     )
     if state == ENDED:
-        fitted = fit(own, training, say=reporter.log)  # it goes on after the last step: there is only the export to do
+        fitted = fit(own, training, sink=reporter)  # it goes on after the last step: there is only the export to do
     else:
         fitted = _trained_on(own, training, trial, reporter, spent)
     with scratch("promote") as copy:
@@ -89,7 +89,7 @@ def _trained_on(plan: WorkerPlan, training: Training, trial: TrialFiles, reporte
     )
     spent.begins(trial.number)
     try:
-        fitted = fit(plan, training, say=reporter.log, stopping=lambda: record.asked_to_stop)
+        fitted = fit(plan, training, sink=reporter, stopping=lambda: record.asked_to_stop)
     finally:
         held = spent.ends(trial.number)
         spent.keep()

@@ -63,7 +63,7 @@ def sweep(
     seeded(job)
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial that failed has none, and the others go on
     searcher = _searcher(job, reporter, data, earlier)
-    with watching_trials(job.train.workers, say=watcher.hung) as beats:
+    with watching_trials(job.train.workers, killed=watcher.hung) as beats:
         plan = _plan(job, record, data, beats)
         try:
             _tuner(job, reporter, plan, watcher, ceilings, searcher).fit()
@@ -138,9 +138,9 @@ def _plan(job: TuneJob, record: Record, data: Mapping[str, Record], beats: Any) 
 def _searcher(job: TuneJob, reporter: Reporter, data: Mapping[str, Record], earlier: Sequence[Record]) -> Numbered:
     record = reporter.record
     recorded = {trial.number: _first_settings(trial.facts or {}) for trial in begun(record.storage, record.at())}
-    known = known_before(job, data, earlier, say=reporter.log)
+    known = known_before(job, data, earlier, sink=reporter)
     return Numbered(
-        job, recorded, earlier=known, failed=_failing(record), came_to=_coming_to(job, record), say=reporter.log
+        job, recorded, earlier=known, failed=_failing(record), came_to=_coming_to(job, record), sink=reporter
     )
 
 

@@ -8,7 +8,7 @@ import ray.tune
 from ray.tune.experiment import Trial
 
 from trainshed.errors import FailureKind
-from trainshed.record.events import TrialMoved
+from trainshed.record.events import TrialMoved, WorkerKilled, describe
 from trainshed.record.ranking import Rank, figure_of, rank_of
 from trainshed.record.storage import Storage
 from trainshed.record.trials import EARLY, ENDED, FAILED, TrialFiles, failure_of, is_measured, number_of
@@ -29,7 +29,7 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         self._done: set[int] = set()
         self._best: tuple[Rank, int] | None = None
         self._code_errors: list[str] = []
-        self._hung: dict[int, str] = {}
+        self._hung: dict[int, WorkerKilled] = {}
         self.ceilings: Ceilings | None = None
         """The end of the whole sweep; trials that it cuts off have not ended."""
 
@@ -46,10 +46,10 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
             f"{limit} trials failed by an error of the code or the job (failures.code_errors): {self._code_errors[-1]}"
         )
 
-    def hung(self, number: int, cause: str) -> None:
+    def hung(self, number: int, event: WorkerKilled) -> None:
         """A trial made no step any more, and its process was killed."""
-        self._hung[number] = cause
-        self._reporter.log(cause)
+        self._hung[number] = event
+        self._reporter(event)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         """A trial holds its resources."""
@@ -89,7 +89,8 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         """Its process was lost more often than a trial may be."""
         files = self._files(trial)
         error = trial.get_error()
-        last_cause = self._hung.get(files.number) or _words_of(error)
+        killed = self._hung.get(files.number)
+        last_cause = _words_of(error) if killed is None else describe(killed)
         last = f"; the last time: {last_cause}" if last_cause is not None else ""
         cause = f"it was lost too often{last}"
         try:

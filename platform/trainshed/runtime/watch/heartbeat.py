@@ -23,6 +23,7 @@ from ray.exceptions import ActorDiedError
 
 import trainshed
 from trainshed.patience import load_per_core
+from trainshed.record.events import Event
 
 log = logging.getLogger("trainshed.training")
 
@@ -93,7 +94,7 @@ class Look:
     """What the driver sees of its workers."""
 
     seen: tuple[Seen, ...]
-    notes: tuple[str, ...]
+    events: tuple[Event, ...]
     """What Ray Train's controller had to say since the last look."""
 
 
@@ -113,7 +114,7 @@ class Beats:
         self._moved: dict[int, float] = {}
         self._gaps: dict[int, float] = {}
         self._called = clock()
-        self._notes: list[str] = []
+        self._events: list[Event] = []
         self._order = Order.GO_ON
         self._furthest = 0
 
@@ -154,8 +155,10 @@ class Beats:
 
     def look(self) -> Look:
         """The present group, and what was noted since the last look."""
-        now, notes, self._notes = self._now(), tuple(self._notes), []
-        return Look(tuple(self._seen(member, now) for _, member in sorted(self._members.items())), notes)
+        now = self._now()
+        events = tuple(self._events)
+        self._events = []
+        return Look(tuple(self._seen(member, now) for _, member in sorted(self._members.items())), events)
 
     def _seen(self, member: Member, now: float) -> Seen:
         worker, beat = member.worker, self._beats.get(member.worker)
@@ -182,9 +185,9 @@ class Beats:
         """The order in force: the same for whoever asks."""
         return self._order
 
-    def note(self, text: str) -> None:
-        """A line for the driver to say."""
-        self._notes.append(text)
+    def tell(self, event: Event) -> None:
+        """Keep an event for the driver to pass on."""
+        self._events.append(event)
 
     def all_train(self) -> bool:
         """Whether every worker of the group has done a step."""

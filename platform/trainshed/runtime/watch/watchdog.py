@@ -19,6 +19,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainshed.patience import Patience, patience
+from trainshed.record.events import Log, Sink, StopAsked, WorkerKilled
 from trainshed.runtime.watch.heartbeat import Look, Order, Seen
 from trainshed.spec.training.workers import Workers
 
@@ -29,11 +30,9 @@ TITLES = ("RayTrainWorker", "StandbyWorker", "ImplicitFunc")
 
 
 @contextmanager
-def watching(
-    beats: Any, workers: Workers, *, say: Callable[[str], None], stopping: Callable[[], bool]
-) -> Iterator[None]:
+def watching(beats: Any, workers: Workers, *, sink: Sink, stopping: Callable[[], bool]) -> Iterator[None]:
     """While a training runs: kills what hangs, says what happened, passes on that the run should stop."""
-    warden = Warden(beats, workers, say=say, stopping=stopping)
+    warden = Warden(beats, workers, sink=sink, stopping=stopping)
     try:
         with looking(warden.look):
             yield
@@ -62,12 +61,10 @@ def looking(look: Callable[[], None]) -> Iterator[None]:
 class Warden:
     """One look at a time; see `watching`."""
 
-    def __init__(
-        self, beats: Any, workers: Workers, *, say: Callable[[str], None], stopping: Callable[[], bool]
-    ) -> None:
+    def __init__(self, beats: Any, workers: Workers, *, sink: Sink, stopping: Callable[[], bool]) -> None:
         self._beats = beats
         self._workers = workers
-        self._say = say
+        self._sink = sink
         self._stopping = stopping
         self._killed: set[int] = set()
         self._told_to_stop = False
@@ -79,14 +76,14 @@ class Warden:
             look: Look = ray.get(self._beats.look.remote(), timeout=LOOK_S * 10)
         except Exception as error:
             if not isinstance(error, ray.exceptions.RayError):
-                self._say(f"the watch over the workers: {type(error).__name__}: {error}")
+                self._sink(Log(message=f"the watch over the workers: {type(error).__name__}: {error}"))
             return
-        for note in look.notes:
-            self._say(note)
+        for event in look.events:
+            self._sink(event)
         fresh = [seen for seen in look.seen if seen.member.pid not in self._killed]
         for seen, cause in hanging(fresh, self._workers):
             self._killed.add(seen.member.pid)
-            self._say(f"{cause}: {kill(seen).words}")
+            self._sink(WorkerKilled(who=f"worker {seen.member.worker}", cause=cause, outcome=kill(seen).words))
 
     def _pass_on_stop(self) -> None:
         """Again at each look: an actor that was started again has forgotten it."""
@@ -95,24 +92,22 @@ class Warden:
         ray.get(self._beats.give.remote(Order.STOP), timeout=LOOK_S * 10)
         if not self._told_to_stop:
             self._told_to_stop = True
-            self._say("asked to stop: the workers save at the next step")
+            self._sink(StopAsked())
 
 
-def hanging(
-    seen: list[Seen], workers: Workers, *, name: Callable[[int], str] = "worker {}".format
-) -> list[tuple[Seen, str]]:
-    """Which workers to kill, each with what is wrong with it, in words; `name` says what one is called.
+def hanging(seen: list[Seen], workers: Workers) -> list[tuple[Seen, str]]:
+    """Which workers to kill, each with what is wrong with it, in words.
 
     A silent one is killed at once. Where all beat but none moves, it is the one that does not wait for another; where
     that does not tell, all of them.
     """
     beating = [one for one in seen if one.beat is not None]
     if silent := [one for one in beating if one.silent_s > patience_with(one, workers).seconds]:
-        return [(one, f"{name(one.member.worker)} {_silence(one, workers)}") for one in silent]
+        return [(one, _silence(one, workers)) for one in silent]
     if not seen or min(_patience_left(one, workers) for one in seen) > 0:
         return []
     guilty = [one for one in beating if one.beat is not None and not one.beat.waits] or list(seen)
-    return [(one, f"{name(one.member.worker)} {_standstill(one, workers)}") for one in guilty]
+    return [(one, _standstill(one, workers)) for one in guilty]
 
 
 def patience_with(one: Seen, workers: Workers) -> Patience:

@@ -13,10 +13,12 @@ from trainshed.record.events import facts_of
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.host import BareHost, World
-from trainshed.runtime.training.loop.loop import Splits, train
+from trainshed.runtime.training.loop.loop import train
 from trainshed.runtime.training.loop.loss_guard import LossGuard
 from trainshed.runtime.training.loop.metric_log import MetricLog
 from trainshed.runtime.training.loop.order import Order, batch_number, chained_hash
+from trainshed.runtime.training.loop.setup import make_engine
+from trainshed.runtime.training.loop.state import Splits
 from trainshed.runtime.training.loop.validation import validate
 from trainshed.spec.training.optimizers import AdamW
 from trainshed.spec.training.regularization import EarlyStopping, Regularization
@@ -54,11 +56,11 @@ def run(folder, training, *, task=None, samples=None, host=None):
     log = MetricLog(storage, "metrics.jsonl")
     keeper = Keeper(storage, ".", training.checkpoint, ALONE, told)
     splits = Splits(samples, TinySamples(8))
-    _, last = train(
-        training, task or TinyTask(), splits, host or BareHost(ALONE), metric_log=log, keeper=keeper, sink=told
-    )
+    task = task or TinyTask()
+    engine = make_engine(training, task, ALONE, told)
+    ended = train(training, task, splits, host or BareHost(ALONE), engine, metric_log=log, keeper=keeper, sink=told)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return rows, last, told
+    return rows, {**ended.metrics, **({"notice": ended.notice} if ended.notice else {})}, told
 
 
 def test_what_a_task_remarks_of_its_weights_is_told(tmp_path):
@@ -129,14 +131,9 @@ class Fails(TinySamples):
 def test_an_engine_learns_from_when_it_is_made_after_a_restore_and_after_a_validation_that_fails(tmp_path):
     training = tiny_training()
     keeper = Keeper(Storage.open(tmp_path), ".", training.checkpoint, ALONE, Told())
-    engine, _ = train(
-        training,
-        ExistingTask(),
-        Splits(TinySamples(64), TinySamples(8)),
-        BareHost(ALONE),
-        metric_log=None,
-        keeper=keeper,
-    )
+    task = ExistingTask()
+    engine = make_engine(training, task, ALONE)
+    train(training, task, Splits(TinySamples(64), TinySamples(8)), BareHost(ALONE), engine, keeper=keeper)
     assert engine.model.training
     engine.train(on=False)
     keeper.resume(engine)
@@ -245,7 +242,9 @@ def test_early_stopping_exports_the_best_weights_or_the_last(tmp_path, restore_b
     keeper = Keeper(Storage.open(tmp_path), ".", training.checkpoint, ALONE, told)
     log = MetricLog(Storage.open(tmp_path), "metrics.jsonl")
     splits = Splits(TinySamples(64), Downwards(8))
-    engine, last = train(training, TinyTask(), splits, BareHost(ALONE), metric_log=log, keeper=keeper, sink=told)
+    task = TinyTask()
+    engine = make_engine(training, task, ALONE, told)
+    last = train(training, task, splits, BareHost(ALONE), engine, metric_log=log, keeper=keeper, sink=told).metrics
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = {row["step"]: row["validation_loss"] for row in rows if "validation_loss" in row}
     assert list(losses) == [5, 10, 15]
@@ -286,10 +285,10 @@ def test_the_hash_tells_sequences_apart():
 
 def test_the_guard_wants_a_full_window_and_a_real_leap():
     guard = LossGuard(Recovery(spike_window=8, spike_sigmas=3.0))
-    assert [guard.verdict(loss, 1.0) for loss in (9.0, 1.0, 5.0, 1.0, 1.0, 1.0, 1.0, 1.0)] == [None] * 8
-    assert guard.verdict(1000.0, 1.0) == "leap"
-    assert guard.verdict(float("inf"), 1.0) == guard.verdict(1.0, float("nan")) == "not a number"
+    assert [guard.judge(loss, 1.0) for loss in (9.0, 1.0, 5.0, 1.0, 1.0, 1.0, 1.0, 1.0)] == [None] * 8
+    assert guard.judge(1000.0, 1.0) == "leap"
+    assert guard.judge(float("inf"), 1.0) == guard.judge(1.0, float("nan")) == "not a number"
     quiet = LossGuard(Recovery(spike_window=8, spike_sigmas=3.0))
-    assert [quiet.verdict(2.0, 1.0) for _ in range(8)] == [None] * 8
-    assert quiet.verdict(2.5, 1.0) is None
-    assert quiet.verdict(3.5, 1.0) == "leap"
+    assert [quiet.judge(2.0, 1.0) for _ in range(8)] == [None] * 8
+    assert quiet.judge(2.5, 1.0) is None
+    assert quiet.judge(3.5, 1.0) == "leap"

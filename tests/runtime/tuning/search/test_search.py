@@ -198,7 +198,12 @@ def in_space(space, search, **values):
 def test_a_small_space_is_gone_through_once_and_then_the_search_ends_with_a_notice(kind):
     said = []
     first = {"random_trials": 50} if kind in ("tpe", "gp", "cma_es") else {}
-    asked = Numbered(in_space(SMALL, {**SEARCHES[kind], "trials": 50, **first}), {}, [], say=said.append)
+    asked = Numbered(
+        in_space(SMALL, {**SEARCHES[kind], "trials": 50, **first}),
+        {},
+        [],
+        sink=lambda event: said.append(event.message),
+    )
     found = []
     while (config := asked.suggest(str(len(found)))) != asked.FINISHED:
         found.append(str(sorted(config["settings"].items())))
@@ -240,7 +245,7 @@ def test_trials_of_an_earlier_sweep_that_cannot_be_trials_here_are_not_told(kind
     said = []
     known = [({"model.width": 64, "model.heads": heads, "optimizer.learning_rate": 0.01}, 1.0) for heads in (1, 4)]
     job = in_space(RARE, {**SEARCHES[kind], "trials": 2}, constraints=["model.heads > 1"])
-    Numbered(job, {}, known, say=said.append)
+    Numbered(job, {}, known, sink=lambda event: said.append(event.message))
     assert said == ["1 trials of earlier sweeps cannot be trials of this one: they are not told"]
 
 

@@ -114,7 +114,7 @@ def test_what_ray_tune_is_handed_can_be_pickled_with_its_own_state(kind, tmp_pat
     record, lock = Record(Storage.open(tmp_path), "sweep-1"), threading.Lock()
     policy = {"asha": LOOK, "median": RULES["median"]}.get(kind, {"kind": kind, "interval_steps": 10})
     job = job_with(policy if kind != "none" else {"kind": "none"}, search={"kind": "random", "trials": 4})
-    asked = Numbered(job, {}, [], failed=_failing(record), say=lambda text: lock.acquire())
+    asked = Numbered(job, {}, [], failed=_failing(record), sink=lambda event: lock.acquire())
     assert cloudpickle.loads(cloudpickle.dumps(scheduler_of(job, asked.possible, failed=_failing(record))))
     assert cloudpickle.dumps(asked)
     assert asked.suggest("0")["number"] == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, Protocol
 
 import torch.distributed as dist
 
@@ -17,6 +17,68 @@ from trainshed.runtime.training.checkpoints.snapshot import Snapshot
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import World
 from trainshed.spec.training.saving import Checkpoints
+
+
+class Checkpointing(Protocol):
+    """What the loop asks of checkpoints; every worker makes the same calls."""
+
+    metrics: dict[str, Any]
+    """What was measured at the step that was resumed from."""
+    saved_step: int
+    """The last step whose state was copied; after `close` its checkpoint is complete."""
+
+    def resume(self, engine: Engine) -> Progress | None:
+        """Restore the newest whole checkpoint; None: there is none."""
+
+    def resume_best(self, engine: Engine) -> Progress | None:
+        """Restore the whole checkpoint of the lowest validation loss; None: there is none. Call it after `close`."""
+
+    def due(self, step: int) -> bool:
+        """Whether a checkpoint follows this step."""
+
+    def save(self, engine: Engine, progress: Progress, metrics: dict[str, Any]) -> None:
+        """Copy the state; the rest happens while training goes on."""
+
+    def committed_step(self) -> int:
+        """The step of the newest checkpoint that this worker knows to be complete."""
+
+    def path(self, step: int) -> str:
+        """Where the checkpoint of a step lies, relative to the storage."""
+
+    def close(self) -> None:
+        """Wait until every worker's last save is through."""
+
+
+class NoCheckpoints:
+    """Nothing is kept: for benchmarks and tests."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, Any] = {"step": 0}
+        self.saved_step = 0
+
+    def resume(self, engine: Engine) -> Progress | None:
+        """There is none."""
+
+    def resume_best(self, engine: Engine) -> Progress | None:
+        """There is none."""
+
+    def due(self, step: int) -> bool:  # noqa: ARG002 - the protocol's
+        """Never."""
+        return False
+
+    def save(self, engine: Engine, progress: Progress, metrics: dict[str, Any]) -> None:
+        """Nothing is kept."""
+
+    def committed_step(self) -> int:
+        """There is none."""
+        return 0
+
+    def path(self, step: int) -> str:
+        """There is none."""
+        raise RuntimeError(f"a training that keeps no checkpoints was asked for that of step {step}")
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class Keeper:

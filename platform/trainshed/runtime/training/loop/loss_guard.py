@@ -1,6 +1,6 @@
-"""Is this loss still one, and its gradient? Says so from the losses before; what follows is the loop's business.
+"""Finds a loss or gradient that is NaN, infinite or a spike, from the losses before; `rollback` acts on it.
 
-A leap is measured in standard deviations of the steps before, as the loss-spike detectors of large trainings do
+A spike is measured in standard deviations of the steps before, as the loss-spike detectors of large trainings do
 (PaLM, arXiv 2204.02311, section 5.1, goes back and around the batches by hand).
 """
 
@@ -14,16 +14,16 @@ from enum import StrEnum
 from trainshed.spec.training.saving import Recovery
 
 
-class Verdict(StrEnum):
+class Fault(StrEnum):
     """What is wrong with a step."""
 
-    NO_NUMBER = "not a number"
+    NOT_A_NUMBER = "not a number"
     """Its loss, or the norm of its gradient."""
-    LEAP = "leap"
+    SPIKE = "leap"
 
 
-SMALLEST_LEAP = 1.5
-"""A leap is at least this multiple of the mean, however quiet the steps before were."""
+SMALLEST_SPIKE = 1.5
+"""A spike is at least this multiple of the mean, however quiet the steps before were."""
 
 
 class LossGuard:
@@ -33,12 +33,12 @@ class LossGuard:
         self._policy = policy
         self._recent: deque[float] = deque(maxlen=policy.spike_window)
 
-    def verdict(self, loss: float, grad_norm: float) -> Verdict | None:
+    def judge(self, loss: float, grad_norm: float) -> Fault | None:
         """What is wrong with a step; None: nothing, and it counts for those to come."""
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            return Verdict.NO_NUMBER
-        if self._leaps(loss):
-            return Verdict.LEAP
+            return Fault.NOT_A_NUMBER
+        if self._spikes(loss):
+            return Fault.SPIKE
         self._recent.append(loss)
         return None
 
@@ -46,9 +46,9 @@ class LossGuard:
         """The steps before are taken back."""
         self._recent.clear()
 
-    def _leaps(self, loss: float) -> bool:
+    def _spikes(self, loss: float) -> bool:
         sigmas = self._policy.spike_sigmas
         if sigmas is None or len(self._recent) < self._policy.spike_window:
             return False
         mean, deviation = statistics.fmean(self._recent), statistics.pstdev(self._recent)
-        return loss > max(mean + sigmas * deviation, SMALLEST_LEAP * mean)
+        return loss > max(mean + sigmas * deviation, SMALLEST_SPIKE * mean)

@@ -6,10 +6,30 @@ Worker 0 writes it. After a restart the rows past the checkpoint are taken back:
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Protocol
 
 from trainshed.record.journal import Journal, read_steps
 from trainshed.record.storage import Storage
+
+
+class Rows(Protocol):
+    """Where the rows of a training go."""
+
+    def rewind(self, step: int) -> None:
+        """Keep the rows of steps 1 to `step`."""
+
+    def row(self, **values: Any) -> None:
+        """Append one row."""
+
+
+class NoRows:
+    """For workers other than the first."""
+
+    def rewind(self, step: int) -> None:
+        """Nothing is kept."""
+
+    def row(self, **values: Any) -> None:
+        """Nothing is kept."""
 
 
 class MetricLog:

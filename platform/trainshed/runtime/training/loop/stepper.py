@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from trainshed.runtime.tasks import Batch, Samples, Task
+from trainshed.runtime.training.ended import Notice
 from trainshed.runtime.training.engines import Engine
-from trainshed.runtime.training.host import Host, Notice
+from trainshed.runtime.training.host import Host
 from trainshed.runtime.training.loop.clock import StepClock
 from trainshed.runtime.training.loop.memory_use import PlanCheck
 from trainshed.runtime.training.loop.order import Ids, share

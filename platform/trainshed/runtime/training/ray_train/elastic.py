@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 
+from trainshed.record.events import RoomAwaited, RoomFound
 from trainshed.runtime.training.ray_train.group import GroupMaker
 from trainshed.runtime.training.ray_train.seams import (
     NoopDecision,
@@ -53,7 +54,7 @@ class FreeRoom(ScalingPolicy):  # type: ignore[misc]
         if room < fewest or (room < most and not settled):
             if room < fewest and settled and not self._said:
                 self._said = True
-                self._beats.note.remote(f"there is room for {room} worker(s), {fewest} are needed: waiting")
+                self._beats.tell.remote(RoomAwaited(room=room, needed=fewest))
             time.sleep(PAUSE_S)  # Ray Train asks again at once
             return NoopDecision()
         self._waiting_since, self._said, self._looked = None, False, now
@@ -72,7 +73,7 @@ class FreeRoom(ScalingPolicy):  # type: ignore[misc]
         self._looked = now
         if room := self._room([]):
             grown = min(present + room, self.scaling_config.max_workers)
-            self._beats.note.remote(f"there is room for {grown} workers, {present} train: saving to start again")
+            self._beats.tell.remote(RoomFound(room=grown, workers=present))
             self._beats.give.remote(Order.REGROUP)
         return NoopDecision()
 

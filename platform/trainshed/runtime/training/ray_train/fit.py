@@ -15,8 +15,10 @@ from ray.util.placement_group import PlacementGroup
 
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import FOLDER, all_checkpoints
+from trainshed.record.events import Sink
 from trainshed.record.storage import Storage
 from trainshed.runtime.cause import cause_of
+from trainshed.runtime.training.ended import Ended
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.ray_train.elastic import FreeRoom
 from trainshed.runtime.training.ray_train.environment import CONTROLLER_ENVIRONMENT, WORKER_ENVIRONMENT
@@ -83,7 +85,7 @@ def fit(
     plan: WorkerPlan,
     training: Training,
     *,
-    say: Callable[[str], None],
+    sink: Sink,
     stopping: Callable[[], bool] = lambda: False,
     callbacks: list[Any] | None = None,
     standby: Spares | None = None,
@@ -91,7 +93,7 @@ def fit(
 ) -> Fitted:
     """Runs the workers to the end, restarting them from the last checkpoint where one dies or hangs.
 
-    `say` hears of every fault; `stopping`, asked once a second, makes the workers save and end. `standby` holds
+    `sink` hears of every fault; `stopping`, asked once a second, makes the workers save and end. `standby` holds
     processes that were made ahead, and become its workers; `place` has a bundle for each, where somebody holds them.
 
     Raises:
@@ -121,20 +123,21 @@ def fit(
     # Ray Train refuses to start where a checkpoint that it was told of is gone; we keep the last few and the best.
     storage.delete(f"{plan.folder}/{FOLDER}/{CHECKPOINT_MANAGER_SNAPSHOT_FILENAME}")
     try:
-        with watching(beats, training.workers, say=say, stopping=stopping):
+        with watching(beats, training.workers, sink=sink, stopping=stopping):
             result = trainer.fit()
     except Exception as error:
         raise PlatformError(cause_of(error)) from error
     finally:
         ray.kill(beats)
-    metrics = result.return_value if isinstance(result.return_value, dict) else {}
+    ended = result.return_value if isinstance(result.return_value, Ended) else Ended({}, None)
+    metrics = ended.metrics
     kept = all_checkpoints(storage, plan.folder)  # the newest first; where the best is exported it is that one
     newest = next((one for one in kept if one.step == metrics.get("step")), next(iter(kept), None))
-    stopped = metrics.pop("notice", None) == "stop"
-    return Fitted(metrics, newest.path.removeprefix(f"{plan.folder}/") if newest else None, stopped)
+    checkpoint = newest.path.removeprefix(f"{plan.folder}/") if newest else None
+    return Fitted(metrics, checkpoint, stopped=ended.notice == "stop")
 
 
-def _on_worker(config: dict[str, Any]) -> dict[str, Any]:
+def _on_worker(config: dict[str, Any]) -> Ended:
     from trainshed.runtime.training.ray_train.host import (
         train_worker,  # torch and transformers: the driver needs neither
     )

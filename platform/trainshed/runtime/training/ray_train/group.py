@@ -17,6 +17,7 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainshed.patience import patience
+from trainshed.record.events import WorkersStarted
 from trainshed.runtime.training.ray_train.seams import (
     ControllerCallback,
     DefaultPlacementGroupHandle,
@@ -161,8 +162,8 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
     def after_worker_group_training_start(self, worker_group: Any) -> None:
         """The train function runs on all."""
         took = time.monotonic() - self._began
-        pids = ", ".join(str(one.metadata.pid) for one in worker_group.get_workers())
-        self._beats.note.remote(f"{len(worker_group)} worker(s) stand after {took:.1f} s, processes {pids}")
+        pids = tuple(one.metadata.pid for one in worker_group.get_workers())
+        self._beats.tell.remote(WorkersStarted(workers=len(worker_group), seconds=took, processes=pids))
 
     def after_worker_group_poll_status(self, worker_group_status: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
         """Some times a second. Spares are made once all train: what a worker needs is loaded by then."""

@@ -10,7 +10,8 @@ import ray.train.torch
 import torch
 
 from trainshed.record.storage import Storage
-from trainshed.runtime.training.host import Notice, World
+from trainshed.runtime.training.ended import Ended, Notice
+from trainshed.runtime.training.host import World
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.ray_train.preemption import Leave, notice_given
 from trainshed.runtime.training.worker import run_worker
@@ -54,7 +55,7 @@ class RayTrainHost:
         )
 
 
-def train_worker(config: dict[str, Any]) -> dict[str, Any]:
+def train_worker(config: dict[str, Any]) -> Ended:
     """Ray Train's entry point on every worker.
 
     Raises:
@@ -64,7 +65,7 @@ def train_worker(config: dict[str, Any]) -> dict[str, Any]:
     pulse = Pulse(config["beats"], ray.train.get_context().get_world_rank())
     storage = Storage.open(plan.storage)
     host = RayTrainHost(pulse, storage, steps=plan.training["steps"], report_validation=config["report_validation"])
-    metrics = run_worker(plan, host)
-    if metrics.get("notice") == "leave":
-        raise Leave(f"saved after step {metrics['step']} and left, as asked")
-    return metrics
+    ended = run_worker(plan, host)
+    if ended.notice == "leave":
+        raise Leave(f"saved after step {ended.metrics['step']} and left, as asked")
+    return ended

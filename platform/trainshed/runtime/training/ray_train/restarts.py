@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import RayError
 
 from trainshed.errors import PlatformError
+from trainshed.record.events import WorkersEnded
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.failure import innermost, is_lost
 from trainshed.runtime.training.ray_train.preemption import Leave
@@ -76,7 +77,7 @@ class Restarts(FailurePolicy):  # type: ignore[misc]
         super().__init__(failure_config)
         self._beats = beats
         self._in_a_row = 0
-        self._said = ""
+        self._said: WorkersEnded | None = None
         self._reached = -1
         self._last: tuple[list[str], int] = ([], -1)
 
@@ -93,19 +94,19 @@ class Restarts(FailurePolicy):  # type: ignore[misc]
         if isinstance(training_failed_error, ControllerError):  # a start that fails is no fault of the training's
             limit = max(limit, STARTS_IN_A_ROW)
         again = verdict.again and self._in_a_row <= limit
-        words = self._words(verdict, again, reached, limit)
-        if words != self._said:  # a group that waits for room asks every few seconds
-            self._ask(self._beats.note, words)
-        self._said = words
+        counted = verdict.counts and again
+        event = WorkersEnded(
+            step=reached,
+            cause=verdict.cause,
+            again=again,
+            restart=self._in_a_row if counted else None,
+            limit=limit,
+            hopeless=not verdict.again,
+        )
+        if event != self._said:  # a group that waits for room asks every few seconds
+            self._ask(self._beats.tell, event)
+        self._said = event
         return FailureDecision.RETRY if again else FailureDecision.RAISE
-
-    def _words(self, verdict: Verdict, again: bool, reached: int, limit: int) -> str:
-        if not verdict.again:
-            return f"workers ended at step {reached}: {verdict.cause}; starting them again would not help"
-        if not again:
-            return f"workers ended at step {reached}: {verdict.cause}; it was so {limit + 1} times without a new step"
-        count = f" (restart {self._in_a_row} of {limit} without a new step)" if verdict.counts else ""
-        return f"workers ended at step {reached}: {verdict.cause}; starting them again{count}"
 
     def _ask(self, method: Any, *arguments: Any, default: Any = None) -> Any:
         try:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, assert_never
 
 from ray.tune.search import Searcher
 
+from trainshed.record.events import Log, Sink, to_nobody
 from trainshed.record.trials import is_measured
 from trainshed.runtime.tuning.search.curves import Curves
 from trainshed.runtime.tuning.search.drawing import Drawn, Gridded
@@ -30,7 +31,7 @@ class Numbered(Searcher):  # type: ignore[misc]
 
     `failed` says of a trial that has ended whether it failed by its own settings: a search takes it for worse than
     every one that did not. `came_to` is the figure that a trial counts by where it came to its own end; see `story`.
-    `say` hears why a search ends early.
+    `sink` hears why a search ends early.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class Numbered(Searcher):  # type: ignore[misc]
         *,
         failed: Callable[[int], bool] | None = None,
         came_to: Callable[[int], float | None] = lambda _number: None,
-        say: Callable[[str], None] = log.warning,
+        sink: Sink = to_nobody,
     ) -> None:
         super().__init__(metric=job.metric, mode=job.mode)
         self._job, self._recorded = job, recorded
-        self._failed, self._came_to, self._say = failed, came_to, say
+        self._failed = failed
+        self._came_to = came_to
+        self._sink = sink
         self._numbers: dict[str, int] = {}
         self._curves = Curves(job.steps_of_a_trial)
         self.possible = Possible(job)
@@ -53,7 +56,8 @@ class Numbered(Searcher):  # type: ignore[misc]
         self._over = False
         known = [one for one in earlier if self.possible.allows(one[0])]
         if len(known) < len(earlier):
-            say(f"{len(earlier) - len(known)} trials of earlier sweeps cannot be trials of this one: they are not told")
+            left = len(earlier) - len(known)
+            sink(Log(message=f"{left} trials of earlier sweeps cannot be trials of this one: they are not told"))
         self._chooser = _chooser(job, self.possible, known)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -78,7 +82,8 @@ class Numbered(Searcher):  # type: ignore[misc]
         settings = self._chooser.settings(number, self._recorded.get(number))
         if settings is None:
             self._over = True
-            self._say(f"the search ends after {number} of {self._job.trials} trials: {self._why_it_ends()}")
+            message = f"the search ends after {number} of {self._job.trials} trials: {self._why_it_ends()}"
+            self._sink(Log(message=message))
             return str(Searcher.FINISHED)
         self._numbers[trial_id] = number
         return {"number": number, "settings": settings}

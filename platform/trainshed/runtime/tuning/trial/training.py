@@ -22,12 +22,14 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]
 from trainshed.errors import FailureKind
 from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
 from trainshed.record.checkpoints import METRIC
+from trainshed.record.events import Event, describe
 from trainshed.record.journal import read_steps
 from trainshed.record.storage import Storage
 from trainshed.record.trials import ENDED, FAILED, OWN_STOP, TrialFiles, number_of
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.failure import kind_of
-from trainshed.runtime.training.host import Notice, World
+from trainshed.runtime.training.ended import Notice
+from trainshed.runtime.training.host import World
 from trainshed.runtime.training.loop.loop import log
 from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.ray_train.fit import fit
@@ -156,7 +158,7 @@ def _train_once(training: Training, plan: WorkerPlan, link: Link) -> None:
         fit(
             own,
             training,
-            say=log.warning,
+            sink=_log,
             callbacks=[PassOn(link.report)],
             place=ray.util.get_current_placement_group(),
         )
@@ -167,6 +169,12 @@ def _train_once(training: Training, plan: WorkerPlan, link: Link) -> None:
         dist.init_process_group("nccl" if training.workers.gpus else "gloo", store=HashStore(), rank=0, world_size=1)
     assert link.pulse is not None
     run_worker(own, TrialHost(link.report, link.pulse, steps=training.steps))
+
+
+def _log(event: Event) -> None:
+    """Writes to the trial's own log: the sweep hears of a trial by its figures."""
+    if (words := describe(event)) is not None:
+        log.warning("%s", words)
 
 
 def keep_to_its_share(share: float) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 
+from trainshed.record.events import WorkerKilled
 from trainshed.record.trials import name_of
 from trainshed.runtime.watch.heartbeat import Beats, Look
 from trainshed.runtime.watch.watchdog import LOOK_S, hanging, kill, looking
@@ -18,25 +19,26 @@ from trainshed.spec.training.workers import Workers
 
 
 @contextmanager
-def watching_trials(workers: Workers, *, say: Callable[[int, str], None]) -> Iterator[Any]:
-    """The actor that trials beat to, while a sweep runs; `say` hears which trial was killed and why, in words."""
+def watching_trials(workers: Workers, *, killed: Callable[[int, WorkerKilled], None]) -> Iterator[Any]:
+    """The actor that trials beat to, while a sweep runs; `killed` hears of each trial that was killed."""
     beats = ray.remote(num_cpus=0, max_restarts=-1)(Beats).remote()
     try:
-        with looking(lambda: _look(beats, workers, say)):
+        with looking(lambda: _look(beats, workers, killed)):
             yield beats
     finally:
         ray.kill(beats)
 
 
-def _look(beats: Any, workers: Workers, say: Callable[[int, str], None]) -> None:
+def _look(beats: Any, workers: Workers, killed: Callable[[int, WorkerKilled], None]) -> None:
     """Each trial by itself: none waits for another."""
     try:
         look: Look = ray.get(beats.look.remote(), timeout=LOOK_S * 10)
     except ray.exceptions.RayError:
         return  # the actor starts again, and trials beat on
     for one in look.seen:
-        for found, cause in hanging([one], workers, name=name_of):
+        for found, cause in hanging([one], workers):
             done = kill(found)
             beats.gone.remote(found.member.worker, found.member.pid)
             if not done.was_gone:  # else Ray Tune ended it, or pauses it
-                say(found.member.worker, f"{cause}: {done.words}")
+                who = name_of(found.member.worker)
+                killed(found.member.worker, WorkerKilled(who=who, cause=cause, outcome=done.words))

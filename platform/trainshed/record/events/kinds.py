@@ -1,22 +1,16 @@
-"""What a running job says: one closed union of events, written by the cluster and read by whoever looks.
+"""The events of a running job: a closed union of frozen classes, with the names and keys that they are written under.
 
-An event is a line of JSON in the run's events.jsonl, and the same line behind `MARK` in the driver's log, where the
-laptop finds it among other output. The names of events, and what each says, stand here and nowhere else. What a later
-version says beside is kept; an event that is not known here is an `Other`.
+What a later version says beside is kept; an event that is not known here is an `Other`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from trainshed.record.facts import Facts
-
-MARK = "@@platform "
 
 Number: TypeAlias = int | float
 
@@ -141,6 +135,82 @@ class RolledBack(Facts):
     samples: tuple[int, ...] = ()
 
 
+class WorkersStarted(Facts):
+    """All workers of a training stand, and its function runs on each."""
+
+    event: Literal["workers_started"] = "workers_started"
+    workers: int
+    seconds: float
+    processes: tuple[int, ...] = ()
+
+
+class WorkersEnded(Facts):
+    """The workers of a training ended by a fault; they start again, or the training ends with it."""
+
+    event: Literal["fault"] = "fault"
+    step: int
+    """The most optimizer steps that any of them had done."""
+    cause: str
+    again: bool
+    restart: int | None = None
+    """How many starts in a row have been without a new step; None where this one does not count."""
+    limit: int | None = None
+    hopeless: bool = False
+    """Whether another start could not help."""
+
+
+class WorkerKilled(Facts):
+    """A worker, or a trial of one worker, was silent or stood still, and was killed."""
+
+    event: Literal["worker_killed"] = "worker_killed"
+    who: str
+    """`worker 1`, or the name of a trial."""
+    cause: str
+    outcome: str
+    """What became of its process."""
+
+
+class RoomAwaited(Facts):
+    """There is no room for the fewest workers that a training needs."""
+
+    event: Literal["room_awaited"] = "room_awaited"
+    room: int
+    needed: int
+
+
+class RoomFound(Facts):
+    """There is room for more workers: those there are save, and more start."""
+
+    event: Literal["room_found"] = "room_found"
+    room: int
+    workers: int
+
+
+class StopAsked(Facts):
+    """Somebody asked a training to stop: its workers save at the next step."""
+
+    event: Literal["stop_asked"] = "stop_asked"
+
+
+class HeldOutMetrics(Facts):
+    """The figures of a training that has ended, on samples that it did not learn from."""
+
+    event: Literal["metrics"] = "metrics"
+    split: str
+    figures: dict[str, float | None]
+    unigram_entropy_nats: float | None = None
+    """What a model of single tokens could reach on the same samples."""
+
+
+class Registered(Facts):
+    """A model is a version of the registry."""
+
+    event: Literal["registered"] = "registered"
+    version: str
+    """`NAME@N`."""
+    remark: str = ""
+
+
 class End(Facts):
     """A document of the submission has ended."""
 
@@ -173,6 +243,14 @@ Known: TypeAlias = (
     | StoppedEarly
     | ExportsBest
     | RolledBack
+    | WorkersStarted
+    | WorkersEnded
+    | WorkerKilled
+    | RoomAwaited
+    | RoomFound
+    | StopAsked
+    | HeldOutMetrics
+    | Registered
     | End
 )
 Event: TypeAlias = Known | Other
@@ -180,57 +258,6 @@ Event: TypeAlias = Known | Other
 _EVENT: TypeAdapter[Event] = TypeAdapter(
     Annotated[Annotated[Known, Field(discriminator="event")] | Other, Field(union_mode="left_to_right")]
 )
-
-
-class Sink(Protocol):
-    """Takes events: a run's reporter, worker 0's notes, or nobody."""
-
-    def __call__(self, event: Event, /) -> None:
-        """Something happened."""
-
-
-def to_nobody(_event: Event) -> None:
-    """For workers other than the first: what there is to tell is the same on all of them."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """An event of a submission, numbered: `seq` counts 1, 2, 3... with a gap where a driver was started again."""
-
-    seq: int
-    time: str
-    run: str
-    event: Event
-
-    def facts(self) -> dict[str, Any]:
-        """What stands in the line."""
-        return {"seq": self.seq, "time": self.time, "run": self.run, **facts_of(self.event)}
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """The laptop's own first word: the job was handed over."""
-
-    submission_id: str
-    runs: tuple[str, ...]
-    address: str
-
-    def facts(self) -> dict[str, Any]:
-        """What stands in the line."""
-        said = {"submission_id": self.submission_id, "runs": list(self.runs), "address": self.address}
-        return {"event": "submitted", **said}
-
-
-@dataclass(frozen=True)
-class JobEnd:
-    """The laptop's own last word: what Ray says of the job."""
-
-    state: str
-    message: str
-
-    def facts(self) -> dict[str, Any]:
-        """What stands in the line."""
-        return {"event": "job_end", "state": self.state, "message": self.message}
 
 
 def facts_of(event: Event) -> dict[str, Any]:
@@ -244,42 +271,3 @@ def event_of(facts: Mapping[str, Any]) -> Event | None:
         return _EVENT.validate_python(dict(facts))
     except ValidationError:
         return None
-
-
-def encode(line: Line) -> str:
-    """The line of a driver's log, without its end."""
-    return MARK + json.dumps(line.facts(), default=float)
-
-
-def decode(text: str) -> Iterator[Line]:
-    """The events among the lines of `text`; anything else, and a line half written, is passed over.
-
-    A mark counts wherever it stands in its line: a progress bar on stderr leaves its own line unfinished before ours.
-    """
-    for line in text.split("\n"):
-        if (found := _in_line(line)) is not None:
-            yield found
-
-
-def _in_line(line: str) -> Line | None:
-    start = line.find(MARK)
-    while start >= 0:
-        try:
-            facts, _ = _DECODER.raw_decode(line, start + len(MARK))
-        except ValueError:
-            facts = None
-        if isinstance(facts, dict) and (found := _line_of(facts)) is not None:
-            return found
-        start = line.find(MARK, start + 1)
-    return None
-
-
-def _line_of(facts: dict[str, Any]) -> Line | None:
-    seq, time, run = facts.pop("seq", None), facts.pop("time", ""), facts.pop("run", "")
-    if type(seq) is not int or not isinstance(time, str) or not isinstance(run, str):
-        return None
-    event = event_of(facts)
-    return None if event is None else Line(seq, time, run, event)
-
-
-_DECODER = json.JSONDecoder()

@@ -1,0 +1,76 @@
+"""What a running job says: one closed union of events, written by the cluster and read by whoever looks.
+
+An event is a line of JSON in the run's events.jsonl, and the same line behind `MARK` in the driver's log, where the
+laptop finds it among other output. The names of events, and what each says, stand in this folder and nowhere else.
+"""
+
+from trainshed.record.events.kinds import (
+    Begin,
+    CheckpointFailed,
+    CheckpointKept,
+    CheckpointRefused,
+    End,
+    Event,
+    ExportsBest,
+    HeldOutMetrics,
+    Known,
+    Log,
+    MemoryMeasured,
+    Other,
+    Progress,
+    Registered,
+    Resumed,
+    RolledBack,
+    RoomAwaited,
+    RoomFound,
+    StopAsked,
+    StoppedEarly,
+    TrialMoved,
+    WorkerKilled,
+    WorkersEnded,
+    WorkersStarted,
+    event_of,
+    facts_of,
+)
+from trainshed.record.events.lines import MARK, JobEnd, Line, Submitted, decode, encode
+from trainshed.record.events.sink import Sink, to_nobody
+from trainshed.record.events.wording import describe, in_short
+
+__all__ = [
+    "MARK",
+    "Begin",
+    "CheckpointFailed",
+    "CheckpointKept",
+    "CheckpointRefused",
+    "End",
+    "Event",
+    "ExportsBest",
+    "HeldOutMetrics",
+    "JobEnd",
+    "Known",
+    "Line",
+    "Log",
+    "MemoryMeasured",
+    "Other",
+    "Progress",
+    "Registered",
+    "Resumed",
+    "RolledBack",
+    "RoomAwaited",
+    "RoomFound",
+    "Sink",
+    "StopAsked",
+    "StoppedEarly",
+    "Submitted",
+    "TrialMoved",
+    "WorkerKilled",
+    "WorkersEnded",
+    "WorkersStarted",
+    "decode",
+    "describe",
+    "encode",
+    "event_of",
+    "facts_of",
+    "in_short",
+    "to_nobody",
+]

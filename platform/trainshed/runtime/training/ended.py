@@ -1,0 +1,19 @@
+"""How a training ended on a worker: plain data, so that it travels to a driver that has no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Notice = Literal["leave", "stop"]
+"""`leave`: this worker's machine goes away, the run goes on without it. `stop`: the run is to end here."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a training ended; the same on every worker but for the hash of an export, which worker 0 has."""
+
+    metrics: dict[str, Any]
+    """Of the last step that counts, by the names of metrics.jsonl."""
+    notice: Notice | None
+    """Why it ended before its last step; None: it was not told to."""
