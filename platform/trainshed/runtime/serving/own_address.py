@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import ray
-from ray._common.tls_utils import add_port_to_grpc_server
-from ray.serve._private import replica
+
+from trainshed.runtime.serving.seams import add_port_to_grpc_server, replica
 
 
 def listen_on_own_address() -> None:

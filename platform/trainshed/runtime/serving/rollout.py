@@ -14,15 +14,14 @@ from typing import TypeVar
 import ray
 from ray import serve
 from ray.exceptions import RayError
-from ray.serve._private.deployment_info import DeploymentInfo
 from ray.serve.context import _get_global_client
-from ray.serve.generated.serve_pb2 import DeploymentRoute
 from ray.serve.schema import ApplicationStatus
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.serving.app import DEPLOYMENT
 from trainshed.runtime.serving.endpoint import START_S, delete_application, run_application
+from trainshed.runtime.serving.seams import DeploymentInfo, DeploymentRoute
 from trainshed.runtime.serving.settings import AppSettings
 
 Answer = TypeVar("Answer")
