@@ -15,18 +15,18 @@ from transformers import PreTrainedModel
 
 from trainshed.runtime.tasks.mup import Factors, mup_factors, scale_fresh
 
-Place = Callable[[torch.nn.Module], None]
+PartHandler = Callable[[torch.nn.Module], None]
 """Takes a part of a model whose weights are there; may put them elsewhere, in place."""
 
 DONE = "_is_hf_initialized"
 
 
-def left_where_it_is(part: torch.nn.Module) -> None:
+def keep_whole(part: torch.nn.Module) -> None:
     """The place of a part that stays."""
 
 
 def made_in_parts(
-    lay_out: Callable[[], PreTrainedModel], place: Place = left_where_it_is, *, growth: float = 1.0
+    lay_out: Callable[[], PreTrainedModel], place: PartHandler = keep_whole, *, growth: float = 1.0
 ) -> PreTrainedModel:
     """The model that `lay_out` builds, in fp32 with the initial weights of its family; the caller has seeded torch.
 
@@ -47,7 +47,7 @@ def made_in_parts(
     return model
 
 
-def _make_the_rest(model: PreTrainedModel, made: set[int], place: Place, factors: dict[str, Factors]) -> None:
+def _make_the_rest(model: PreTrainedModel, made: set[int], place: PartHandler, factors: dict[str, Factors]) -> None:
     """Memory first for all of it, since a module may initialise another's weights; ties again, then the weights."""
     rest = [module for module in model.modules() if id(module) not in made]
     for module in rest:

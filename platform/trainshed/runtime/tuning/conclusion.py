@@ -13,8 +13,8 @@ from trainshed.record.run import Record
 from trainshed.record.trials import CUT, TrialFiles, begun, is_measured, number_of
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter
-from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.stopped import Stopped
+from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.runtime.tuning.report.trial_results import best_of, story, training_of
 from trainshed.runtime.tuning.scheduling.stoppers import Ceilings, Spent
 from trainshed.spec.sweep.tune import TuneJob
@@ -23,7 +23,7 @@ from trainshed.spec.sweep.tune import TuneJob
 def conclude(
     job: TuneJob,
     reporter: Reporter,
-    plan: WorkerPlan,
+    plan: WorkerSpec,
     ceilings: Ceilings,
     spent: Spent,
     *,
@@ -74,7 +74,7 @@ def _used(job: TuneJob, spent: Spent) -> dict[str, Any]:
 def _registered(
     job: TuneJob,
     reporter: Reporter,
-    plan: WorkerPlan,
+    plan: WorkerSpec,
     ceilings: Ceilings,
     spent: Spent,
     files: TrialFiles,

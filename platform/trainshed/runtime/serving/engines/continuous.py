@@ -22,6 +22,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from trainshed.errors import PlatformError
 from trainshed.patience import patience
+from trainshed.runtime.models.export import end_tokens, load_model, load_tokenizer
 from trainshed.runtime.serving.engines.engine import (
     EngineDeadError,
     EngineFullError,
@@ -30,7 +31,6 @@ from trainshed.runtime.serving.engines.engine import (
     Sampling,
     Step,
 )
-from trainshed.runtime.serving.engines.loading import end_tokens, load_model, load_tokenizer
 from trainshed.runtime.serving.engines.prompts import PromptEncoder
 from trainshed.runtime.serving.engines.sampling import SamplingRows
 

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import torch
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.tasks.making import Place
+from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.training.engines.pieces import Piece, State
 
 MakeModel = Callable[[], torch.nn.Module]
-MakeInParts = Callable[[Place], torch.nn.Module]
+MakeInParts = Callable[[PartHandler], torch.nn.Module]
 """As MakeModel; hands each part to `place` when its weights are there, so that it can be split before the next."""
 MakeOptimizer = Callable[[torch.nn.Module], torch.optim.Optimizer]
 
