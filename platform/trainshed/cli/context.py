@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import typer
 
 from trainshed.cli.show import say
+from trainshed.environment import profile_file, storage_place
 
 if TYPE_CHECKING:  # these cost tens of milliseconds; `--help` must not pay for them
     from pathlib import Path
@@ -51,14 +51,12 @@ def profile(explicit: Path | None) -> Profile | None:
     Raises:
         SpecError: every fault of the file.
     """
-    from pathlib import Path
-
-    given = explicit or os.environ.get("PLATFORM_PROFILE")
-    if not given:
+    file = explicit or profile_file()
+    if file is None:
         return None
     from trainshed.cluster.profile import load_profile
 
-    return load_profile(Path(given))
+    return load_profile(file)
 
 
 def home() -> Path:
@@ -72,7 +70,7 @@ def storage() -> Storage:
     """PLATFORM_STORAGE, or the home."""
     from trainshed.record.storage import Storage
 
-    return Storage.open(os.environ.get("PLATFORM_STORAGE") or home())
+    return Storage.open(storage_place() or home())
 
 
 def address_or_none(explicit: str | None) -> Address | None:

@@ -28,8 +28,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from trainshed.client.jobs_api import JobsClient, Unreachable
 from trainshed.client.processes import alive, end_cluster
-from trainshed.client.ray_head import LOOPBACK, default_cpus, free_ports, head_command, head_environment
+from trainshed.client.ray_head import default_cpus, free_ports, head_command, head_environment
 from trainshed.client.ray_log import error_in
+from trainshed.environment import LOOPBACK
 from trainshed.errors import ClusterError, DamagedFile
 from trainshed.patience import Wait
 from trainshed.record.facts import passed_over, said_of

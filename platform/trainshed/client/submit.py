@@ -5,7 +5,6 @@ Knows job files, storage and the Jobs REST interface; prints nothing.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from trainshed.client.address import Address
 from trainshed.client.jobs_api import JobsClient, UnknownJob, Unreachable
 from trainshed.client.known_clusters import remember
 from trainshed.client.package import Package, own_package, package_files
-from trainshed.client.ray_head import LOOPBACK
 from trainshed.client.uploads import root_of, uploads
+from trainshed.environment import reachable_serve_host
 from trainshed.errors import CapacityError, ClusterError
 from trainshed.record.cluster import ClusterName
 from trainshed.record.run import new_run_id, now
@@ -196,13 +195,7 @@ def provide_secrets(loaded: Sequence[LoadedJob], address: Address, home: Path, s
                 say(f"made a key for {name}: {path}")
             else:
                 keep_secret(name, known, home)
-            let_go_to(name, f"http://{_serve_host()}:{address.local.serve_port}/{job.name}", home)
-
-
-def _serve_host() -> str:
-    """Where the local cluster's endpoints answer, as `runtime.serving` says it."""
-    host = os.environ.get("PLATFORM_SERVE_HOST", LOOPBACK)
-    return LOOPBACK if host in ("0.0.0.0", "::", "localhost") else host  # noqa: S104
+            let_go_to(name, f"http://{reachable_serve_host()}:{address.local.serve_port}/{job.name}", home)
 
 
 def _environment(code: Package, working: Package) -> dict[str, Any]:
