@@ -11,8 +11,9 @@ import pytest
 
 from listeners import listeners_of, open_to_others
 from trainshed.client import local_cluster
+from trainshed.client.cluster_state import LocalCluster, find
 from trainshed.client.jobs_api import JobsClient
-from trainshed.client.local_cluster import LocalCluster, down, find, up
+from trainshed.client.local_cluster import down, up
 from trainshed.environment import CLUSTER_DIR
 from trainshed.errors import ClusterError
 

@@ -13,8 +13,8 @@ from enum import Enum
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from trainshed.client.cluster_state import LocalCluster, find
 from trainshed.client.known_clusters import known_url, name_of
-from trainshed.client.local_cluster import LocalCluster, find
 from trainshed.environment import Setting, cluster_address
 from trainshed.errors import UsageError
 from trainshed.record.cluster import ClusterName
