@@ -8,9 +8,10 @@ from typing import Any
 from trainshed.environment import home_folder, serve_port
 from trainshed.errors import DamagedFile, PlatformError, UsageError
 from trainshed.record.endpoints import drop_endpoint, get_endpoint, put_endpoint
+from trainshed.record.index import find_finished
 from trainshed.record.lineage import sha256
 from trainshed.record.registry import resolve
-from trainshed.record.run import Record, find_finished
+from trainshed.record.run import Record
 from trainshed.record.secrets import need_secret
 from trainshed.record.storage import Storage
 from trainshed.runtime.report import Reporter
