@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 
 from job_texts import PREPARE, TRAIN, TUNE, changed
-from trainshed.client.local_cluster import LocalCluster
+from trainshed.client.cluster_state import LocalCluster
 from trainshed.record.endpoints import put_endpoint
 from trainshed.record.lineage import training_lineage
 from trainshed.record.registry import register, set_alias

@@ -18,11 +18,12 @@ from trainshed.cli.states import LOST, UNKNOWN, States
 from trainshed.client import resume as client
 from trainshed.client.address import find_address
 from trainshed.client.alive import HANDING_OVER_S, Clusters, Sign
+from trainshed.client.cluster_state import find
 from trainshed.client.jobs_api import JobsClient
 from trainshed.client.known_clusters import name_of, remember
-from trainshed.client.local_cluster import find
 from trainshed.errors import UsageError
 from trainshed.record.cluster import KEY
+from trainshed.record.index import Index
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 
@@ -164,7 +165,7 @@ def test_what_may_be_alive_is_not_resumed_and_not_stopped_elsewhere(tmp_path: Pa
     clusters = Clusters(tmp_path, None)
     answer = clusters.sign(record.job, now=NOW)
     with pytest.raises(UsageError, match=r"model-1 may still be running.* http://head:8265 is an address that only"):
-        client.prepare(record, UNKNOWN, [], why=answer.why)
+        client.prepare(record, UNKNOWN, [], Index(record.storage), why=answer.why)
     with pytest.raises(UsageError, match="an address that only the storage names; give --address"):
         clusters.of(record.job)
 

@@ -3,7 +3,8 @@
 import pytest
 
 from job_texts import TUNE, changed, text
-from trainshed.client.check import Known, check, plans
+from submitting import checked as all_checked
+from submitting import planned
 from trainshed.errors import SpecError
 from trainshed.record.bound import bind
 from trainshed.record.run import Record
@@ -44,8 +45,8 @@ def checked(folder, job=OVER_DATA):
     file = folder / "job.yaml"
     file.write_text(text(job))
     loaded, storage = load_files([file]), Storage.open(folder)
-    check(loaded, Known(storage))
-    return plans(loaded, Known(storage))
+    all_checked(loaded, storage)
+    return planned(loaded, storage)
 
 
 @pytest.mark.parametrize(

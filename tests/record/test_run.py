@@ -6,8 +6,9 @@ import threading
 import pytest
 
 from trainshed.errors import UsageError
+from trainshed.record.index import all_runs, find_finished, find_run
 from trainshed.record.registry import aliases, all_versions, register, resolve, set_alias
-from trainshed.record.run import Record, all_runs, find_finished, find_run, new_run_id
+from trainshed.record.run import Record, new_run_id
 from trainshed.record.secrets import find_secret, keep_secret, need_secret
 from trainshed.record.storage import Storage
 from trainshed.record.trials import TrialFiles

@@ -8,9 +8,10 @@ from job_texts import TUNE
 from trainshed.errors import DamagedFile, UsageError
 from trainshed.record.checkpoints import all_checkpoints, by_loss, fault_of, path_of, prune
 from trainshed.record.endpoints import all_endpoints, get_endpoint, put_endpoint
+from trainshed.record.index import all_runs, find_finished, find_run
 from trainshed.record.journal import read_lines, read_steps
 from trainshed.record.registry import all_versions, register, resolve
-from trainshed.record.run import Record, all_runs, find_finished, find_run
+from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import TakeDown
 from trainshed.record.trials import TrialFiles, begun, number_of

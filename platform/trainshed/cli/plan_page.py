@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 COLUMNS = ["", "layout", "parameters", "gradients", "optimizer", "buffers", "activations", "a worker", "host", "disk"]
 
 
-def print_plans(plans: list[Plan], *, as_json: bool) -> None:
+def print_plans(plans: Sequence[Plan], *, as_json: bool) -> None:
     """Every plan, for people or for programs."""
     if as_json:
         print_json([_data(each) for each in plans])

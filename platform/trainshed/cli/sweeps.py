@@ -46,7 +46,7 @@ def list_sweeps(address: str | None = context.RunAddressOption, as_json: bool = 
     \b
     platform sweeps list
     """
-    from trainshed.record.run import all_runs
+    from trainshed.record.index import all_runs
 
     states = States(address)
     found = [
@@ -81,7 +81,8 @@ def show_sweep(
     platform sweeps show stdlib-sweep --json
     """
     from trainshed.errors import UsageError
-    from trainshed.record.run import ENDED, find_run
+    from trainshed.record.index import find_run
+    from trainshed.record.run import ENDED
 
     record = find_run(context.storage(), run)
     if record.facts.job.kind != "tune":

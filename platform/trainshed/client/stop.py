@@ -6,9 +6,9 @@ import secrets
 import time
 
 from trainshed.client.address import Address
+from trainshed.client.hand_over import hand_over_take_down
 from trainshed.client.jobs_api import JobsClient
 from trainshed.client.ray_answers import JobStatus
-from trainshed.client.submit import hand_over_take_down
 from trainshed.errors import ClusterError
 from trainshed.patience import Wait
 from trainshed.record.run import Record

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pydantic import TypeAdapter, ValidationError
 
 from trainshed.errors import PlatformError, UsageError
+from trainshed.record.index import Index
 from trainshed.record.results import PrepareOutcome
-from trainshed.record.run import Record, find_finished
+from trainshed.record.run import Record
 from trainshed.spec.document.part import RunRef
 
 FILE = "data.json"
@@ -63,12 +64,12 @@ def prepared(run: Record) -> PrepareOutcome:
     return outcome
 
 
-def fingerprints(sweep: Record, references: Iterable[str]) -> dict[str, str]:
+def fingerprints(sweep: Record, references: Iterable[str], index: Index) -> dict[str, str]:
     """Of the data that a sweep read, by reference; what is not there any more is left out."""
     bound, found = bound_runs(sweep), {}
     for reference in references:
         try:
-            run = bound.get(reference) or find_finished(sweep.storage, reference, "prepare")
+            run = bound.get(reference) or index.finished(reference, "prepare").run
         except UsageError:
             continue
         if (fingerprint := fingerprint_of(run)) is not None:

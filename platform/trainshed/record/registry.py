@@ -50,8 +50,12 @@ def resolve(storage: Storage, reference: str) -> ModelVersion:
         UsageError: there is no such model, version or alias.
         DamagedFile: its file is not what a registration writes.
     """
+    return resolve_among(numbers_of(storage, reference.partition("@")[0]), storage, reference)
+
+
+def resolve_among(numbers: list[int], storage: Storage, reference: str) -> ModelVersion:
+    """As `resolve`, where the numbers of that model's versions are known."""
     name, _, selector = reference.partition("@")
-    numbers = _numbers(storage, name) if is_one(MODEL_NAME, name) else []
     if not numbers:
         raise UsageError(f"no model {name!r} is registered in {storage.uri}; `platform models` lists them")
     number = max(numbers) if selector in ("", "latest") else _selected(storage, name, selector)
@@ -60,6 +64,11 @@ def resolve(storage: Storage, reference: str) -> ModelVersion:
         known = ", ".join(map(str, sorted(numbers)))
         raise UsageError(f"{reference}: no such version or alias; versions of {name}: {known}")
     return found
+
+
+def numbers_of(storage: Storage, name: str) -> list[int]:
+    """The numbers of a model's versions; none where no model can have that name."""
+    return _numbers(storage, name) if is_one(MODEL_NAME, name) else []
 
 
 def set_alias(storage: Storage, reference: str, alias: str) -> ModelVersion:

@@ -1,4 +1,4 @@
-"""The Record: one run's directory, and finding runs again by id or name.
+"""The Record: one run's directory. `record.index` finds runs again by id or name.
 
     runs/<run_id>/job.json  events.jsonl  metrics.jsonl  logs/  checkpoints/  model/  result.json  lineage.json
                   stop.json, where somebody wants it to end
@@ -9,7 +9,6 @@ A run's state is what its files say: no result.json means waiting or running; re
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +16,6 @@ from typing import Any
 from trainshed.errors import DamagedFile, UsageError
 from trainshed.record.facts import EndFacts, JobFacts, LineageFacts, parse_facts, passed_over
 from trainshed.record.journal import read_lines, read_steps
-from trainshed.record.names import RUN_ID, is_hidden, is_one
 from trainshed.record.results import OUTCOMES, Outcome, TuneOutcome
 from trainshed.record.storage import Storage
 
@@ -179,72 +177,3 @@ class Record:
         if found is None:
             raise UsageError(f"no run {self.run_id!r} in {self.storage.uri}; `platform runs` lists them")
         return found, parse_facts(found, JobFacts, self.storage.address(path))
-
-
-def all_runs(storage: Storage) -> list[Record]:
-    """Every run, newest first; what is none is passed over."""
-    return [run for run, _ in _newest_first(storage)]
-
-
-def find_run(storage: Storage, target: str) -> Record:
-    """The run with this id, or the newest run of this name.
-
-    Raises:
-        UsageError: there is neither.
-    """
-    if is_one(RUN_ID, target):
-        if storage.exists(f"runs/{target}/job.json"):
-            return Record(storage, target)
-        for run, facts in _newest_first(storage):
-            if facts.job.name == target:
-                return run
-    raise UsageError(f"no run {target!r} in {storage.uri}; `platform runs` lists them")
-
-
-def find_finished(storage: Storage, target: str, kind: str) -> Record:
-    """What `run://TARGET` means: the run of that id, or the newest run of that name and kind that can be built on.
-
-    Raises:
-        UsageError: there is none, or it is of another kind, or none of them succeeded.
-        DamagedFile: its result does not say what it came to.
-    """
-    name = target.removeprefix("run://")
-    named = [(run, facts) for run, facts in _newest_first(storage) if name in (run.run_id, facts.job.name)]
-    if not named:
-        raise UsageError(f"run://{name} is neither an earlier document here nor a run in {storage.uri}")
-    fitting = [run for run, facts in named if facts.job.kind == kind]
-    if not fitting:
-        raise UsageError(f"run://{name} is a {named[0][1].job.kind} run; a {kind} run is needed here")
-    for run in fitting:
-        if _can_be_built_on(run):
-            return run
-    missing = "has a best trial" if kind == "tune" else "has succeeded"
-    raise UsageError(
-        f"run://{name}: no run of that name {missing}; the newest, {fitting[0].run_id}, is {fitting[0].state}"
-    )
-
-
-def _can_be_built_on(run: Record) -> bool:
-    """A sweep that could not register its model has a best trial all the same; one whose budget was too small, none."""
-    outcome = run.outcome
-    return outcome.best is not None if isinstance(outcome, TuneOutcome) else outcome is not None
-
-
-def _newest_first(storage: Storage) -> list[tuple[Record, JobFacts]]:
-    found = list(_with_facts(storage))
-    return sorted(found, key=lambda one: (one[1].created_at, one[1].number), reverse=True)
-
-
-def _with_facts(storage: Storage) -> Iterator[tuple[Record, JobFacts]]:
-    for name in storage.names("runs"):
-        if is_hidden(name):
-            continue
-        try:
-            if not is_one(RUN_ID, name):
-                raise DamagedFile(f"{storage.address('runs')}/{name}: no run")
-            run = Record(storage, name)
-            yield run, run.facts
-        except UsageError:
-            passed_over(DamagedFile(f"{storage.address(f'runs/{name}')}: no run: it has no job.json"))
-        except (DamagedFile, OSError) as error:
-            passed_over(error)

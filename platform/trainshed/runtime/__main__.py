@@ -24,7 +24,8 @@ import ray
 from trainshed.errors import BudgetReached, PlatformError
 from trainshed.record.bound import bind, runs_of
 from trainshed.record.events import Begin, End
-from trainshed.record.run import Record, find_finished
+from trainshed.record.index import find_finished
+from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, TakeDown, begin_runs
 from trainshed.runtime.cause import cause_of

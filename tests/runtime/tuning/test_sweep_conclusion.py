@@ -4,7 +4,8 @@ import pytest
 
 from job_texts import TUNE, changed
 from trainshed.errors import PlatformError
-from trainshed.record.run import Record, find_finished, now
+from trainshed.record.index import find_finished
+from trainshed.record.run import Record, now
 from trainshed.record.storage import Storage
 from trainshed.record.trials import CUT, EARLY, ENDED, FAILED, OWN_STOP
 from trainshed.runtime.report import Reporter, Voice

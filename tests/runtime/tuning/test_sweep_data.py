@@ -8,7 +8,8 @@ import torch.distributed as dist
 from job_texts import TUNE, changed
 from prepared_on_disk import prepared
 from trainshed.errors import PlatformError
-from trainshed.record.run import Record, find_finished
+from trainshed.record.index import find_finished
+from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import Submission
 from trainshed.record.trials import TrialFiles

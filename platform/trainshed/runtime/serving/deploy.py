@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from trainshed.environment import home_folder, serve_port
 from trainshed.errors import DamagedFile, PlatformError, UsageError
 from trainshed.record.endpoints import drop_endpoint, get_endpoint, put_endpoint
+from trainshed.record.index import find_finished
 from trainshed.record.lineage import sha256
 from trainshed.record.registry import resolve
-from trainshed.record.run import Record, find_finished
+from trainshed.record.run import Record
 from trainshed.record.secrets import need_secret
 from trainshed.record.storage import Storage
 from trainshed.runtime.report import Reporter
@@ -21,7 +21,6 @@ from trainshed.runtime.serving.rollout import roll_out
 from trainshed.runtime.serving.settings import AppSettings
 from trainshed.spec.serving.serve import ServeJob
 
-DEFAULT_PORT = 8000
 FINGERPRINT_CHARACTERS = 16
 
 
@@ -36,12 +35,12 @@ def deploy(job: ServeJob, reporter: Reporter, *, trained: Mapping[str, Record]) 
     reporter.progress("serve", 0, 3, what=f"check {model}")
     files = ModelFiles.of(storage.address(run.at("model")), storage.read_json(run.at("model/manifest.json")))
     files.check()
-    home = Path(os.environ.get("PLATFORM_HOME") or "~/.trainshed").expanduser()
+    home = home_folder()
     keys = [need_secret(name, home) for name in job.auth.keys]
     if (lineage := run.lineage) is None:
         raise PlatformError(f"{run.run_id} has no lineage.json in {storage.uri}; train it again")
     settings = _settings(job, model, files, lineage, keys, run_id)
-    port = int(os.environ.get("PLATFORM_SERVE_PORT") or DEFAULT_PORT)
+    port = serve_port()
     reporter.progress("serve", 1, 3, what="start replicas")
     start_serve(port, job.start_timeout_s)
 

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from trainshed.record.bound import fingerprint_of
 from trainshed.record.events import Log, Sink
+from trainshed.record.index import Index
 from trainshed.record.learning import why_nothing_is_taken
 from trainshed.record.run import Record
 from trainshed.record.trials import ENDED, is_measured
@@ -23,7 +24,7 @@ def known_before(job: TuneJob, data: Mapping[str, Record], earlier: Sequence[Rec
     known: Known = []
     here = {reference: fingerprint_of(run) or "" for reference, run in data.items()}
     for sweep in earlier:
-        if (why_not := why_nothing_is_taken(job, here, sweep)) is not None:
+        if (why_not := why_nothing_is_taken(job, here, sweep, Index(sweep.storage))) is not None:
             sink(Log(message=f"learn_from: nothing of {sweep.run_id} is taken: {why_not}"))
             continue
         taken = [
