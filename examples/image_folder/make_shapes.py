@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-EACH = 200
+EACH = 500
 SIZE = 32
 
 
