@@ -22,7 +22,7 @@ endef
 help:  ## List the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(STAMP)  ## Make .venv with every dependency at its pinned version.
+setup: $(STAMP)  ## Make .venv with every dependency at its pinned version; TORCH=cpu without CUDA.
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v "$(PYTHON)" >/dev/null || { echo "setup: none of $(PYTHONS) is on PATH with its venv; install one or say make PYTHON=..."; exit 2; }
