@@ -78,7 +78,9 @@ def test_help_names_every_verb():
     assert [verb for verb in verbs if f"\n  {verb}" not in done.stdout] == []
 
 
-@pytest.mark.parametrize("file", sorted(ROOT.glob("jobs/*.yaml")), ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file", sorted([*ROOT.glob("jobs/*.yaml"), *ROOT.glob("examples/*/*.yaml")]), ids=lambda file: file.name
+)
 def test_the_schema_accepts_the_job_files_we_ship(file):
     from trainshed.spec.job import JobDocument
 

@@ -44,8 +44,9 @@ UNIONS = {
 
 
 def blocks(page, language=""):
-    """The fenced blocks of a page."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    """The fenced blocks of a page in one language."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [text for said, text in found if said == language]
 
 
 def commands(page):
