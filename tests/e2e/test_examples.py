@@ -21,7 +21,6 @@ def test_a_folder_of_text_becomes_an_endpoint_that_completes_it(platform, tmp_pa
     assert trained["metrics"]["validation_loss"] < 0.25 * trained["unigram_entropy_nats"]
     answer = platform.json("ask", "recipes-complete", "Leeks soup with", "--max-tokens", 100)
     text = answer["choices"][0]["text"]
-    assert "Wash the" in text, text
-    assert "litres of water" in text, "that is how soups go on, and neither salads nor pies"
+    assert "and cut them into slices. Fry the" in text, "what stands in every recipe was not learnt: " + text
     platform.run("stop", "recipes-complete")
     assert "recipes-complete" not in [one["name"] for one in platform.json("endpoints")]
