@@ -111,7 +111,9 @@ def _texts(file):
     return {node.value for node in constants if isinstance(node.value, str)}
 
 
-@pytest.mark.parametrize("file", sorted(ROOT.glob("jobs/*.yaml")), ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file", sorted([*ROOT.glob("jobs/*.yaml"), *ROOT.glob("examples/*/*.yaml")]), ids=lambda file: file.name
+)
 def test_the_schema_accepts_the_job_files_we_ship(file):
     from trainshed.spec.job import JobDocument
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from job_texts import TRAIN, TUNE, changed
-from trainshed.cli.follow import JsonView
+from trainshed.cli.follow import JsonView, describe
 from trainshed.cli.main import app
 from trainshed.cli.sweeps import Trials, picture
 from trainshed.client.known_clusters import name_of, remember
@@ -159,6 +159,13 @@ def test_events_are_followed_as_json_that_every_program_reads(capsys):
     JsonView().show(Line(7, "2026-11-27", "sweep", event_of(said)))
     shown = json.loads(capsys.readouterr().out, parse_constant=refuse)
     assert shown == {"seq": 7, "time": "2026-11-27", "run": "sweep", **said, "validation_loss": None}
+
+
+@pytest.mark.parametrize("metric", ["validation_loss", "train_loss", "validation_accuracy", "validation_cost"])
+def test_a_trial_that_ended_is_told_with_the_metric_of_its_sweep(metric):
+    said = {"event": "trial", "trial": "trial-00000", "state": "ended", "step": 3, "settings": {"a.rate": 0.01}}
+    assert describe(event_of({**said, metric: 3.125})) == f"trial-00000 ended at step 3: {metric} 3.1250 (rate 0.01)"
+    assert describe(event_of(said)) == "trial-00000 ended at step 3: no metric (rate 0.01)"
 
 
 def test_what_a_sweep_has_cost_stands_beside_its_hours(record):

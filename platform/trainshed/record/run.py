@@ -25,6 +25,8 @@ HANDED = ("cluster", "handed_over_at")
 """What job.json says of the newest submission beside its id: where to, and when, where that is not `created_at`."""
 USABLE = ("succeeded", "budget_reached")
 """What later documents can stand on: a sweep that reached its budget has kept the best so far."""
+TUNE = "tune"
+"""Ray Tune's own folder while a sweep runs: a sweep goes on from its trials' files, so none of it is kept."""
 DAMAGED = "damaged"
 """The state of a run whose result.json is not what a run writes."""
 

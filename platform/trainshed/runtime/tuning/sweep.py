@@ -13,7 +13,7 @@ from typing import Any
 import ray
 import ray.tune
 
-from trainshed.record.run import Record, now
+from trainshed.record.run import TUNE, Record, now
 from trainshed.record.trials import TrialFiles, begun, name_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.plan import WorkerPlan
@@ -35,8 +35,6 @@ from trainshed.spec.sweep.possible import Settings
 from trainshed.spec.sweep.stopping import Pb2, Pbt
 from trainshed.spec.sweep.tune import TuneJob
 
-TUNE = "tune"
-"""Ray Tune's own folder, while it runs: trials that ended are told again from the Record, so none of it is needed."""
 LOST_RETRIES = 3
 """So often a trial is started again whose process or machine was lost."""
 
