@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -90,12 +88,6 @@ def test_greedy_requests_together_equal_generate_also_after_a_restart(model_dir:
         engine = build_engine(model_dir, EngineSettings())
         assert [tokens for tokens, _ in together(engine, asks)] == expected
         engine.stop()
-
-
-def test_the_models_thread_is_less_urgent_than_the_event_loop(own_engine: TextEngine) -> None:
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    behind = [one for one in threading.enumerate() if os.getpriority(os.PRIO_PROCESS, one.native_id or 0) > own]
-    assert len(behind) == 1
 
 
 def test_requests_that_do_not_fit_the_cache_together_still_equal_generate(gpt2_dir: Path) -> None:
@@ -227,7 +219,7 @@ def test_a_dead_engine_fails_its_requests_and_its_check(own_engine: TextEngine) 
         waiting = asyncio.create_task(collect(own_engine, [5, 6], greedy(250)))
         while not own_engine.running_requests:
             await asyncio.sleep(0.01)
-        own_engine._manager.add_request([10_000], max_new_tokens=2, sampling=greedy(2))  # type: ignore[attr-defined]
+        own_engine._model.ask([10_000], greedy(2), lambda _: None, whole=True, loop=None)  # type: ignore[attr-defined]
         with pytest.raises(EngineDeadError):
             await asyncio.wait_for(waiting, WAIT_S)
         with pytest.raises(EngineDeadError):
