@@ -23,6 +23,7 @@ from trainshed.runtime.serving.engines.engine import (
     Sampling,
     Step,
 )
+from trainshed.runtime.serving.engines.folder import check_files
 from trainshed.runtime.serving.engines.messages import Ended, Failed
 from trainshed.runtime.serving.engines.model_link import Given, ModelLink
 from trainshed.runtime.serving.engines.prompts import PromptEncoder
@@ -32,6 +33,7 @@ class ContinuousEngine:
     """The tokenizer of a local directory, and the process that holds its model."""
 
     def __init__(self, model_dir: Path, settings: EngineSettings) -> None:
+        check_files(model_dir)
         self._model = ModelLink(model_dir, settings)
         try:
             importlib.import_module("transformers.tokenization_utils_tokenizers")  # while the process loads the model

@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from trainshed.errors import PlatformError
@@ -61,7 +62,8 @@ def _stand_back() -> None:
         return
     least = os.getpriority(os.PRIO_PROCESS, 0) + _STANDS_BACK
     for thread in os.listdir("/proc/self/task"):  # here each thread has its own; new ones inherit it
-        os.setpriority(os.PRIO_PROCESS, int(thread), least)
+        with suppress(ProcessLookupError):  # one that has helped to load, and has ended since
+            os.setpriority(os.PRIO_PROCESS, int(thread), least)
 
 
 def _load(wanted: Load, channel: Channel) -> BatchedModel:
@@ -108,10 +110,11 @@ def _order(channel: Channel) -> ToModel:
 
 def _leave(why: str) -> NoReturn:
     """Ends the process at once, whatever its other threads do; `why` is empty where the replica wants it to."""
-    if why:
-        print(f"the process of the model ends: {why}", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError, ValueError):  # who read them may be gone
+        if why:
+            print(f"the process of the model ends: {why}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(1 if why else 0)
 
 
