@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from trainshed.runtime.serving.engines import Finish, Sampling, TextEngine
 
 Answer = tuple[list[int], Finish | None]
-WAIT_S = 60
+WAIT_S = 120
 
 
 async def collect(engine: TextEngine, prompt: list[int], sampling: Sampling, *, whole: bool = False) -> Answer:

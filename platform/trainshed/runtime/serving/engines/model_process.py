@@ -46,7 +46,8 @@ def main() -> NoReturn:
         case Request() | Cancel():
             _leave(f"the first message must be what to load, got {first!r}")
     cause = ready.result().join()
-    channel.send(Ended(cause))
+    with suppress(OSError):  # the replica is gone as well
+        channel.send(Ended(cause))
     _leave(cause)
 
 
@@ -72,6 +73,9 @@ def _load(wanted: Load, channel: Channel) -> BatchedModel:
         from trainshed.runtime.serving.engines.batching import BatchedModel
 
         model = BatchedModel(wanted.model_dir, wanted.settings, channel.send)
+        _stand_back()  # not before: a rollout waits for it to load
+        channel.send(model.loaded)
+        return model
     except PlatformError as error:
         channel.send(NotLoaded(str(error)))
         _leave(str(error))
@@ -79,9 +83,6 @@ def _load(wanted: Load, channel: Channel) -> BatchedModel:
         traceback.print_exc()
         channel.send(NotLoaded(f"{type(error).__name__}: {error}"))
         _leave(str(error))
-    _stand_back()  # not before: a rollout waits for it to load
-    channel.send(model.loaded)
-    return model
 
 
 def _obey(channel: Channel, ready: Future[BatchedModel]) -> None:
