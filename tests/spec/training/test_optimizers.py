@@ -6,7 +6,8 @@ from pydantic import TypeAdapter, ValidationError
 from job_texts import TRAIN, changed, text
 from trainshed.errors import SpecError
 from trainshed.spec.load import load_files
-from trainshed.spec.training.optimizers import Optimizer, misfit, moments
+from trainshed.spec.training.engines.deepspeed import misfit
+from trainshed.spec.training.optimizers import Optimizer, moments
 
 KINDS = ["sgd", "adam", "adamw", "adagrad", "rmsprop", "adafactor", "lion", "muon"]
 

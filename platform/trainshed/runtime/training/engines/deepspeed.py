@@ -23,8 +23,8 @@ from trainshed.runtime.training.engines.engine import (
     tensors_of,
 )
 from trainshed.runtime.training.engines.pieces import Piece, State
-from trainshed.spec.plan.states import bucket_numbers
 from trainshed.spec.training.engines import DeepSpeed
+from trainshed.spec.training.engines.deepspeed import bucket_numbers
 from trainshed.spec.training.train import Training
 
 if not torch.cuda.is_available():
