@@ -44,6 +44,14 @@ def test_muon_under_zero_is_one_line_that_says_what_to_do(tmp_path):
     )
 
 
+def test_adafactor_under_fsdp_is_one_line_that_says_what_to_do(tmp_path):
+    job = changed(TRAIN, optimizer={"kind": "adafactor", "learning_rate": 0.02}, engine={"kind": "fsdp"})
+    assert faults(tmp_path, job)[0].endswith(
+        "optimizer adafactor needs whole matrices, and engine.kind fsdp gives it a worker's rows of them; "
+        "set engine.kind: ddp, or use optimizer adamw"
+    )
+
+
 @pytest.mark.parametrize(
     ("optimizer", "said"),
     [

@@ -162,10 +162,8 @@ def _reason(training: Training, layouts: tuple[Layout, ...], batches: tuple[int,
 def _table(training: Training, cost: ModelCost, chosen: Need | None) -> tuple[Need, ...]:
     """Every layout that the engine could have, at the chosen batch or the smallest."""
     batch = chosen.per_device_batch_size if chosen else batches_to_choose_from(training)[-1]
-    own = chosen.layout if chosen else None
-    layouts = layouts_of_engine(training) or layouts_to_choose_from(training)
-    if own is not None and own not in layouts:
-        layouts = (*layouts, own)
+    own = (chosen.layout,) if chosen else layouts_to_choose_from(training)
+    layouts = dict.fromkeys((*layouts_of_engine(training), *own))
     return tuple(
         need(training, cost, layout, batch, checkpointing=checkpoints_activations(training)) for layout in layouts
     )

@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,7 +77,7 @@ def train(
     engine = engines.build(
         training,
         task.make_model,
-        lambda model: build_optimizer(training.optimizer, model, growth=growth(training.model)),
+        partial(build_optimizer, training.optimizer, growth=growth(training.model)),
         host.world.device,
         make_in_parts=getattr(task, "make_in_parts", None),
     )
@@ -134,7 +135,7 @@ class _Loop:
             if verdict is not None and self._goes_back(verdict, ids, done):
                 continue
             if self.unproven:
-                check_weights_agree(self.engine, self.training, self.host.world)
+                check_weights_agree(self.engine, self.host.world)
                 self.unproven = False
             step = self.progress.step + 1
             self.progress = replace(self.progress, step=step, order_hash=chained_hash(self.progress.order_hash, ids))
