@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from results import write_result
@@ -123,7 +124,7 @@ class Parts:
         self.task = tasks.build(self.training, tasks.DataFacts.read(folder / own, manifest))
         torch.manual_seed(0)
         self.engine = engines.build(
-            self.training, self.task.make_model, lambda m: build_optimizer(self.training.optimizer, m), world.device
+            self.training, self.task.make_model, partial(build_optimizer, self.training.optimizer), world.device
         )
         self.keeper = Keeper(self.storage, "saves", Checkpoints(keep=1), world, lambda *_: None)
         self.saves = 0

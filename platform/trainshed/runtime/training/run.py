@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, assert_never
+from typing import Any
 
 from trainshed.record.events import HeldOutMetrics
 from trainshed.record.journal import read_steps
@@ -18,7 +18,6 @@ from trainshed.runtime.training.ray_train.spares import Spares
 from trainshed.runtime.training.register import register_model, write_lineage
 from trainshed.runtime.training.samples import check_samples
 from trainshed.runtime.training.stopped import Stopped
-from trainshed.spec.training.engines import Ddp, DeepSpeed
 from trainshed.spec.training.train import Training, TrainJob
 
 WATCH_S = 0.5
@@ -46,7 +45,7 @@ def train_job(
         export=True,
     )
     reporter.log(
-        f"training {job.name}: {_workers(training)}, {_engine_name(training)}, "
+        f"training {job.name}: {_workers(training)}, {training.engine.name}, "
         f"{training.accumulation} pass(es) per step, {training.steps} steps"
     )
     with watch_metrics(reporter, record.at("metrics.jsonl"), training.steps):
@@ -124,16 +123,6 @@ def _workers(training: Training) -> str:
     if workers.min_count == workers.max_count:
         return f"{workers.max_count} worker(s)"
     return f"{workers.min_count} to {workers.max_count} workers"
-
-
-def _engine_name(training: Training) -> str:
-    match training.engine:
-        case DeepSpeed(zero_stage=stage):
-            return f"ZeRO-{stage}"
-        case Ddp():
-            return "DDP"
-        case _:
-            assert_never(training.engine)
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

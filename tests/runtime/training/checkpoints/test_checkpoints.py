@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -31,9 +32,7 @@ KILLS = 200
 def engine_of(training):
     torch.manual_seed(training.seed)
     task = TinyTask()
-    return engines.build(
-        training, task.make_model, lambda model: build_optimizer(training.optimizer, model), ALONE.device
-    )
+    return engines.build(training, task.make_model, partial(build_optimizer, training.optimizer), ALONE.device)
 
 
 def stepped(engine, task, times):
@@ -159,7 +158,7 @@ def test_another_model_is_refused_by_name(saved, resumed, said, tmp_path):
     def engine(make):
         torch.manual_seed(0)
         training = tiny_training()
-        return engines.build(training, make, lambda model: build_optimizer(training.optimizer, model), ALONE.device)
+        return engines.build(training, make, partial(build_optimizer, training.optimizer), ALONE.device)
 
     keeper = keeper_in(tmp_path)
     keeper.save(engine(saved), Progress(1), {})

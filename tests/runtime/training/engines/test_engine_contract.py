@@ -50,7 +50,8 @@ MUP = Gpt2(layers=2, heads=8, width=64, mup_base_width=16)
 BLOCK = 16
 ALONE = World(0, 1, torch.device("cpu"))
 ENGINES = {f"zero-{stage}": {"engine.kind": "deepspeed", "engine.zero_stage": stage} for stage in range(4)} | {
-    "ddp": {"engine.kind": "ddp"}
+    "ddp": {"engine.kind": "ddp"},
+    "fsdp": {"engine.kind": "fsdp"},
 }
 
 
@@ -165,6 +166,13 @@ EXISTING = {
     "zero-2-activations-again": ({**ENGINES["zero-2"], "engine.activation_checkpointing": True}, {}),
     "zero-2-average": (ENGINES["zero-2"], {"regularization": Regularization(ema_decay=0.9)}),
     "zero-2-bf16": (ENGINES["zero-2"], {"precision": "bf16"}),
+    "fsdp-lora": (ENGINES["fsdp"], {"lora": Lora(rank=4, dropout=0.2)}),
+    "fsdp-activations-again": ({**ENGINES["fsdp"], "engine.activation_checkpointing": True}, {}),
+    "fsdp-kept-whole": (
+        {**ENGINES["fsdp"], "engine.reshard_after_forward": False, "engine.reduce_each_pass": False},
+        {"regularization": Regularization(ema_decay=0.9)},
+    ),
+    "fsdp-bf16": ({**ENGINES["fsdp"], "engine.reduce_each_pass": False}, {"precision": "bf16"}),
 }
 
 
@@ -204,7 +212,7 @@ def test_existing_weights_have_their_activations_computed_again_from_the_first_s
     training = existing(tmp_path, engine=engine, workers=Workers(count=1, per_device_batch_size=2))
     facts = tasks.DataFacts.read(tmp_path / "data", json.loads((tmp_path / "data" / "manifest.json").read_text()))
     task, calls = tasks.build(training, facts), []
-    made = engines.build(training, task.make_model, lambda model: torch.optim.SGD(model.parameters()), ALONE.device)
+    made = engines.build(training, task.make_model, lambda model, _: torch.optim.SGD(model.parameters()), ALONE.device)
     inside = made.model.transformer.h[0].ln_1  # the layer's own hooks stand outside of what is computed again
     inside.register_forward_pre_hook(lambda *_: calls.append(1))
     batch = task.batch({"tokens": np.arange(2 * BLOCK).reshape(2, BLOCK)}, keys=[])
@@ -217,14 +225,17 @@ def models_of(folder, name):
 
 
 def test_a_training_goes_on_under_other_engines_and_numbers_of_workers(tmp_path):
-    """2 workers ZeRO-2, then 1 worker ZeRO-3, 2 workers ZeRO-1, 1 worker DDP, 4 workers ZeRO-3: one loss curve."""
+    """2 workers ZeRO-2, then one under fsdp, two under ZeRO-1, one under DDP, two under fsdp, one under ZeRO-3 and four
+    under fsdp, of which some hold no row of a small parameter: one loss curve."""
     folder = prepare(tmp_path / "moved")
     expected = plain_torch_losses(folder)
-    run(folder, ENGINES["zero-2"], 3)
-    run(folder, {**ENGINES["zero-3"], "workers.count": 1}, 5, workers=1)
-    run(folder, ENGINES["zero-1"], 7)
-    run(folder, {**ENGINES["ddp"], "workers.count": 1}, 9, workers=1)
-    rows = run(folder, {**ENGINES["zero-3"], "workers.count": 4}, workers=4)
+    run(folder, ENGINES["zero-2"], 2)
+    run(folder, {**ENGINES["fsdp"], "workers.count": 1}, 4, workers=1)
+    run(folder, ENGINES["zero-1"], 5)
+    run(folder, {**ENGINES["ddp"], "workers.count": 1}, 7, workers=1)
+    run(folder, ENGINES["fsdp"], 8)
+    run(folder, {**ENGINES["zero-3"], "workers.count": 1}, 10, workers=1)
+    rows = run(folder, {**ENGINES["fsdp"], "workers.count": 4}, workers=4)
     assert train_losses(rows) == pytest.approx(expected, rel=1e-5)
     assert next(one.manifest["workers"] for one in all_checkpoints(Storage.open(folder), ".")) == 4
 

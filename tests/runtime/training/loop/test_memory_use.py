@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ def trained(optimizer, sink=to_nobody):
         model[1].weight.requires_grad = False
         return model
 
-    engine = engines.build(training, make_model, lambda model: build_optimizer(optimizer, model), CPU)
+    engine = engines.build(training, make_model, partial(build_optimizer, optimizer), CPU)
     check = PlanCheck(training, engine, World(0, 1, CPU), sink)
     for _ in range(training.steps):
         for _ in range(2):
@@ -73,8 +74,8 @@ def test_the_comparison_is_told_once():
 
 
 @pytest.mark.slow
-def test_states_under_zero_are_those_of_the_plan(tmp_path):
-    """One shape in the four stages on two gloo workers, as benchmarks/memory.py measures them."""
+def test_states_that_are_split_are_those_of_the_plan():
+    """One shape in the four stages and under fsdp on two gloo workers, as benchmarks/memory.py measures them."""
     program = (
         "import json, sys; sys.path.insert(0, 'benchmarks'); import memory; "
         "print('FACTS', json.dumps([[one['measured_bytes'], one['ratio']] for one in memory.measure('gpt2')]))"
@@ -83,6 +84,8 @@ def test_states_under_zero_are_those_of_the_plan(tmp_path):
     assert done.returncode == 0, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("FACTS"))
     found = json.loads(line.removeprefix("FACTS"))
-    measured = [one for one, _ in found]
+    *measured, split, whole_gradients = (one for one, _ in found)
     assert measured == sorted(set(measured), reverse=True)
+    assert len(measured) == 4
+    assert split < min(measured[-1], whole_gradients)
     assert all(0.95 <= ratio <= 1.10 for _, ratio in found)
