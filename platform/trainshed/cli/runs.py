@@ -9,7 +9,7 @@ import typer
 from trainshed.cli import context
 from trainshed.cli.run_page import draw, facts_of, headline
 from trainshed.cli.show import ago, json_lines, print_facts, print_json, print_json_line, print_table, say
-from trainshed.cli.states import LOST, States
+from trainshed.cli.states import LOST, SeenState, States
 
 if TYPE_CHECKING:
     from trainshed.record.run import Record
@@ -80,7 +80,7 @@ def show(
                 "state": seen.state,
                 "job": record.job,
                 "result": what_is_whole(lambda: record.result, None),
-                "lineage": what_is_whole(lambda: record.lineage, None),
+                "lineage": what_is_whole(lambda: _lineage_of(record), None),
                 "metrics": what_is_whole(lambda: record.metrics, []),
             }
         )
@@ -245,7 +245,12 @@ def _url_of(job: dict[str, Any]) -> str | None:
     return None if name is None else name.url
 
 
-def _summary(record: Record, state: str) -> dict[str, Any]:
+def _lineage_of(record: Record) -> dict[str, Any] | None:
+    found = record.endpoint_lineage if record.facts.job.kind == "serve" else record.lineage
+    return None if found is None else found.as_json()
+
+
+def _summary(record: Record, state: SeenState) -> dict[str, Any]:
     from trainshed.record.facts import what_is_whole
 
     facts = record.facts

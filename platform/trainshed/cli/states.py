@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trainshed.cli import context
 
 if TYPE_CHECKING:
     from trainshed.client.alive import Clusters
-    from trainshed.record.run import Record
+    from trainshed.record.run import Record, RunState
 
-LOST = "lost"
+SeenState: TypeAlias = 'RunState | Literal["lost", "unknown"]'
+"""A run's state, or what its own cluster says instead of `running`."""
+LOST: Literal["lost"] = "lost"
 """Its own cluster is gone, or says that it ended without a result."""
-UNKNOWN = "unknown"
+UNKNOWN: Literal["unknown"] = "unknown"
 """Its own cluster does not answer, or may not be asked."""
 
 
@@ -21,7 +23,7 @@ UNKNOWN = "unknown"
 class Seen:
     """A state, and for what a cluster had to be asked, what was found there."""
 
-    state: str
+    state: SeenState
     why: str = ""
 
 
@@ -57,6 +59,6 @@ class States:
             return Seen(record.state)
         return Seen(LOST if answer.sign is Sign.OVER else UNKNOWN, answer.why)
 
-    def of(self, record: Record) -> str:
+    def of(self, record: Record) -> SeenState:
         """Its name alone."""
         return self.see(record).state

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from trainshed.client.outside import outside_faults
 from trainshed.client.ray_head import default_cpus
 from trainshed.client.uploads import upload_faults
 from trainshed.errors import DamagedFile, Fault, SpecError, UsageError
-from trainshed.record.bound import prepared
+from trainshed.record.built_on import best_trial, prepared
+from trainshed.record.data_form import form_of_manifest, measured_on
+from trainshed.record.data_manifest import DataManifest
 from trainshed.record.facts import parse_facts
 from trainshed.record.learning import why_nothing_is_taken
 from trainshed.record.registry import resolve
 from trainshed.record.run import Record, find_finished
 from trainshed.record.storage import Storage
 from trainshed.spec.data.prepare import PrepareJob
-from trainshed.spec.fitting import DataForm, form_of, form_of_manifest, misfits
+from trainshed.spec.fitting import DataForm, form_of, misfits
 from trainshed.spec.job import Job
 from trainshed.spec.load import LoadedJob, data_sets, misfits_with, outside_references, resolve_best
 from trainshed.spec.plan import Plan, plan, plan_sweep, refuse_what_can_never_fit, refuse_what_cannot_fit, resolved
@@ -160,9 +161,8 @@ def _training(one: LoadedJob, loaded: Sequence[LoadedJob], known: Known) -> Trai
                 if isinstance(other.job, TuneJob) and other.job.name == name:
                     return resolve_best(one, one.job, other.job.train).training
             swept = known.run(one.job.from_best, "tune")
-            best = (swept.result or {})["best"]["training"]
             place = f"{known.storage.address(swept.at('result.json'))}: best.training"
-            training = parse_facts(best, Training, place)
+            training = parse_facts(best_trial(swept).training, Training, place)
             return resolve_best(one, one.job, training, recorded(swept.job["job"])).training
         case _:
             return None
@@ -192,8 +192,8 @@ def _data_faults(one: LoadedJob, loaded: Sequence[LoadedJob], known: Known) -> l
         return [one.fault(key, said) for key, said in misfits(training, _data_form(training.data, loaded, known))]
     there = [data for data in data_sets(one.job) if all(f"run://{other.job.name}" != data for other in loaded)]
     faults = [fault for data in there for fault in misfits_with(one, data, _data_form(data, loaded, known))]
-    manifests = {data: _manifest(data, known) for data in there}
-    if not faults and len(manifests) > 1 and (said := difference(manifests)):
+    measured = {data: measured_on(_manifest(data, known)) for data in there}
+    if not faults and len(measured) > 1 and (said := difference(measured)):
         faults.append(one.fault("space.data", said))  # those that documents before this one make are compared later
     return faults
 
@@ -205,7 +205,7 @@ def _learn_from_faults(one: LoadedJob, loaded: Sequence[LoadedJob], known: Known
         return []
     names, here = {f"run://{other.job.name}" for other in loaded}, None
     if not names & set(job.data_sets):  # what is prepared before it is compared then
-        here = {data: str(_manifest(data, known).get("fingerprint")) for data in job.data_sets}
+        here = {data: str(_manifest(data, known).fingerprint) for data in job.data_sets}
     for target in job.learns_from:
         if target in names:
             continue
@@ -223,5 +223,5 @@ def _data_form(reference: str, loaded: Sequence[LoadedJob], known: Known) -> Dat
     return form_of_manifest(_manifest(reference, known))
 
 
-def _manifest(reference: str, known: Known) -> dict[str, Any]:
-    return dict((known.run(reference, "prepare").result or {})["manifest"])
+def _manifest(reference: str, known: Known) -> DataManifest:
+    return prepared(known.run(reference, "prepare")).manifest

@@ -18,6 +18,7 @@ from trainshed.client.uploads import is_relative, uploads
 from trainshed.errors import Fault, SpecError, UsageError
 from trainshed.record.bound import bound_runs
 from trainshed.record.cluster import KEY
+from trainshed.record.facts import CodeFacts
 from trainshed.record.run import Record, all_runs, now
 from trainshed.record.storage import Storage
 from trainshed.record.submission import FILE_NAME, PlannedRun, Submission
@@ -117,7 +118,7 @@ def resume(
             PlannedRun(run_id=one.run_id, job=jobs[one.run_id], file=one.facts.file) for one in resumption.documents
         ),
         created_at=now(),
-        code={"version": __version__, "package_sha256": code.sha256, "git_commit": record.facts.code.git_commit},
+        code=CodeFacts(version=__version__, package_sha256=code.sha256, git_commit=record.facts.code.git_commit),
         cluster=address.name,
     )
     handed = {KEY: address.name.model_dump(), "handed_over_at": submission.created_at}

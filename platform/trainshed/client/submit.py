@@ -21,6 +21,7 @@ from trainshed.client.ray_head import LOOPBACK
 from trainshed.client.uploads import root_of, uploads
 from trainshed.errors import CapacityError, ClusterError
 from trainshed.record.cluster import ClusterName
+from trainshed.record.facts import CodeFacts
 from trainshed.record.run import new_run_id, now
 from trainshed.record.secrets import find_secret, keep_secret, let_go_to, new_key
 from trainshed.record.storage import Storage
@@ -150,7 +151,7 @@ def _submission(
         storage=storage.uri,
         runs=tuple(runs),
         created_at=now(),
-        code={"version": __version__, "package_sha256": code, "git_commit": _git_commit(root_of(loaded[0]))},
+        code=CodeFacts(version=__version__, package_sha256=code, git_commit=_git_commit(root_of(loaded[0]))),
         cluster=cluster,
     )
     return submission, files

@@ -14,11 +14,9 @@ from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from trainshed.record.facts import Facts
+from trainshed.record.facts import Facts, Number
 
 MARK = "@@platform "
-
-Number: TypeAlias = int | float
 
 
 class Begin(Facts):

@@ -12,23 +12,22 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, get_args
 
 from trainshed.errors import DamagedFile, UsageError
-from trainshed.record.facts import EndFacts, JobFacts, LineageFacts, parse_facts, passed_over
+from trainshed.record.facts import EndFacts, JobFacts, RunEnd, parse_facts, passed_over, read_facts
 from trainshed.record.journal import read_lines, read_steps
 from trainshed.record.names import RUN_ID, is_hidden, is_one
-from trainshed.record.results import OUTCOMES, Outcome, TuneOutcome
+from trainshed.record.results import RESULTS, EndpointLineage, Lineage, Result, SweepResult
 from trainshed.record.storage import Storage
 
 STOP = "stop.json"
-ENDED = ("succeeded", "failed", "stopped", "skipped", "budget_reached")
+RunState = RunEnd | Literal["waiting", "running", "damaged"]
+ENDED: tuple[RunEnd, ...] = get_args(RunEnd)
 HANDED = ("cluster", "handed_over_at")
 """What job.json says of the newest submission beside its id: where to, and when, where that is not `created_at`."""
-USABLE = ("succeeded", "budget_reached")
+USABLE: tuple[RunEnd, ...] = ("succeeded", "budget_reached")
 """What later documents can stand on: a sweep that reached its budget has kept the best so far."""
-DAMAGED = "damaged"
-"""The state of a run whose result.json is not what a run writes."""
 
 
 def now() -> str:
@@ -86,30 +85,32 @@ class Record:
         return None if found is None else EndFacts.model_validate(found)
 
     @property
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> Result | None:
         """What the run came to, by its kind; None where it has come to nothing that can be built on.
 
         Raises:
             DamagedFile: result.json does not say that.
         """
-        found, kind = self.result, OUTCOMES.get(self.facts.job.kind)
+        found, kind = self.result, RESULTS.get(self.facts.job.kind)
         if found is None or kind is None:
             return None
-        if found["state"] not in USABLE and not (kind is TuneOutcome and "trials" in found):
+        if found["state"] not in USABLE and not (kind is SweepResult and "trials" in found):
             return None
         return parse_facts(found, kind, self.storage.address(self.at("result.json")))
 
     @property
-    def lineage(self) -> dict[str, Any] | None:
-        """lineage.json, or None where the run made nothing.
+    def lineage(self) -> Lineage | None:
+        """lineage.json of a training or a sweep, or None where the run made nothing.
 
         Raises:
             DamagedFile: it is not what a run writes.
         """
-        found = self.storage.read_json(self.at("lineage.json"))
-        if found is not None:
-            parse_facts(found, LineageFacts, self.storage.address(self.at("lineage.json")))
-        return found or None
+        return read_facts(self.storage, self.at("lineage.json"), Lineage)
+
+    @property
+    def endpoint_lineage(self) -> EndpointLineage | None:
+        """The same of an endpoint. Raises as `lineage`."""
+        return read_facts(self.storage, self.at("lineage.json"), EndpointLineage)
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -122,15 +123,15 @@ class Record:
         return read_steps(self.storage, self.at("metrics.jsonl"))
 
     @property
-    def state(self) -> str:
-        """waiting, running, succeeded, failed, stopped, skipped or budget_reached; damaged where result.json is."""
+    def state(self) -> RunState:
+        """Where the run is; damaged where result.json is not what a run writes."""
         try:
-            result = self.result
+            end = self.end
         except DamagedFile as error:
             passed_over(error)
-            return DAMAGED
-        if result is not None:
-            return str(result["state"])
+            return "damaged"
+        if end is not None:
+            return end.state
         return "running" if self.storage.exists(self.at("events.jsonl")) else "waiting"
 
     @property
@@ -169,9 +170,10 @@ class Record:
         """Writes job.json; called again when the job is resolved further."""
         self.storage.write_json(self.at("job.json"), {"run_id": self.run_id, **facts, "job": job})
 
-    def finish(self, state: str, **facts: Any) -> None:
-        """Writes result.json: the run has ended."""
-        self.storage.write_json(self.at("result.json"), {"state": state, "ended_at": now(), **facts})
+    def finish(self, end: EndFacts, result: Result | None = None) -> None:
+        """Writes result.json: the run has ended so, and with a result where it came to something."""
+        said = {"state": end.state, "ended_at": now(), **end.as_json(), **({} if result is None else result.as_json())}
+        self.storage.write_json(self.at("result.json"), said)
 
     def _job(self) -> tuple[dict[str, Any], JobFacts]:
         path = self.at("job.json")
@@ -227,7 +229,7 @@ def find_finished(storage: Storage, target: str, kind: str) -> Record:
 def _can_be_built_on(run: Record) -> bool:
     """A sweep that could not register its model has a best trial all the same; one whose budget was too small, none."""
     outcome = run.outcome
-    return outcome.best is not None if isinstance(outcome, TuneOutcome) else outcome is not None
+    return outcome.best is not None if isinstance(outcome, SweepResult) else outcome is not None
 
 
 def _newest_first(storage: Storage) -> list[tuple[Record, JobFacts]]:

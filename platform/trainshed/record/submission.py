@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from trainshed.record.cluster import KEY, ClusterName
+from trainshed.record.facts import CodeFacts
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.spec.document.part import Name, Part
@@ -35,7 +36,7 @@ class Submission(Part):
     """Folder or URI that laptop and cluster both see."""
     runs: tuple[PlannedRun, ...]
     created_at: str
-    code: dict[str, Any]
+    code: CodeFacts
     """Version and hash of the package that runs, and the git commit of the folder it was submitted from."""
     cluster: ClusterName | None = None
     """Where it was handed over."""
@@ -77,7 +78,7 @@ def begin_runs(submission: Submission, storage: Storage) -> None:
                 created_at=submission.created_at,
                 number=number,
                 file=planned.file,
-                code=submission.code,
+                code=submission.code.as_json(),
                 **({} if submission.cluster is None else {KEY: submission.cluster.model_dump()}),
                 **({} if planned.asked is None else {"asked": planned.asked}),
             )

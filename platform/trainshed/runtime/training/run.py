@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, assert_never
 
+from trainshed.record.built_on import prepared
+from trainshed.record.facts import CodeFacts, TrialOrigin
 from trainshed.record.journal import read_steps
+from trainshed.record.results import TrainResult
 from trainshed.record.run import Record
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.notes import NotesReader
@@ -28,19 +31,18 @@ def train_job(
     reporter: Reporter,
     *,
     data: Record,
-    code: dict[str, Any],
-    trial: dict[str, Any] | None,
+    code: CodeFacts,
+    trial: TrialOrigin | None,
     standby: Spares,
-) -> dict[str, Any]:
+) -> TrainResult:
     """Trains, exports, registers; returns the result: last metrics, checkpoint, model version, entropy to beat."""
-    record, prepared = reporter.record, data.result or {}
-    manifest = prepared["manifest"]
+    record, made = reporter.record, prepared(data)
     training = job.training
-    check_samples(training, manifest)
+    check_samples(training, made.manifest)
     plan = WorkerPlan(
         training=training.model_dump(mode="json"),
         storage=record.storage.uri,
-        data=prepared["data"],
+        data=made.data,
         folder=record.at(),
         export=True,
     )
@@ -52,7 +54,7 @@ def train_job(
         fitted = fit(plan, training, say=reporter.log, stopping=lambda: record.asked_to_stop, standby=standby)
     if fitted.stopped:
         raise Stopped(fitted.metrics["step"], fitted.checkpoint)
-    entropy = manifest["splits"]["validation"].get("unigram_entropy_nats")
+    entropy = made.manifest.splits["validation"].unigram_entropy_nats
     _say_metrics(fitted.metrics, entropy, reporter)
     from trainshed.runtime.plots import loss_plot  # a second of matplotlib, that the first step need not wait for
 
@@ -61,13 +63,13 @@ def train_job(
     name, registered = job.register_as, None
     if name is not None:
         registered = register_model(name, reporter, lineage, {"validation_loss": fitted.metrics["validation_loss"]})
-    return {
-        "metrics": fitted.metrics,
-        "unigram_entropy_nats": entropy,
-        "checkpoint": fitted.checkpoint,
-        "model": record.at("model"),
-        "registered": registered,
-    }
+    return TrainResult(
+        metrics=fitted.metrics,
+        unigram_entropy_nats=entropy,
+        checkpoint=fitted.checkpoint,
+        model=record.at("model"),
+        registered=registered,
+    )
 
 
 def _say_metrics(metrics: dict[str, Any], entropy: float | None, reporter: Reporter) -> None:

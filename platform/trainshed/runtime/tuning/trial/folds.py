@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from trainshed.record.checkpoints import METRIC
-from trainshed.record.trials import TrialFiles, is_measured
+from trainshed.record.facts import is_measured
+from trainshed.record.trials import TrialFiles
 
 Report = Callable[[dict[str, Any]], None]
 

@@ -18,8 +18,10 @@ import ray.tune
 from trainshed.errors import PlatformError
 from trainshed.patience import Wait
 from trainshed.record.checkpoints import all_checkpoints, path_of
+from trainshed.record.facts import Settings
 from trainshed.record.journal import read_steps
-from trainshed.record.trials import FIRST, TrialFiles
+from trainshed.record.trial_facts import Taken, TakenOver, TrialFacts
+from trainshed.record.trials import TrialFiles
 from trainshed.runtime.scratch import scratch
 
 NOTE = "checkpoint.json"
@@ -50,7 +52,7 @@ class Exchange:
         given = self._given
         return given is not None and given["number"] != self._trial.number and given["step"] >= steps
 
-    def take_over(self, settings: dict[str, Any]) -> dict[str, Any]:
+    def take_over(self, settings: Settings) -> Taken | None:
         """Where Tune says so: the weights, optimizer and story of another member become this one's; what to note of it.
 
         Raises:
@@ -58,14 +60,15 @@ class Exchange:
         """
         note = self._given
         if note is None or note["number"] == self._trial.number:
-            return {}
+            return None
         source = TrialFiles(self._trial.storage, self._trial.sweep, int(note["number"]))
         self._copy(source, int(note["step"]))
-        facts, step = source.facts or {}, int(note["step"])
-        taken = {"from": source.name, "step": step, "settings": settings}
-        before = [one for one in facts.get("took_over", []) if one["step"] < step]
-        first = facts.get(FIRST) if facts.get("took_over") else facts["settings"]
-        return {"took_over": [*before, taken]} | ({} if first is None else {FIRST: first})
+        facts, step = source.facts or TrialFacts(settings={}), int(note["step"])
+        taken = TakenOver(source=source.name, step=step, settings=settings)
+        before = [one for one in facts.took_over if one.step < step]
+        first = facts.first_settings if facts.took_over else facts.settings
+        noted = Taken(took_over=(*before, taken))
+        return noted if first is None else noted.model_copy(update={"first_settings": first})
 
     def heard(self, steps: int) -> int:
         """The step up to which Tune has heard of this member; `steps`, the last, where it wants to hear of no old one.

@@ -22,9 +22,11 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]
 from trainshed.errors import FailureKind
 from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
 from trainshed.record.checkpoints import METRIC
+from trainshed.record.facts import Settings
 from trainshed.record.journal import read_steps
 from trainshed.record.storage import Storage
-from trainshed.record.trials import ENDED, FAILED, OWN_STOP, TrialFiles, number_of
+from trainshed.record.trial_facts import EndedBy, Taken, TrialEnd, TrialState
+from trainshed.record.trials import TrialFiles, number_of
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.failure import kind_of
 from trainshed.runtime.training.host import Notice, World
@@ -72,12 +74,12 @@ def train_trial(config: dict[str, Any], plan: TrialPlan) -> None:
     settings = dict(config["settings"])
     if exchange is not None and exchange.is_over(base.steps):
         return
-    story = exchange.take_over(settings) if exchange is not None else {}
+    taken = exchange.take_over(settings) if exchange is not None else None
     heard = exchange.heard(base.steps) if exchange is not None else 0
     training = override(base, settings, file="space")
     pulse = Pulse(plan.beats, number) if training.workers.max_count == 1 else None
     try:
-        _to_its_end(training, trial, plan, Link(report, heard, pulse), settings=settings, story=story)
+        _to_its_end(training, trial, plan, Link(report, heard, pulse), settings=settings, taken=taken)
     finally:
         if pulse is not None:
             pulse.end()
@@ -89,8 +91,8 @@ def _to_its_end(
     plan: TrialPlan,
     link: Link,
     *,
-    settings: dict[str, Any],
-    story: dict[str, Any],
+    settings: Settings,
+    taken: Taken | None = None,
 ) -> None:
     """Trains; what fails is answered as its kind asks.
 
@@ -98,7 +100,7 @@ def _to_its_end(
         Exception: a process or machine was lost: Ray Tune starts the trial again.
     """
     for _ in range(plan.memory_retries + 1):
-        trial.begin(settings, training, **story)
+        trial.begin(settings, training, taken)
         try:
             stopped_itself = _train(training, trial, plan, link)
         except Exception as error:
@@ -109,13 +111,13 @@ def _to_its_end(
                 log.warning("%s is out of memory: again with %d sample(s) a pass", trial.name, half.workers.per_device)
                 training = half
                 continue
-            trial.end(FAILED, kind=kind, cause=cause_of(error))
+            trial.end(TrialEnd(state=TrialState.FAILED, kind=kind, cause=cause_of(error)))
         else:
             if stopped_itself:  # Tune sees a trial without its last step; what ends one at a rule never comes here
-                trial.end(ENDED, by=OWN_STOP)
+                trial.end(TrialEnd(state=TrialState.ENDED, by=EndedBy.ITSELF))
         return
     cause = f"out of memory, also with {training.workers.per_device} sample(s) a pass"
-    trial.end(FAILED, kind=FailureKind.MEMORY, cause=cause)
+    trial.end(TrialEnd(state=TrialState.FAILED, kind=FailureKind.MEMORY, cause=cause))
 
 
 def _train(training: Training, trial: TrialFiles, plan: TrialPlan, link: Link) -> bool:
