@@ -8,6 +8,7 @@ import pytest
 from results_on_disk import finished
 from trainshed.errors import UsageError
 from trainshed.record.facts import EndFacts, VersionFacts
+from trainshed.record.metric_rows import MetricRow
 from trainshed.record.registry import aliases, all_versions, register, resolve, set_alias
 from trainshed.record.run import Record, all_runs, find_finished, find_run, new_run_id, now
 from trainshed.record.secrets import find_secret, keep_secret, need_secret
@@ -146,9 +147,9 @@ def test_a_secret_comes_from_the_environment_or_an_owners_file(tmp_path, monkeyp
 @pytest.mark.parametrize("rows_since", [0, 10, 5000])
 def test_the_newest_held_out_figures_are_found_however_far_back_they_stand(storage, rows_since):
     trial = TrialFiles(storage, "runs/sweep", 0)
-    assert trial.newest() == {}
+    assert trial.newest() is None
     rows = [{"step": 1, "validation_loss": 3.0}, {"step": 2, "validation_loss": 2.0}]
     rows += [{"step": 3 + number, "train_loss": 1.0} for number in range(rows_since)]
     text = "".join(f"{json.dumps(row)}\n" for row in rows) + '{"step": 9, "validation_loss": 1'
     storage.write(f"{trial.folder}/metrics.jsonl", text.encode())
-    assert trial.newest() == trial.held_out()[-1] == rows[1]
+    assert trial.newest() == trial.held_out()[-1] == MetricRow.of(rows[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from trainshed.record.facts import Settings, SpentFacts
+    from trainshed.record.metric_rows import MetricRow
     from trainshed.record.run import Record
     from trainshed.record.trial_facts import TrialState
     from trainshed.record.trials import TrialFiles
@@ -124,7 +125,7 @@ class Trials:
         """`found`: the state that its cluster gives it while it has no result."""
         self._record, self.found = record, found
         self._job = job_of(record)
-        self._newest: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._newest: dict[str, tuple[int, MetricRow | None]] = {}
         self._over: dict[str, Row] = {}
 
     @property
@@ -196,8 +197,8 @@ class Trials:
             trial=trial.name,
             state=ended.state,
             by=ended.by,
-            step=newest.get("step", 0),
-            value=None if ended.state == TrialState.FAILED else _number(counts.get(self._job.metric)),
+            step=0 if newest is None else newest.step,
+            value=None if counts is None or ended.state == TrialState.FAILED else counts.figure(self._job.metric),
             settings=facts.settings,
             device_s=ended.device_s,
             kind=ended.kind,
@@ -207,18 +208,14 @@ class Trials:
             self._over[trial.name] = row
         return row
 
-    def _newest_figures(self, trial: TrialFiles) -> dict[str, Any]:
+    def _newest_figures(self, trial: TrialFiles) -> MetricRow | None:
         path = f"{trial.folder}/metrics.jsonl"
         size = trial.storage.size(path)
-        before, known = self._newest.get(path, (-1, {}))
+        before, known = self._newest.get(path, (-1, None))
         if size != before:
             known = trial.newest()
             self._newest[path] = (size, known)
         return known
-
-
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) else None
 
 
 def _spent(record: Record) -> SpentFacts:

@@ -8,30 +8,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from trainshed.record.checkpoints import METRIC
 from trainshed.record.facts import is_measured
+from trainshed.record.metric_rows import MetricRow
 from trainshed.record.trial_facts import TrialFacts, TrialState
 from trainshed.spec.sweep.tune import TuneJob
 
 Rank = tuple[bool, bool, float]
 
 
-def figure_of(facts: TrialFacts | None, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of a trial's held-out rows the one that it counts by; empty where there is none.
+def figure_of(facts: TrialFacts | None, rows: Sequence[MetricRow]) -> MetricRow | None:
+    """Of a trial's held-out rows the one that it counts by; None where there is none.
 
     The last one; where the training exports its best step, the row of that step: of equal losses the newest. Folds
     report the mean over their best steps already; see `runtime.tuning.folds`.
     """
     if not rows:
-        return {}
-    measured = [row for row in rows if is_measured(row.get(METRIC))]
+        return None
+    measured = [(value, row) for row in rows if (value := row.measured(METRIC)) is not None]
     exports_best = facts is not None and facts.exports_best
-    if not exports_best or not measured or "fold" in rows[-1]:
+    if not exports_best or not measured or "fold" in rows[-1].values:
         return rows[-1]
-    lowest = min(row[METRIC] for row in measured)
-    return next(row for row in reversed(measured) if row[METRIC] == lowest)
+    lowest = min(value for value, _ in measured)
+    return next(row for value, row in reversed(measured) if value == lowest)
 
 
 def rank_of(job: TuneJob, state: str, value: float | None) -> Rank:

@@ -11,12 +11,12 @@ import json
 import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from trainshed.errors import DamagedFile, FailureKind
 from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
 from trainshed.record.facts import Settings, passed_over, read_facts
 from trainshed.record.journal import of_steps, parse_lines, read_steps
+from trainshed.record.metric_rows import MetricRow
 from trainshed.record.names import is_hidden
 from trainshed.record.run import now
 from trainshed.record.storage import Storage
@@ -120,24 +120,24 @@ class TrialFiles:
         dated = end if end.ended_at is not None else end.model_copy(update={"ended_at": now()})
         self.storage.write_json(f"{self.folder}/ended.json", dated.as_json())
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[MetricRow]:
         """metrics.jsonl."""
-        return read_steps(self.storage, f"{self.folder}/metrics.jsonl")
+        return [MetricRow.of(row) for row in read_steps(self.storage, f"{self.folder}/metrics.jsonl")]
 
-    def held_out(self) -> list[dict[str, Any]]:
+    def held_out(self) -> list[MetricRow]:
         """The rows that held-out figures were taken at."""
-        return [row for row in self.rows() if "validation_loss" in row]
+        return [row for row in self.rows() if row.is_held_out]
 
-    def newest(self) -> dict[str, Any]:
-        """The last of `held_out`, from the end of the file alone; empty where there is none."""
+    def newest(self) -> MetricRow | None:
+        """The last of `held_out`, from the end of the file alone; None where there is none."""
         path, length = f"{self.folder}/metrics.jsonl", END_BYTES
         while size := self.storage.size(path):
-            read = of_steps(parse_lines(self.storage.read_end(path, length)))
-            rows = [row for row in read if "validation_loss" in row]
+            read = map(MetricRow.of, of_steps(parse_lines(self.storage.read_end(path, length))))
+            rows = [row for row in read if row.is_held_out]
             if rows or length >= size:
-                return rows[-1] if rows else {}
+                return rows[-1] if rows else None
             length *= 8
-        return {}
+        return None
 
     def drop_state(self) -> None:
         """Removes its checkpoints, its folds' too: nothing goes on from them any more."""

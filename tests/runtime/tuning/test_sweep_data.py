@@ -130,7 +130,7 @@ def test_each_trial_trains_on_the_data_that_its_settings_name_and_the_best_names
             _to_its_end(training, trial, plan, Link(lambda row: None, 0, pulse), settings=settings)
             pulse.end()
             assert trial.ended is None, trial.ended
-            first_losses.append(trial.rows()[0]["train_loss"])
+            first_losses.append(trial.rows()[0].figure("train_loss"))
     finally:
         dist.destroy_process_group()
         local_ray.kill(beats)

@@ -10,6 +10,7 @@ from ray.tune.experiment import Trial
 from trainshed.errors import FailureKind
 from trainshed.record.events import TrialMoved
 from trainshed.record.facts import is_measured
+from trainshed.record.metric_rows import MetricRow
 from trainshed.record.ranking import Rank, figure_of, rank_of
 from trainshed.record.storage import Storage
 from trainshed.record.trial_facts import EndedBy, TrialEnd, TrialState
@@ -69,7 +70,7 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         files, metric = self._files(trial), self._job.metric
         if files.ended is not None or metric not in result:
             return  # it is told again
-        self._event(files, TrialState.RUNNING, result)
+        self._event(files, TrialState.RUNNING, MetricRow.of(result))
         self._progress(what=f"{files.name} step {result['step']}: {result[metric]:.4g}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
@@ -110,11 +111,14 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         self._done.add(files.number)
         if ended.failure is FailureKind.CODE:
             self._code_errors.append(str(ended.cause))
-        counts = figure_of(files.facts, files.held_out()) or result
+        counts = figure_of(files.facts, files.held_out())
+        if counts is None and "step" in result:
+            counts = MetricRow.of(result)
         if not told_again:
             cause = {"cause": ended.cause} if ended.cause is not None else {}
             self._event(files, ended.state, counts, **cause)
-        self._keep_the_best(files, ended.state, counts.get(self._job.metric))
+        value = None if counts is None else counts.figure(self._job.metric)
+        self._keep_the_best(files, ended.state, value)
         self._progress()
 
     def _keep_the_best(self, files: TrialFiles, state: str, value: float | None) -> None:
@@ -132,8 +136,9 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
     def _files(self, trial: Any) -> TrialFiles:
         return TrialFiles(self._storage, self._sweep, _number(trial))
 
-    def _event(self, files: TrialFiles, state: str, result: dict[str, Any], **more: Any) -> None:
-        values = {key: result[key] for key in ("step", self._job.metric) if key in result}
+    def _event(self, files: TrialFiles, state: str, row: MetricRow | None, **more: Any) -> None:
+        figures = {} if row is None else row.values
+        values = {key: figures[key] for key in ("step", self._job.metric) if key in figures}
         facts = files.facts
         settings = {} if facts is None else facts.settings
         said = {"trial": files.name, "state": state, "settings": settings, **values, **more}

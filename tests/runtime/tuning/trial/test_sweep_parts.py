@@ -6,6 +6,7 @@ import pytest
 from job_texts import TUNE
 from tiny_training import TinySamples
 from trainshed.errors import PlatformError
+from trainshed.record.metric_rows import MetricRow
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.trials import TrialFiles
@@ -39,16 +40,16 @@ def test_every_sample_is_held_out_in_one_fold_and_learnt_from_in_the_others():
 def test_a_fold_that_runs_counts_with_its_newest_figures(tmp_path):
     trial, said = TrialFiles(Storage.open(tmp_path), "sweep", 2), []
     folded = FoldedReport(trial, 10, said.append)
-    folded.report({"step": 5, "validation_loss": 4.0})
-    folded.report({"step": 10, "validation_loss": 3.0})
+    folded.report(MetricRow.of({"step": 5, "validation_loss": 4.0}))
+    folded.report(MetricRow.of({"step": 10, "validation_loss": 3.0}))
     folded.fold_ended()
-    folded.report({"step": 10, "validation_loss": 1.0})
-    assert [(row["step"], row["fold"], row["validation_loss"]) for row in said] == [
+    folded.report(MetricRow.of({"step": 10, "validation_loss": 1.0}))
+    assert [(row.step, row.values["fold"], row.figure("validation_loss")) for row in said] == [
         (5, 0, 4.0),
         (10, 0, 3.0),
         (20, 1, 2.0),
     ]
-    assert said[-1]["validation_loss_deviation"] == pytest.approx(2**0.5)
+    assert said[-1].figure("validation_loss_deviation") == pytest.approx(2**0.5)
     assert trial.held_out() == said
 
 
@@ -58,10 +59,10 @@ def test_a_fold_counts_with_its_best_step_where_that_is_exported(tmp_path):
     folds = [[(5, 3.0, 0.1), (10, float("nan"), 0.2)], [(5, 1.0, 0.3), (10, 1.0, 0.4), (15, 2.0, 0.5)]]
     for fold in folds:
         for step, loss, accuracy in fold:
-            folded.report({"step": step, "validation_loss": loss, "validation_accuracy": accuracy})
+            folded.report(MetricRow.of({"step": step, "validation_loss": loss, "validation_accuracy": accuracy}))
         folded.fold_ended()
-    assert [row["validation_loss"] for row in said] == [3.0, 3.0, 2.0, 2.0, 2.0]
-    assert said[-1]["validation_accuracy"] == pytest.approx((0.1 + 0.4) / 2)
+    assert [row.figure("validation_loss") for row in said] == [3.0, 3.0, 2.0, 2.0, 2.0]
+    assert said[-1].figure("validation_accuracy") == pytest.approx((0.1 + 0.4) / 2)
 
 
 def test_half_the_batch_is_twice_the_passes_and_an_odd_one_has_no_half():

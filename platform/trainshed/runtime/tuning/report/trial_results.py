@@ -23,12 +23,12 @@ def story(job: TuneJob, trial: TrialFiles) -> TrialResult:
     facts = trial.facts or TrialFacts(settings={})
     ended = trial.ended or TrialEnd(state=TrialState.CUT)
     rows = trial.held_out()
-    figure = figure_of(facts, rows)
+    counts = figure_of(facts, rows)
     return TrialResult(
         trial=trial.name,
         settings=facts.settings,
-        history=tuple((row["step"], row[job.metric]) for row in rows if job.metric in row),
-        value=None if ended.state == TrialState.FAILED else figure.get(job.metric),
+        history=tuple((row.step, row.figure(job.metric)) for row in rows if job.metric in row.values),
+        value=None if counts is None or ended.state == TrialState.FAILED else counts.figure(job.metric),
         state=ended.state,
         cause=ended.cause,
         kind=ended.kind,
@@ -48,10 +48,10 @@ def came_to(job: TuneJob, trial: TrialFiles) -> float | None:
     rows = trial.held_out()
     ended = trial.ended
     itself = ended is not None and ended.by == EndedBy.ITSELF
-    if not rows or (rows[-1]["step"] < job.steps_of_a_trial and not itself):
+    if not rows or (rows[-1].step < job.steps_of_a_trial and not itself):
         return None
-    value = figure_of(trial.facts, rows).get(job.metric)
-    return value if is_measured(value) else None
+    counts = figure_of(trial.facts, rows)
+    return None if counts is None else counts.measured(job.metric)
 
 
 def training_of(job: TuneJob, trial: TrialFiles, data: Mapping[str, Record]) -> Training:
@@ -75,7 +75,8 @@ def _as_it_went(job: TuneJob, training: Training, trial: TrialFiles) -> Training
         changes = tuple(Change(step=one.step, settings=one.settings) for one in facts.took_over)
         return override(training, facts.first_settings).model_copy(update={"changes": changes})
     # A sweep of an earlier version did not note how it began: its rates say it, of other settings the last ones stand.
-    peak, schedule = points_of([float(row["learning_rate"]) for row in trial.rows()])
+    rates = [rate for row in trial.rows() if (rate := row.figure("learning_rate")) is not None]
+    peak, schedule = points_of(rates)
     optimizer = training.optimizer.model_copy(update={"learning_rate": peak})
     return training.model_copy(update={"optimizer": optimizer, "schedule": schedule})
 

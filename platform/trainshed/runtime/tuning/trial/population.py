@@ -11,7 +11,6 @@ import tempfile
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import ray.tune
 
@@ -20,6 +19,7 @@ from trainshed.patience import Wait
 from trainshed.record.checkpoints import all_checkpoints, path_of
 from trainshed.record.facts import Settings
 from trainshed.record.journal import read_steps
+from trainshed.record.metric_rows import MetricRow
 from trainshed.record.trial_facts import Taken, TakenOver, TrialFacts
 from trainshed.record.trials import TrialFiles
 from trainshed.runtime.scratch import scratch
@@ -35,10 +35,9 @@ class Exchange:
     def __init__(self, trial: TrialFiles, interval: int) -> None:
         self._trial, self._interval = trial, interval
 
-    def report(self, metrics: dict[str, Any]) -> None:
+    def report(self, row: MetricRow) -> None:
         """Tells Tune; where the population is looked at, with the note of the same step's checkpoint once complete."""
-        step = int(metrics["step"])
-        numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+        step, numbers = row.step, row.numbers
         if step % self._interval:
             ray.tune.report(numbers)
             return

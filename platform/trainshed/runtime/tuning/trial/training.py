@@ -24,6 +24,7 @@ from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
 from trainshed.record.checkpoints import METRIC
 from trainshed.record.facts import Settings
 from trainshed.record.journal import read_steps
+from trainshed.record.metric_rows import MetricRow
 from trainshed.record.storage import Storage
 from trainshed.record.trial_facts import EndedBy, Taken, TrialEnd, TrialState
 from trainshed.record.trials import TrialFiles, number_of
@@ -44,7 +45,7 @@ from trainshed.spec.document.override import override
 from trainshed.spec.plan.limits import usable
 from trainshed.spec.training.train import Training
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[MetricRow], None]
 
 
 @dataclass(frozen=True)
@@ -148,11 +149,12 @@ def _stopped_itself(training: Training, plan: WorkerPlan) -> bool:
 def _train_once(training: Training, plan: WorkerPlan, link: Link) -> None:
     """One training. What it had measured before it was cut off goes first, where Tune has not heard of it."""
     own = dataclasses.replace(plan, training=training.model_dump(mode="json"))
-    held_out = [row for row in read_steps(Storage.open(own.storage), f"{own.folder}/metrics.jsonl") if METRIC in row]
+    read = map(MetricRow.of, read_steps(Storage.open(own.storage), f"{own.folder}/metrics.jsonl"))
+    held_out = [row for row in read if row.is_held_out]
     for row in held_out:
-        if row["step"] > link.heard:
+        if row.step > link.heard:
             link.report(row)
-    if held_out and held_out[-1]["step"] >= training.steps:
+    if held_out and held_out[-1].step >= training.steps:
         return
     if training.workers.max_count > 1:
         fit(
@@ -182,13 +184,8 @@ def fraction_of(memory_bytes: int, share: float) -> float:
     return usable(memory_bytes, share) / memory_bytes
 
 
-def _report(metrics: dict[str, Any]) -> None:
-    ray.tune.report(plain(metrics))
-
-
-def plain(metrics: dict[str, Any]) -> dict[str, Any]:
-    """What Tune and its schedulers need of a row: its numbers."""
-    return {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+def _report(row: MetricRow) -> None:
+    ray.tune.report(row.numbers)  # Tune and its schedulers need no more
 
 
 class PassOn(ray.train.UserCallback):  # type: ignore[misc]
@@ -200,7 +197,7 @@ class PassOn(ray.train.UserCallback):  # type: ignore[misc]
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ARG002
         """All workers have reported; a checkpoint's report has no figures."""
         if METRIC in metrics[0]:
-            self._report(metrics[0])
+            self._report(MetricRow.of(metrics[0]))
 
 
 class TrialHost:
@@ -223,7 +220,7 @@ class TrialHost:
 
     def validated(self, metrics: dict[str, Any]) -> None:
         """Tune hears every held-out figure, and may end the trial here."""
-        self._report(metrics)
+        self._report(MetricRow.of(metrics))
 
     def committed(self, path: str, metrics: dict[str, Any]) -> None:
         """The trial's files say it."""
