@@ -11,6 +11,7 @@ from trainshed.cli.show import print_table, printable
 
 if TYPE_CHECKING:
     from trainshed.record.data_manifest import SplitFacts
+    from trainshed.record.metric_rows import MetricRow
     from trainshed.record.results import Result, SweepResult, TrainResult
     from trainshed.record.run import Record
     from trainshed.spec.sweep.tune import TuneJob
@@ -152,11 +153,9 @@ def _draw_trials(sweep: TuneJob, outcome: SweepResult) -> None:
         typer.echo(printable(line))
 
 
-def _draw_curve(rows: list[dict[str, Any]]) -> None:
-    from trainshed.record.facts import is_measured
-
-    learnt = [(row["step"], row["train_loss"]) for row in rows if is_measured(row.get("train_loss"))]
-    held_out = [(row["step"], row["validation_loss"]) for row in rows if is_measured(row.get("validation_loss"))]
+def _draw_curve(rows: list[MetricRow]) -> None:
+    learnt = [(row.step, loss) for row in rows if (loss := row.measured("train_loss")) is not None]
+    held_out = [(row.step, loss) for row in rows if (loss := row.measured("validation_loss")) is not None]
     if len(learnt) < 2:
         return
     import plotext

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -9,9 +10,12 @@ import typer
 from trainshed.cli import context
 from trainshed.cli.run_page import draw, facts_of, headline
 from trainshed.cli.show import ago, json_lines, print_facts, print_json, print_json_line, print_table, say
-from trainshed.cli.states import LOST, SeenState, States
+from trainshed.cli.states import LOST, States
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from trainshed.client.alive import SeenState
     from trainshed.record.run import Record
 
 RunArgument = typer.Argument(..., help="A run id, or a name: its newest run.", show_default=False)
@@ -81,7 +85,7 @@ def show(
                 "job": record.job,
                 "result": what_is_whole(lambda: record.result, None),
                 "lineage": what_is_whole(lambda: _lineage_of(record), None),
-                "metrics": what_is_whole(lambda: record.metrics, []),
+                "metrics": [dict(row.values) for row in what_is_whole(lambda: record.metrics, [])],
             }
         )
         return
@@ -238,19 +242,19 @@ def _stop_ended(record: Record, states: States) -> None:
     say(f"the endpoint {served[0].name} is down")
 
 
-def _url_of(job: dict[str, Any]) -> str | None:
+def _url_of(job: Mapping[str, Any]) -> str | None:
     from trainshed.record.cluster import cluster_of
 
     name = cluster_of(job)
     return None if name is None else name.url
 
 
-def _lineage_of(record: Record) -> dict[str, Any] | None:
+def _lineage_of(record: Record) -> dict[str, JsonValue] | None:
     found = record.endpoint_lineage if record.facts.job.kind == "serve" else record.lineage
     return None if found is None else found.as_json()
 
 
-def _summary(record: Record, state: SeenState) -> dict[str, Any]:
+def _summary(record: Record, state: SeenState) -> dict[str, str]:
     from trainshed.record.facts import what_is_whole
 
     facts = record.facts

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 from trainshed.cli import context
 
 if TYPE_CHECKING:
-    from trainshed.client.alive import Clusters
-    from trainshed.record.run import Record, RunState
+    from trainshed.client.alive import Clusters, SeenState
+    from trainshed.record.run import Record
 
-SeenState: TypeAlias = 'RunState | Literal["lost", "unknown"]'
-"""A run's state, or what its own cluster says instead of `running`."""
 LOST: Literal["lost"] = "lost"
 """Its own cluster is gone, or says that it ended without a result."""
 UNKNOWN: Literal["unknown"] = "unknown"

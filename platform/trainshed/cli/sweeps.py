@@ -13,11 +13,12 @@ from trainshed.cli import context
 from trainshed.cli.figures import cause_lines, figure
 from trainshed.cli.run_page import cell, job_of
 from trainshed.cli.show import duration, is_terminal, print_json, print_table, printable
-from trainshed.cli.states import LOST, UNKNOWN, SeenState, States
+from trainshed.cli.states import LOST, UNKNOWN, States
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from trainshed.client.alive import SeenState
     from trainshed.record.facts import Settings, SpentFacts
     from trainshed.record.metric_rows import MetricRow
     from trainshed.record.run import Record

@@ -12,6 +12,7 @@ from pathlib import Path
 from trainshed import __version__
 from trainshed.client import check
 from trainshed.client.address import Address
+from trainshed.client.alive import SeenState
 from trainshed.client.package import own_package, package_files
 from trainshed.client.submit import Submitted, check_capacity, hand_over, provide_secrets
 from trainshed.client.uploads import is_relative, uploads
@@ -28,7 +29,7 @@ from trainshed.spec.data.sources import places
 from trainshed.spec.document.yaml_tree import Document
 from trainshed.spec.load import LoadedJob, load_documents
 
-RESUMABLE = ("failed", "stopped", "lost", "budget_reached")
+RESUMABLE: tuple[SeenState, ...] = ("failed", "stopped", "lost", "budget_reached")
 MAY_CHANGE = {
     "train": ("workers", "engine", "steps", "checkpoint", "validation", "recovery", "max_failures", "self_test"),
     "tune": ("budget", "failures", "best_among", "search.trials", "search.concurrent", "trials_per_device"),
@@ -46,7 +47,7 @@ class Resumption:
     """The jobs of those that have not succeeded, the run's own first, with its changes."""
 
 
-def prepare(record: Record, state: str, sets: Sequence[str], *, why: str = "") -> Resumption:
+def prepare(record: Record, state: SeenState, sets: Sequence[str], *, why: str = "") -> Resumption:
     """Checks that the run can go on, as it is in `state` (`why`, where that is not known), with these changes.
 
     Raises:

@@ -12,8 +12,7 @@ from trainshed.record.storage import Storage
 
 def endpoint_of(name: str, served: ServeResult) -> EndpointFacts:
     """What is written of an endpoint that has just answered for the first time."""
-    said = served.as_json()
-    del said["first_answer"]
+    said = {key: value for key, value in served.as_json().items() if key != "first_answer"}
     return EndpointFacts.model_validate({"name": name, "deployed_at": now(), **said})
 
 

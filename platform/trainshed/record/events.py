@@ -14,9 +14,11 @@ from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from trainshed.record.facts import Facts, Number
+from trainshed.record.facts import Facts
 
 MARK = "@@platform "
+
+Number: TypeAlias = int | float
 
 
 class Begin(Facts):

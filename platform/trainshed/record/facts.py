@@ -53,7 +53,7 @@ class Facts(BaseModel):
         ser_json_inf_nan="constants",  # a loss may be NaN, and the json module writes and reads that
     )
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, JsonValue]:
         """What stands in the file: each key that was given or read, as JSON. A key that nobody gave is left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
@@ -152,14 +152,24 @@ class PartFacts(Facts):
     """One worker's file of a checkpoint."""
 
     sha256: Sha256
+    bytes: int | None = None
 
 
 class CheckpointFacts(Facts):
-    """manifest.json of a checkpoint."""
+    """manifest.json of a checkpoint: how far the training was, what was measured there, and the workers' files."""
 
     step: Annotated[int, Field(ge=0)]
+    order_hash: str | None = None
+    left_out: tuple[int, ...] = ()
+    held_out: tuple[Number, ...] = ()
     metrics: dict[str, JsonValue]
+    workers: int | None = None
     files: dict[PartName, PartFacts]
+
+    def measured(self, metric: str) -> float | None:
+        """A figure that compares with others; None where there is none."""
+        value = self.metrics.get(metric)
+        return float(value) if isinstance(value, int | float) and is_measured(value) else None
 
 
 class SpentFacts(Facts):

@@ -9,6 +9,8 @@ import hashlib
 import json
 from typing import Any
 
+from pydantic import JsonValue
+
 from trainshed.record.facts import CodeFacts, TrialOrigin
 from trainshed.record.results import CheckpointOrigin, DataOrigin, Lineage
 
@@ -31,7 +33,7 @@ def fingerprint(value: Any) -> str:
 def training_lineage(
     *,
     run_id: str,
-    job: dict[str, Any],
+    job: dict[str, JsonValue],
     code: CodeFacts,
     data: DataOrigin,
     trial: TrialOrigin | None,

@@ -10,6 +10,8 @@ from pydantic import JsonValue
 
 from trainshed.record.checkpoints import METRIC
 from trainshed.record.facts import Number, is_measured
+from trainshed.record.journal import read_steps
+from trainshed.record.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,8 @@ class MetricRow:
         """A figure that compares with others; None where there is none, or it is NaN or infinite."""
         value = self.figure(name)
         return float(value) if value is not None and is_measured(value) else None
+
+
+def read_rows(storage: Storage, relative: str) -> list[MetricRow]:
+    """Every row of a metrics.jsonl so far; empty where there is none."""
+    return [MetricRow.of(row) for row in read_steps(storage, relative)]

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
+from pydantic import JsonValue
+
 from trainshed.errors import DamagedFile, UsageError
 from trainshed.record.facts import EndFacts, JobFacts, RunEnd, parse_facts, passed_over, read_facts
-from trainshed.record.journal import read_lines, read_steps
+from trainshed.record.journal import read_lines
+from trainshed.record.metric_rows import MetricRow, read_rows
 from trainshed.record.names import RUN_ID, is_hidden, is_one
 from trainshed.record.results import RESULTS, EndpointLineage, Lineage, Result, SweepResult
 from trainshed.record.storage import Storage
@@ -67,7 +70,7 @@ class Record:
         return self._job()[1]
 
     @property
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> dict[str, JsonValue] | None:
         """result.json, or None while the run has not ended.
 
         Raises:
@@ -113,14 +116,14 @@ class Record:
         return read_facts(self.storage, self.at("lineage.json"), EndpointLineage)
 
     @property
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[dict[str, JsonValue]]:
         """Every event so far."""
         return read_lines(self.storage, self.at("events.jsonl"))
 
     @property
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[MetricRow]:
         """Every row of metrics so far, one for each optimizer step that was kept."""
-        return read_steps(self.storage, self.at("metrics.jsonl"))
+        return read_rows(self.storage, self.at("metrics.jsonl"))
 
     @property
     def state(self) -> RunState:
@@ -143,7 +146,7 @@ class Record:
         """Leaves word for the run that it should save and end; its driver looks once a second."""
         self.storage.write_json(self.at(STOP), {"asked_at": now()})
 
-    def reopen(self, submission_id: str, job: dict[str, Any], **handed: Any) -> None:
+    def reopen(self, submission_id: str, job: dict[str, JsonValue], **handed: Any) -> None:
         """An ended or lost run goes on under another submission; what ended it stays in job.json.
 
         `handed`: to which cluster it goes now, and when.
@@ -166,7 +169,7 @@ class Record:
         if before["result"] is not None:
             self.storage.write_json(self.at("result.json"), before["result"])
 
-    def begin(self, job: dict[str, Any], **facts: Any) -> None:
+    def begin(self, job: dict[str, JsonValue], **facts: Any) -> None:
         """Writes job.json; called again when the job is resolved further."""
         self.storage.write_json(self.at("job.json"), {"run_id": self.run_id, **facts, "job": job})
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 
 from trainshed.record.cluster import KEY, ClusterName
 from trainshed.record.facts import CodeFacts
@@ -20,11 +18,11 @@ class PlannedRun(Part):
     """One document and the run it will be."""
 
     run_id: str
-    job: dict[str, Any]
+    job: dict[str, JsonValue]
     """The job as JSON; the cluster validates it with the same classes."""
     file: str
     """The job file, as the user named it."""
-    asked: dict[str, Any] | None = None
+    asked: dict[str, JsonValue] | None = None
     """The job as the user wrote it, where the plan has put numbers in place of `auto`."""
 
 

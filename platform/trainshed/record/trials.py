@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from trainshed.errors import DamagedFile, FailureKind
 from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
 from trainshed.record.facts import Settings, passed_over, read_facts
-from trainshed.record.journal import of_steps, parse_lines, read_steps
-from trainshed.record.metric_rows import MetricRow
+from trainshed.record.journal import of_steps, parse_lines
+from trainshed.record.metric_rows import MetricRow, read_rows
 from trainshed.record.names import is_hidden
 from trainshed.record.run import now
 from trainshed.record.storage import Storage
@@ -122,7 +122,7 @@ class TrialFiles:
 
     def rows(self) -> list[MetricRow]:
         """metrics.jsonl."""
-        return [MetricRow.of(row) for row in read_steps(self.storage, f"{self.folder}/metrics.jsonl")]
+        return read_rows(self.storage, f"{self.folder}/metrics.jsonl")
 
     def held_out(self) -> list[MetricRow]:
         """The rows that held-out figures were taken at."""

@@ -75,7 +75,7 @@ class Driver:
         for planned in self.submission.runs:
             record = Record(self.storage, planned.run_id)
             if record.state == "succeeded":
-                self.done[planned.job["name"]] = record
+                self.done[str(planned.job["name"])] = record
                 continue
             end = record.end
             state = self._one(planned) if end is None else end.state

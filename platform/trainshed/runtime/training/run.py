@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any, assert_never
 
 from trainshed.record.built_on import prepared
-from trainshed.record.facts import CodeFacts, TrialOrigin
-from trainshed.record.journal import read_steps
+from trainshed.record.checkpoints import METRIC
+from trainshed.record.facts import CodeFacts, Number, TrialOrigin
+from trainshed.record.metric_rows import MetricRow, read_rows
 from trainshed.record.results import TrainResult
 from trainshed.record.run import Record
 from trainshed.runtime.report import Reporter
@@ -96,12 +97,12 @@ def watch_metrics(reporter: Reporter, relative: str, steps: int, **fields: Any) 
         said = 0
         while True:
             ended = over.wait(WATCH_S)
-            rows = read_steps(reporter.record.storage, relative)
-            held_out = [row["validation_loss"] for row in rows if "validation_loss" in row]
+            rows = read_rows(reporter.record.storage, relative)
+            held_out = [row.figure(METRIC) for row in rows if row.is_held_out]
             for event in notes.new():
                 reporter(event)
-            if rows and rows[-1]["step"] != said:
-                said = rows[-1]["step"]
+            if rows and rows[-1].step != said:
+                said = rows[-1].step
                 reporter.progress(
                     "train",
                     said,
@@ -139,5 +140,6 @@ def _engine_name(training: Training) -> str:
             assert_never(training.engine)
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in ("train_loss", "learning_rate", "tokens_per_s", "samples_per_s") if key in row}
+def _shown(row: MetricRow) -> dict[str, Number]:
+    shown = ("train_loss", "learning_rate", "tokens_per_s", "samples_per_s")
+    return {name: value for name, value in row.numbers.items() if name in shown}

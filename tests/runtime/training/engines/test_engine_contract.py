@@ -231,7 +231,7 @@ def test_a_training_goes_on_under_other_engines_and_numbers_of_workers(tmp_path)
     run(folder, {**ENGINES["ddp"], "workers.count": 1}, 9, workers=1)
     rows = run(folder, {**ENGINES["zero-3"], "workers.count": 4}, workers=4)
     assert train_losses(rows) == pytest.approx(expected, rel=1e-5)
-    assert next(one.manifest["workers"] for one in all_checkpoints(Storage.open(folder), ".")) == 4
+    assert next(one.manifest.workers for one in all_checkpoints(Storage.open(folder), ".")) == 4
 
 
 def test_mup_has_the_same_losses_under_engines_that_split_and_that_copy_and_goes_on(tmp_path):

@@ -18,7 +18,6 @@ from trainshed.errors import PlatformError
 from trainshed.patience import Wait
 from trainshed.record.checkpoints import all_checkpoints, path_of
 from trainshed.record.facts import Settings
-from trainshed.record.journal import read_steps
 from trainshed.record.metric_rows import MetricRow
 from trainshed.record.trial_facts import Taken, TakenOver, TrialFacts
 from trainshed.record.trials import TrialFiles
@@ -103,6 +102,6 @@ class Exchange:
         with scratch("exchange") as copy:
             local = storage.download(there, copy)
             storage.upload(local, path_of(self._trial.folder, step))
-        rows = [row for row in read_steps(storage, f"{source.folder}/metrics.jsonl") if row["step"] <= step]
-        text = "".join(f"{json.dumps(row)}\n" for row in rows)
+        rows = [row for row in source.rows() if row.step <= step]
+        text = "".join(f"{json.dumps(row.values)}\n" for row in rows)
         storage.write(f"{self._trial.folder}/metrics.jsonl", text.encode())

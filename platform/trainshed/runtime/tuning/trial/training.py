@@ -23,8 +23,7 @@ from trainshed.errors import FailureKind
 from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
 from trainshed.record.checkpoints import METRIC
 from trainshed.record.facts import Settings
-from trainshed.record.journal import read_steps
-from trainshed.record.metric_rows import MetricRow
+from trainshed.record.metric_rows import MetricRow, read_rows
 from trainshed.record.storage import Storage
 from trainshed.record.trial_facts import EndedBy, Taken, TrialEnd, TrialState
 from trainshed.record.trials import TrialFiles, number_of
@@ -142,15 +141,15 @@ def _train(training: Training, trial: TrialFiles, plan: TrialPlan, link: Link) -
 
 def _stopped_itself(training: Training, plan: WorkerPlan) -> bool:
     """Whether a training that has come to its end did so before its last step, which only its own rule makes it do."""
-    rows = read_steps(Storage.open(plan.storage), f"{plan.folder}/metrics.jsonl")
-    return training.regularization.early_stopping is not None and rows[-1]["step"] < training.steps
+    rows = read_rows(Storage.open(plan.storage), f"{plan.folder}/metrics.jsonl")
+    return training.regularization.early_stopping is not None and rows[-1].step < training.steps
 
 
 def _train_once(training: Training, plan: WorkerPlan, link: Link) -> None:
     """One training. What it had measured before it was cut off goes first, where Tune has not heard of it."""
     own = dataclasses.replace(plan, training=training.model_dump(mode="json"))
-    read = map(MetricRow.of, read_steps(Storage.open(own.storage), f"{own.folder}/metrics.jsonl"))
-    held_out = [row for row in read if row.is_held_out]
+    rows = read_rows(Storage.open(own.storage), f"{own.folder}/metrics.jsonl")
+    held_out = [row for row in rows if row.is_held_out]
     for row in held_out:
         if row.step > link.heard:
             link.report(row)
