@@ -101,6 +101,7 @@ class Parts:
         import numpy as np
         import torch
 
+        from trainshed.record.data_manifest import DataManifest
         from trainshed.record.storage import Storage
         from trainshed.runtime import tasks
         from trainshed.runtime.data import tokenizer
@@ -116,7 +117,7 @@ class Parts:
         own = f"data-{world.worker}"
         writer = BlockWriter(self.storage, own, "train", BLOCK, VOCAB)
         writer.add(np.random.default_rng(0).integers(0, VOCAB, 4096 * BLOCK).astype(np.uint32))
-        manifest = {"block_size": BLOCK, "vocab_size": VOCAB, "splits": {"train": writer.close()}}
+        manifest = DataManifest(block_size=BLOCK, vocab_size=VOCAB, splits={"train": writer.close()})
         spec = TrainBpe(vocab_size=VOCAB)
         tokenizer.save(tokenizer.train(spec, ["some text"]), spec, BLOCK, folder / own / "tokenizer")
         self.blocks = Blocks(folder / own, manifest, "train")

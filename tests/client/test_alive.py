@@ -23,6 +23,7 @@ from trainshed.client.jobs_api import JobsClient
 from trainshed.client.known_clusters import name_of, remember
 from trainshed.errors import UsageError
 from trainshed.record.cluster import KEY
+from trainshed.record.facts import EndFacts
 from trainshed.record.index import Index
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
@@ -235,7 +236,7 @@ def test_a_run_that_ends_while_its_cluster_is_asked_is_not_lost(
     ended(jobs, submission)
     record = Record(Storage.open(tmp_path), "sweep-1")
     port = int(running.local.dashboard_url.rsplit(":", 1)[1])
-    with CuttingProxy(port, [10**9], on_connection=lambda: record.finish("succeeded")) as proxy:
+    with CuttingProxy(port, [10**9], on_connection=lambda: record.finish(EndFacts(state="succeeded"))) as proxy:
         remember(elsewhere, name_of(proxy.url, None), proxy.url)
         record.begin(TRAIN, submission_id=submission, created_at=LONG_AGO, number=0, cluster={"url": proxy.url})
         record.storage.write(record.at("events.jsonl"), b"{}")

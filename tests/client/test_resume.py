@@ -2,6 +2,7 @@
 
 import pytest
 
+from results_on_disk import finished
 from trainshed.client import resume as client
 from trainshed.client.bind import Begun
 from trainshed.client.bind import bind as bind_documents
@@ -39,7 +40,7 @@ def begin(storage, run_id, job, *, number, state=None, **result):
         code={"git_commit": "abc"},
     )
     if state:
-        record.finish(state, **result)
+        finished(record, state, **result)
     return record
 
 

@@ -15,10 +15,11 @@ from trainshed.runtime.supervise import Supervisor
 from waiting import wait_for
 
 FINISH = """
+from trainshed.record.facts import EndFacts
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 for run in ("a-1", "b-2"):
-    Record(Storage.open({root!r}), run).finish("succeeded")
+    Record(Storage.open({root!r}), run).finish(EndFacts(state="succeeded"))
 """
 DIE_ONCE = "import os, sys, signal\nif '--attempt' not in sys.argv: os.kill(os.getpid(), signal.SIGKILL)\n"
 

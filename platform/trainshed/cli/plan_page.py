@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -27,12 +27,12 @@ def print_plans(plans: Sequence[Plan], *, as_json: bool) -> None:
         typer.echo("nothing to train")
 
 
-def _data(each: Plan) -> dict[str, Any]:
+def _data(each: Plan) -> dict[str, object]:
     import dataclasses
 
     from pydantic_core import to_jsonable_python  # the layouts hold a pydantic part
 
-    data: dict[str, Any] = to_jsonable_python(dataclasses.asdict(each))
+    data: dict[str, object] = to_jsonable_python(dataclasses.asdict(each))
     return {**data, "flops": each.flops}
 
 

@@ -12,6 +12,9 @@ from trainshed.cli.show import ago, json_lines, print_facts, print_json, print_t
 from trainshed.cli.states import LOST, States
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from trainshed.client.alive import SeenState
     from trainshed.record.run import Record
 
 RunArgument = typer.Argument(..., help="A run id, or a name: its newest run.", show_default=False)
@@ -72,8 +75,8 @@ def show(
                 "state": seen.state,
                 "job": record.job,
                 "result": what_is_whole(lambda: record.result, None),
-                "lineage": what_is_whole(lambda: record.lineage, None),
-                "metrics": what_is_whole(lambda: record.metrics, []),
+                "lineage": what_is_whole(lambda: _lineage_of(record), None),
+                "metrics": [dict(row.values) for row in what_is_whole(lambda: record.metrics, [])],
             }
         )
         return
@@ -146,7 +149,12 @@ def _url_of(job: dict[str, Any]) -> str | None:
     return None if name is None else name.url
 
 
-def _summary(record: Record, state: str) -> dict[str, Any]:
+def _lineage_of(record: Record) -> dict[str, JsonValue] | None:
+    found = record.endpoint_lineage if record.facts.job.kind == "serve" else record.lineage
+    return None if found is None else found.as_json()
+
+
+def _summary(record: Record, state: SeenState) -> dict[str, str]:
     from trainshed.record.facts import what_is_whole
 
     facts = record.facts

@@ -25,18 +25,18 @@ from trainshed.client.bound import (
     PlannedSweep,
     PreparedData,
     TrainedModel,
-    manifest_of,
 )
 from trainshed.errors import DamagedFile, Fault, SpecError, UsageError
-from trainshed.record.bound import prepared
+from trainshed.record.built_on import prepared
+from trainshed.record.data_form import form_of_manifest
 from trainshed.record.facts import parse_facts
 from trainshed.record.index import Finished, Index
 from trainshed.record.learning import why_nothing_is_taken
 from trainshed.record.registry import ModelVersion
-from trainshed.record.results import PrepareOutcome, TrainOutcome, TuneOutcome
+from trainshed.record.results import PrepareResult, SweepResult, TrainResult
 from trainshed.record.run import Record
 from trainshed.spec.data.prepare import PrepareJob
-from trainshed.spec.fitting import form_of, form_of_manifest
+from trainshed.spec.fitting import form_of
 from trainshed.spec.job import Reference
 from trainshed.spec.load import LoadedJob, answers, outside_references, resolve_best
 from trainshed.spec.serving.serve import ServeJob
@@ -130,8 +130,8 @@ class _Answers:
         if maker is not None and isinstance(maker.job, PrepareJob):
             return PlannedData(maker, form_of(maker.job))
         made = self._finished(reference, "prepare")
-        assert isinstance(made.outcome, PrepareOutcome)
-        return PreparedData(made.run, made.outcome, form_of_manifest(manifest_of(made.outcome)))
+        assert isinstance(made.outcome, PrepareResult)
+        return PreparedData(made.run, made.outcome, form_of_manifest(made.outcome.manifest))
 
     def earlier_sweeps(
         self, one: LoadedJob, job: TuneJob, data: Mapping[str, Data]
@@ -140,7 +140,7 @@ class _Answers:
         if self.begun is not None and one is self.begun.loaded:
             return {}
         there = {name: made.manifest for name, made in data.items() if isinstance(made, PreparedData)}
-        here = {name: str(manifest.get("fingerprint")) for name, manifest in there.items()}
+        here = {name: str(manifest.fingerprint) for name, manifest in there.items()}
         found: dict[str, PlannedSweep | EarlierSweep] = {}
         for reference in job.learns_from:
             planned = self._sweep(reference)
@@ -148,7 +148,7 @@ class _Answers:
                 found[reference] = planned
                 continue
             ended = self._finished(reference, "tune")
-            assert isinstance(ended.outcome, TuneOutcome)
+            assert isinstance(ended.outcome, SweepResult)
             # What is prepared before the search is compared on the cluster, when it is there.
             known = here if len(here) == len(data) else None
             unlike = why_nothing_is_taken(job, known, ended.run, self.index)
@@ -161,7 +161,7 @@ class _Answers:
         if planned is not None:
             return planned
         ended = self._finished(reference, "tune")
-        assert isinstance(ended.outcome, TuneOutcome)
+        assert isinstance(ended.outcome, SweepResult)
         trial = ended.outcome.best
         assert trial is not None, "the index finds sweeps that have one"
         place = f"{self.index.storage.address(ended.run.at('result.json'))}: best.training"
@@ -178,7 +178,7 @@ class _Answers:
         if not job.model.startswith("run://"):
             return self._version(job.model)
         trained = self._finished(job.model, "train")
-        assert isinstance(trained.outcome, TrainOutcome)
+        assert isinstance(trained.outcome, TrainResult)
         return TrainedModel(trained.run, trained.outcome)
 
     def _document(self, reference: str) -> LoadedJob | None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from trainshed.record.data_manifest import DataManifest
 from trainshed.record.registry import ModelVersion
-from trainshed.record.results import BestTrial, PrepareOutcome, TrainOutcome, TuneOutcome
+from trainshed.record.results import PrepareResult, SweepResult, TrainResult
 from trainshed.record.run import Record
+from trainshed.record.trial_facts import BestTrial
 from trainshed.spec.fitting import DataForm
 from trainshed.spec.load import LoadedJob
 from trainshed.spec.serving.serve import ServeJob
@@ -32,13 +33,13 @@ class PreparedData:
     """Data that is there, and the run that made it."""
 
     run: Record
-    outcome: PrepareOutcome
+    outcome: PrepareResult
     form: DataForm
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        """manifest.json, with what it says and nothing besides."""
-        return manifest_of(self.outcome)
+    def manifest(self) -> DataManifest:
+        """What manifest.json of the data says."""
+        return self.outcome.manifest
 
 
 Data = PlannedData | PreparedData
@@ -57,7 +58,7 @@ class EarlierSweep:
     """A sweep that has ended, for a search to learn from."""
 
     run: Record
-    outcome: TuneOutcome
+    outcome: SweepResult
     unlike: str | None
     """Why its figures say nothing of this search; None where they do."""
 
@@ -85,7 +86,7 @@ class TrainedModel:
     """The export of a training that has ended."""
 
     run: Record
-    outcome: TrainOutcome
+    outcome: TrainResult
 
 
 Model = PlannedModel | TrainedModel | ModelVersion
@@ -144,8 +145,3 @@ class Bound:
     def loaded(self) -> tuple[LoadedJob, ...]:
         """The documents as they were loaded."""
         return tuple(one.loaded for one in self.jobs)
-
-
-def manifest_of(outcome: PrepareOutcome) -> dict[str, Any]:
-    """The manifest of prepared data as its file says it: what a file leaves out is left out here."""
-    return outcome.manifest.model_dump(exclude_unset=True)

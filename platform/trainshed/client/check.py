@@ -21,6 +21,7 @@ from trainshed.client.bound import (
 from trainshed.client.outside import outside_faults
 from trainshed.client.uploads import upload_faults
 from trainshed.errors import Fault, SpecError, UsageError
+from trainshed.record.data_form import measured_on
 from trainshed.spec.fitting import misfits
 from trainshed.spec.load import LoadedJob, misfits_with
 from trainshed.spec.sweep.held_out import difference
@@ -101,7 +102,7 @@ def _sweep_misfits(one: BoundSweep) -> list[Fault]:
     if faults or len(there) < 2:
         return faults
     # Data that documents before this one make is compared later, on the cluster.
-    said = difference({reference: data.manifest for reference, data in there.items()})
+    said = difference({reference: measured_on(data.manifest) for reference, data in there.items()})
     return [one.loaded.fault("space.data", said)] if said else []
 
 

@@ -15,6 +15,7 @@ from trainshed.client.package import Package, own_package, package_files
 from trainshed.client.plan import Planned
 from trainshed.client.uploads import root_of, uploads
 from trainshed.record.cluster import ClusterName
+from trainshed.record.facts import CodeFacts
 from trainshed.record.run import new_run_id, now
 from trainshed.record.storage import Storage
 from trainshed.record.submission import FILE_NAME, PlannedRun, Submission
@@ -50,7 +51,7 @@ def pack(planned: Planned, storage: Storage, cluster: ClusterName) -> Packed:
         storage=storage.uri,
         runs=tuple(runs),
         created_at=now(),
-        code={"version": __version__, "package_sha256": code.sha256, "git_commit": commit},
+        code=CodeFacts(version=__version__, package_sha256=code.sha256, git_commit=commit),
         cluster=cluster,
     )
     return packed(submission, code, files)

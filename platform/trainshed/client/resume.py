@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trainshed import __version__
 from trainshed.client.address import Address
+from trainshed.client.alive import SeenState
 from trainshed.client.bind import Begun, bind
 from trainshed.client.check import check, faults_here
 from trainshed.client.hand_over import hand_over
@@ -23,6 +24,7 @@ from trainshed.client.uploads import is_relative, uploads
 from trainshed.errors import Fault, SpecError, UsageError
 from trainshed.record.bound import bound_runs
 from trainshed.record.cluster import KEY, ClusterName
+from trainshed.record.facts import CodeFacts
 from trainshed.record.index import Index
 from trainshed.record.run import Record, now
 from trainshed.record.storage import Storage
@@ -33,7 +35,7 @@ from trainshed.spec.data.sources import places
 from trainshed.spec.document.yaml_tree import Document
 from trainshed.spec.load import LoadedJob, load_documents
 
-RESUMABLE = ("failed", "stopped", "lost", "budget_reached")
+RESUMABLE: tuple[SeenState, ...] = ("failed", "stopped", "lost", "budget_reached")
 MAY_CHANGE = {
     "train": ("workers", "engine", "steps", "checkpoint", "validation", "recovery", "max_failures", "self_test"),
     "tune": ("budget", "failures", "best_among", "search.trials", "search.concurrent", "trials_per_device"),
@@ -56,7 +58,7 @@ class Resumption:
         return tuple(one for one in self.documents if one.state != "succeeded")
 
 
-def prepare(record: Record, state: str, sets: Sequence[str], index: Index, *, why: str = "") -> Resumption:
+def prepare(record: Record, state: SeenState, sets: Sequence[str], index: Index, *, why: str = "") -> Resumption:
     """Checks that the run can go on, as it is in `state` (`why`, where that is not known), with these changes.
 
     Raises:
@@ -177,7 +179,7 @@ def _pack(resumption: Resumption, unfinished: Sequence[Record], storage: Storage
             PlannedRun(run_id=one.run_id, job=jobs[one.run_id], file=one.facts.file) for one in resumption.documents
         ),
         created_at=now(),
-        code={"version": __version__, "package_sha256": code.sha256, "git_commit": record.facts.code.git_commit},
+        code=CodeFacts(version=__version__, package_sha256=code.sha256, git_commit=record.facts.code.git_commit),
         cluster=cluster,
     )
     return packed(submission, code, files)

@@ -14,7 +14,7 @@ from trainshed.errors import DamagedFile, UsageError
 from trainshed.record.facts import JobFacts, passed_over
 from trainshed.record.names import RUN_ID, is_hidden, is_one
 from trainshed.record.registry import ModelVersion, numbers_of, resolve_among
-from trainshed.record.results import Outcome, TuneOutcome
+from trainshed.record.results import Result, SweepResult
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 
@@ -32,7 +32,7 @@ class Finished:
     """A run that can be built on, with what it came to."""
 
     run: Record
-    outcome: Outcome
+    outcome: Result
 
 
 class Index:
@@ -108,9 +108,9 @@ def find_finished(storage: Storage, target: str, kind: str) -> Record:
     return Index(storage).finished(target, kind).run
 
 
-def _can_be_built_on(outcome: Outcome) -> bool:
+def _can_be_built_on(outcome: Result) -> bool:
     """A sweep that could not register its model has a best trial all the same; one whose budget was too small, none."""
-    return outcome.best is not None if isinstance(outcome, TuneOutcome) else True
+    return outcome.best is not None if isinstance(outcome, SweepResult) else True
 
 
 def _listed(storage: Storage) -> Iterator[Listed]:

@@ -19,6 +19,7 @@ from types import FrameType
 
 from trainshed.errors import PlatformError
 from trainshed.record.events import End
+from trainshed.record.facts import EndFacts, RunEnd
 from trainshed.record.run import TUNE, Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import Submission
@@ -99,13 +100,15 @@ class Supervisor:
             except OSError as error:  # a few files too many are no failure of the job
                 print(f"{planned.run_id}: Ray Tune's own folder stays: {error}", flush=True)
 
-    def _end(self, left: list[Record], attempt: int, state: str, cause: str) -> int:
+    def _end(self, left: list[Record], attempt: int, state: RunEnd, cause: str) -> int:
         """Gives the document that was running the state, and skips the rest."""
         voice = Voice(attempt)
         for number, record in enumerate(left):
-            ended, why = (state, cause) if number == 0 else ("skipped", f"the document before it {state}")
-            record.finish(ended, cause=why)
-            voice.say(record.run_id, End(state=ended, cause=why))
+            end = EndFacts(state=state, cause=cause)
+            if number > 0:
+                end = EndFacts(state="skipped", cause=f"the document before it {state}")
+            record.finish(end)
+            voice.say(record.run_id, End(state=end.state, cause=end.cause))
         return 1
 
 
