@@ -100,9 +100,8 @@ PROMISES = {
 
 @pytest.mark.parametrize("words", PROMISES)
 def test_a_promise_of_the_first_page_stands_there_and_has_its_tests(words):
-    assert words in (ROOT / "README.md").read_text(), (
-        "what the page says has changed: name the tests of what it says now"
-    )
+    page = " ".join((ROOT / "README.md").read_text().split())
+    assert words in page, "what the page says has changed: name the tests of what it says now"
     for test in PROMISES[words]:
         file, name = test.split("::")
         tree = ast.parse((ROOT / "tests" / file).read_text())
