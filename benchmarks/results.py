@@ -169,7 +169,7 @@ def table() -> None:
 
 def page_table() -> str:
     """The same in Markdown."""
-    lines = ["| ID | what | goal | figure | spread | |", "|---|---|---|---|---|---|"]
+    lines = ["| ID | what | goal | figure | spread | met |", "|---|---|---|---|---|---|"]
     for name, what, goal, one in figures():
         figure, spread = ("", "") if one is None else (one["figure"], f"{one['low']} to {one['high']}")
         lines.append(f"| {name} | {what.replace('|', '/')} | {goal} | {figure} | {spread} | {verdict(one)} |")
