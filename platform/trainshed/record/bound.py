@@ -56,9 +56,9 @@ def fingerprints(sweep: Record, references: Iterable[str]) -> dict[str, str]:
     bound, found = bound_runs(sweep), {}
     for reference in references:
         try:
-            run = bound.get(reference) or find_finished(sweep.storage, reference, "prepare")
-        except UsageError:
+            fingerprint = fingerprint_of(bound.get(reference) or find_finished(sweep.storage, reference, "prepare"))
+        except UsageError:  # its run is gone
             continue
-        if (fingerprint := fingerprint_of(run)) is not None:
+        if fingerprint is not None:
             found[reference] = fingerprint
     return found
