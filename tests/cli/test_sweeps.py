@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from job_texts import TRAIN, TUNE, changed
 from trainshed.cli.follow import JsonView, describe
 from trainshed.cli.main import app
-from trainshed.cli.sweeps import Trials, picture
+from trainshed.cli.sweeps import picture
+from trainshed.cli.trial_table import Trials
 from trainshed.client.known_clusters import name_of, remember
 from trainshed.errors import UsageError
 from trainshed.record.events import Line, event_of

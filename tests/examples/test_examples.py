@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from paths import ROOT
+from submitting import checked, planned
 from task_cases import made_tokenizer
-from trainshed.client.check import Known, check, plans
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
 from trainshed.spec.document.override import override
@@ -71,9 +71,9 @@ def test_an_example_has_one_or_two_job_files_that_its_page_submits(copied):
 @each()
 def test_an_example_is_found_right_and_planned(copied, tmp_path):
     documents = load_files(jobs(copied))
-    known = Known(Storage.open(tmp_path / "storage"))
-    check(documents, known, local=True)
-    settled, planned = plans(documents, known)
+    storage = Storage.open(tmp_path / "storage")
+    checked(documents, storage, local=True)
+    settled, plans = planned(documents, storage)
     assert settled[0].job.kind == "prepare"
     assert len(planned) == 1
     assert planned[0].chosen.states < 10e6, "it is for a laptop"

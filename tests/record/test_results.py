@@ -7,6 +7,7 @@ import pytest
 
 from prepared_on_disk import prepared
 from trainshed.errors import UsageError
+from trainshed.record.bound import bind, fingerprints
 from trainshed.record.built_on import best_trial, fingerprint_of
 from trainshed.record.data_form import form_of_manifest
 from trainshed.record.data_manifest import (
@@ -214,3 +215,10 @@ def test_what_a_job_builds_on_is_its_type_or_a_refusal(storage):
     empty = run_with(storage, *FILES["a sweep without a figure"])
     with pytest.raises(UsageError, match="it has no best trial"):
         best_trial(empty)
+
+
+def test_data_whose_run_is_gone_has_no_fingerprint_and_ends_nothing(storage):
+    sweep, low, high = Record(storage, "sweep-1"), prepared(storage, "low", 1), prepared(storage, "high", 2)
+    bind(sweep, {"run://low": low, "run://high": high})
+    storage.delete(low.at())
+    assert fingerprints(sweep, ["run://low", "run://high"]) == {"run://high": "data/high-1"}

@@ -57,9 +57,9 @@ def fingerprints(sweep: Record, references: Iterable[str], index: Index) -> dict
     bound, found = bound_runs(sweep), {}
     for reference in references:
         try:
-            run = bound.get(reference) or index.finished(reference, "prepare").run
-        except UsageError:
+            fingerprint = fingerprint_of(bound.get(reference) or index.finished(reference, "prepare").run)
+        except UsageError:  # its run is gone
             continue
-        if (fingerprint := fingerprint_of(run)) is not None:
+        if fingerprint is not None:
             found[reference] = fingerprint
     return found

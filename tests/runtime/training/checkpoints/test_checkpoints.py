@@ -15,6 +15,7 @@ from tiny_training import TinyTask, numbers, tiny_training
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import Checkpoint, all_checkpoints, fault_of, kept, prune
 from trainshed.record.events import facts_of
+from trainshed.record.facts import CheckpointFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime.training import engines
 from trainshed.runtime.training.checkpoints.keeper import Keeper
@@ -193,8 +194,9 @@ def test_the_last_save_must_be_there(tmp_path):
 
 def made_up(storage, step, **metrics):
     path = f"run/checkpoints/step-{step:07d}"
-    storage.write_json(f"{path}/manifest.json", {"step": step, "metrics": metrics, "files": {}})
-    return Checkpoint(storage, path, {"step": step, "metrics": metrics, "files": {}})
+    manifest = CheckpointFacts(step=step, metrics=metrics, files={})
+    storage.write_json(f"{path}/manifest.json", manifest.as_json())
+    return Checkpoint(storage, path, manifest)
 
 
 def test_the_newest_and_the_best_are_kept_and_unfinished_attempts_go(tmp_path):
