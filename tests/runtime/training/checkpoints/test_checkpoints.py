@@ -23,6 +23,7 @@ from trainshed.runtime.training.checkpoints.progress import Progress
 from trainshed.runtime.training.checkpoints.snapshot import Snapshot
 from trainshed.runtime.training.host import World
 from trainshed.runtime.training.optim.optimizers import build_optimizer
+from trainshed.spec.training.engines import Ddp, Fsdp
 from trainshed.spec.training.optimizers import Optimizer
 from trainshed.spec.training.saving import Checkpoints
 
@@ -59,8 +60,9 @@ def keeper_in(folder, said=None, **policy):
     return Keeper(Storage.open(folder), "run", Checkpoints(**policy), ALONE, said if said is not None else Said())
 
 
-def test_what_was_saved_comes_back_optimizer_state_included(tmp_path):
-    training = tiny_training()
+@pytest.mark.parametrize("spec", [Ddp(), Fsdp()], ids=lambda spec: spec.kind)
+def test_what_was_saved_comes_back_optimizer_state_included(spec, group_of_one, tmp_path):
+    training = tiny_training(engine=spec)
     engine = stepped(engine_of(training), TinyTask(), 3)
     saved = weights(engine)
     keeper = keeper_in(tmp_path)

@@ -163,7 +163,7 @@ def test_attacked_embeddings_add_their_gradients_under_every_engine(trained, eng
             hidden = vectors
             for layer in model.layers:
                 hidden = hidden + layer(hidden)
-            logits = model.head(hidden.mean(dim=1))
+            logits = model.scale * model.head(hidden.mean(dim=1))
             return torch.nn.functional.cross_entropy(logits, classes, reduction="sum")
 
         gradient = torch.autograd.grad(loss_from(embedded), embedded)[0]

@@ -116,12 +116,13 @@ def of_a_layer(engine):
 def stale(engine):
     """Worker 1 has, after each step, the weights from before it."""
     step = engine.step
+    if isinstance(engine.model, FSDPModule):
+        engine.step = gathers_old(engine)
+        return
 
     def broken(rate):
-        gather(engine)
         kept = [held.clone() for held in working(engine)]
         norm = step(rate)
-        gather(engine)
         if RANK == 1:
             for held, old in zip(working(engine), kept, strict=True):
                 held.data.copy_(old)
@@ -130,11 +131,25 @@ def stale(engine):
     engine.step = broken
 
 
-def gather(engine):
-    """Under fully_shard: the whole weights, which a worker computes with, as they are now."""
-    if isinstance(engine.model, FSDPModule):
-        engine.model.reshard()
+def gathers_old(engine):
+    """Under fully_shard: what worker 1 gathers for a pass is what it would have been before the step."""
+    step, old = engine.step, []
+
+    @torch.no_grad()
+    def instead(model, *_):
+        for weight, before in zip(model.parameters(), old, strict=True) if old else ():
+            weight.copy_(before)
+
+    if RANK == 1:
+        engine.model.register_forward_pre_hook(instead)
+
+    def broken(rate):
         engine.model.unshard()
+        old[:] = [weight.detach().clone() for weight in engine.model.parameters()]
+        engine.model.reshard()
+        return step(rate)
+
+    return broken
 
 
 def working(engine):
