@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from paths import ROOT
 from trainshed.cli.main import app
-from trainshed.spec.data.prepare import Step, Tokenizer
+from trainshed.spec.data.prepare import PrepareStep, Tokenizer
 from trainshed.spec.data.sources import Source
 from trainshed.spec.load import load_files
 from trainshed.spec.sweep.search import Search
@@ -31,7 +31,7 @@ PAGES = sorted(
 COMMAND = get_command(app)
 UNIONS = {
     "source": Source,
-    "steps": Step,
+    "steps": PrepareStep,
     "tokenizer": Tokenizer,
     "task": Task,
     "model": Model,

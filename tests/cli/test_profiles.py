@@ -93,7 +93,7 @@ def test_how_many_trials_share_a_device_stands_in_the_plan_and_in_the_job(platfo
     values["space"] = {"model.layers": {"integer": [1, 4]}}
     job = text(PREPARE, changed(TUNE, trials_per_device="auto", **values))
     done = platform("plan", job=job)
-    assert "the hungriest trial (model.layers 4) needs " in done.stdout
+    assert "the largest trial (model.layers 4) needs " in done.stdout
     assert "4 trials share a device" in done.stdout
     assert json.loads(platform("check", "--json", job=job).stdout)[1]["trials_per_device"] == 4
     assert platform("check", job=text(PREPARE, changed(TUNE, trials_per_device=4))).returncode == 2

@@ -23,8 +23,8 @@ from ray.cluster_utils import Cluster  # noqa: E402
 from trainshed.record.events import describe  # noqa: E402
 from trainshed.record.journal import read_lines  # noqa: E402
 from trainshed.record.storage import Storage  # noqa: E402
-from trainshed.runtime.training.plan import WorkerPlan  # noqa: E402
 from trainshed.runtime.training.ray_train.fit import fit  # noqa: E402
+from trainshed.runtime.training.worker_spec import WorkerSpec  # noqa: E402
 from trainshed.spec.training.train import Training  # noqa: E402
 
 LIMIT_S = 240
@@ -97,7 +97,7 @@ def main():
         cluster.add_node(num_cpus=1)
         second = cluster.add_node(num_cpus=1)
         ray.init(address=cluster.address, log_to_driver=False)
-        plan = WorkerPlan(training.model_dump(mode="json"), str(FOLDER), "data", ".", export=False)
+        plan = WorkerSpec(training.model_dump(mode="json"), str(FOLDER), "data", ".", export=False)
 
         def hear(event):
             text = describe(event)

@@ -70,7 +70,7 @@ def inject(run, worker, how):
         case "reports":
             run.process("ray::SynchronizationActor").kill()
         case "beats":
-            run.process("ray::Beats").kill()
+            run.process("ray::Heartbeats").kill()
         case str():
             run.tell(workers[worker], how)
         case _:

@@ -67,7 +67,7 @@ def _print_plan(each: Plan) -> None:
 
 def _sharing(sweep: SweepNeed) -> str:
     settings = ", ".join(f"{path} {cell(value)}" for path, value in sweep.settings.items())
-    said = f"the hungriest trial ({settings})" if settings else "every trial"
+    said = f"the largest trial ({settings})" if settings else "every trial"
     said += f" needs {size(sweep.needed)}"
     if sweep.limit is not None:
         said += f" of {size(sweep.limit.bytes)} ({sweep.limit.source})"

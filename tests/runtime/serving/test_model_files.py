@@ -13,8 +13,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from trainshed.errors import PlatformError
+from trainshed.runtime.models.files import ModelFiles
 from trainshed.runtime.serving.app import Replica
-from trainshed.runtime.serving.model_files import ModelFiles
 from trainshed.runtime.serving.settings import AppSettings
 
 from .conftest import CHAT_TEMPLATE, hashes_of, write_gpt2

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from trainshed.runtime.tasks.making import made_in_parts
-from trainshed.runtime.tasks.places import layers_of
+from trainshed.runtime.tasks.weight_roles import layers_of
 
 MODELS = {
     "gpt2": (AutoModelForCausalLM, GPT2Config(n_layer=4, n_head=2, n_embd=32, vocab_size=64, n_positions=16)),

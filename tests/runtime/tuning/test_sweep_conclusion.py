@@ -10,7 +10,7 @@ from trainshed.record.run import Record, now
 from trainshed.record.storage import Storage
 from trainshed.record.trial_facts import EndedBy, TrialState
 from trainshed.runtime.report import Reporter, Voice
-from trainshed.runtime.training.plan import WorkerPlan
+from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.runtime.tuning.conclusion import conclude
 from trainshed.runtime.tuning.report.trial_results import best_of, came_to, story
 from trainshed.runtime.tuning.scheduling.stoppers import Ceilings, Spent
@@ -39,7 +39,7 @@ def concluded(folder, sweep, *, budget_over=False, run_id="sweep-1"):
 
 
 def plan(sweep, record):
-    return WorkerPlan(sweep.train.model_dump(mode="json"), record.storage.uri, "data/1", record.at(), export=False)
+    return WorkerSpec(sweep.train.model_dump(mode="json"), record.storage.uri, "data/1", record.at(), export=False)
 
 
 @pytest.mark.parametrize(

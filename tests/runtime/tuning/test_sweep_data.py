@@ -13,13 +13,13 @@ from trainshed.record.storage import Storage
 from trainshed.record.submission import Submission
 from trainshed.record.trials import TrialFiles
 from trainshed.runtime.__main__ import Driver
-from trainshed.runtime.training.plan import WorkerPlan
+from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.runtime.tuning.data import bound, folders
 from trainshed.runtime.tuning.report.trial_results import training_of
 from trainshed.runtime.tuning.search.prior_trials import known_before
-from trainshed.runtime.tuning.trial.plan import TrialPlan
+from trainshed.runtime.tuning.trial.spec import TrialSpec
 from trainshed.runtime.tuning.trial.training import Link, _to_its_end
-from trainshed.runtime.watch.heartbeat import Beats, Pulse
+from trainshed.runtime.watch.heartbeat import Heartbeats, HeartbeatSender
 from trainshed.spec.document.override import override
 from trainshed.spec.load import job_from_data
 
@@ -121,15 +121,15 @@ def test_each_trial_trains_on_the_data_that_its_settings_name_and_the_best_names
     prepared(storage, "low", 1)
     high = prepared(storage, "high", 2)
     runs = bound(JOB, sweep, found_in(storage))
-    worker = WorkerPlan({}, storage.uri, "data/nowhere", sweep.at(), export=False)
-    plan = TrialPlan(worker, folders(runs), 0, None, None, None, gpu_share=0.0)
-    first_losses, beats = [], local_ray.remote(num_cpus=0)(Beats).remote()
+    worker = WorkerSpec({}, storage.uri, "data/nowhere", sweep.at(), export=False)
+    plan = TrialSpec(worker, folders(runs), 0, None, None, None, gpu_share=0.0)
+    first_losses, beats = [], local_ray.remote(num_cpus=0)(Heartbeats).remote()
     try:
         for number, name in enumerate(["run://low", "run://high", "run://low"]):
             trial, settings = TrialFiles(storage, sweep.at(), number), {"data": name}
-            training, pulse = override(JOB.train, settings), Pulse(beats, number)
-            _to_its_end(training, trial, plan, Link(lambda row: None, 0, pulse), settings=settings)
-            pulse.end()
+            training, sender = override(JOB.train, settings), HeartbeatSender(beats, number)
+            _to_its_end(training, trial, plan, Link(lambda row: None, 0, sender), settings=settings)
+            sender.end()
             assert trial.ended is None, trial.ended
             first_losses.append(trial.rows()[0].figure("train_loss"))
     finally:

@@ -13,9 +13,9 @@ from ray.train.v2._internal.exceptions import (
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.training.ray_train.preemption import Leave
+from trainshed.runtime.training.ray_train.preemption import Preempted
 from trainshed.runtime.training.ray_train.restarts import classes, judge
-from trainshed.runtime.watch.heartbeat import Beat, Beats, Member, Order, Seen, whereabouts
+from trainshed.runtime.watch.heartbeat import Heartbeat, Heartbeats, Instruction, Member, Observed, whereabouts
 from trainshed.runtime.watch.watchdog import Killed, hanging, kill_here
 from trainshed.spec.training.workers import Workers
 from waiting import wait_for
@@ -25,11 +25,11 @@ ZERO, ONE = Member(0, 100, "node-a"), Member(1, 101, "node-b")
 
 
 def beat(member, step=5, phase="training", *, waits=False):
-    return Beat(member, step, phase, "training/loop/loop.py:9 run", waits)
+    return Heartbeat(member, step, phase, "training/loop/loop.py:9 run", waits)
 
 
 def seen(member, *, silent=0.0, stuck=0.0, waits=False, phase="training", load=0.0, gap=0.0):
-    return Seen(member, beat(member, phase=phase, waits=waits), silent, stuck, load, gap)
+    return Observed(member, beat(member, phase=phase, waits=waits), silent, stuck, load, gap)
 
 
 def test_a_silent_worker_is_hung_and_the_one_that_waits_for_it_is_not():
@@ -65,18 +65,18 @@ def test_how_long_a_worker_may_be_silent_grows_with_the_load_and_with_what_it_ca
 
 def test_a_driver_that_did_not_run_itself_misses_nobody():
     clock = [100.0]
-    beats = Beats(lambda: clock[0])
-    beats.begin([ZERO])
-    beats.beat(beat(ZERO))
+    heartbeats = Heartbeats(lambda: clock[0])
+    heartbeats.begin([ZERO])
+    heartbeats.beat(beat(ZERO))
     clock[0] += 90  # nobody called it: its own machine was busy, and the beats wait in its queue
-    (one,) = beats.look().seen
+    (one,) = heartbeats.look().seen
     assert (one.silent_s, one.stuck_s) == (0.0, 0.0)
     for _ in range(30):  # now it is called once a second, and the worker still says nothing
         clock[0] += 1
-        (one,) = beats.look().seen
+        (one,) = heartbeats.look().seen
     assert (one.silent_s, one.stuck_s) == (30.0, 30.0)
-    beats.beat(beat(ZERO))
-    assert beats.look().seen[0].gap_s == 30.0
+    heartbeats.beat(beat(ZERO))
+    assert heartbeats.look().seen[0].gap_s == 30.0
 
 
 def test_without_a_step_for_too_long_the_worker_that_waits_for_nobody_is_hung():
@@ -111,42 +111,42 @@ def test_a_process_that_is_no_worker_is_left_alone():
 
 
 def test_a_beat_moves_the_clocks_of_its_worker_only():
-    beats = Beats()
-    beats.begin([ZERO, ONE])
-    assert beats.beat(beat(ZERO, step=3)) is Order.GO_ON
+    heartbeats = Heartbeats()
+    heartbeats.begin([ZERO, ONE])
+    assert heartbeats.beat(beat(ZERO, step=3)) is Instruction.GO_ON
     began = time.monotonic()
     wait_for(lambda: time.monotonic() > began, every_s=0)
-    beats.beat(beat(ZERO, step=3))
-    first, second = beats.look().seen
+    heartbeats.beat(beat(ZERO, step=3))
+    first, second = heartbeats.look().seen
     assert first.silent_s < first.stuck_s < second.silent_s
-    assert beats.furthest() == 3
+    assert heartbeats.furthest() == 3
     assert second.beat is None
 
 
 def test_a_process_of_an_earlier_group_is_sent_away():
-    beats = Beats()
-    beats.begin([ZERO])
-    assert beats.beat(beat(Member(0, 99, "node-a"))) is Order.BEGONE
-    assert beats.beat(beat(ONE)) is Order.BEGONE
+    heartbeats = Heartbeats()
+    heartbeats.begin([ZERO])
+    assert heartbeats.beat(beat(Member(0, 99, "node-a"))) is Instruction.BEGONE
+    assert heartbeats.beat(beat(ONE)) is Instruction.BEGONE
 
 
 def test_an_actor_that_was_started_again_takes_in_those_that_beat():
-    beats = Beats()
-    assert beats.beat(beat(ONE)) is Order.GO_ON
-    assert [one.member for one in beats.look().seen] == [ONE]
+    heartbeats = Heartbeats()
+    assert heartbeats.beat(beat(ONE)) is Instruction.GO_ON
+    assert [one.member for one in heartbeats.look().seen] == [ONE]
 
 
 def test_an_order_to_stop_outlives_its_group_and_one_to_regroup_does_not():
-    beats = Beats()
-    beats.begin([ZERO])
-    beats.give(Order.REGROUP)
-    assert beats.beat(beat(ZERO)) is Order.REGROUP
-    beats.begin([ZERO])
-    assert beats.beat(beat(ZERO)) is Order.GO_ON
-    beats.give(Order.STOP)
-    beats.give(Order.REGROUP)
-    beats.begin([ZERO])
-    assert beats.beat(beat(ZERO)) is Order.STOP
+    heartbeats = Heartbeats()
+    heartbeats.begin([ZERO])
+    heartbeats.give(Instruction.REGROUP)
+    assert heartbeats.beat(beat(ZERO)) is Instruction.REGROUP
+    heartbeats.begin([ZERO])
+    assert heartbeats.beat(beat(ZERO)) is Instruction.GO_ON
+    heartbeats.give(Instruction.STOP)
+    heartbeats.give(Instruction.REGROUP)
+    heartbeats.begin([ZERO])
+    assert heartbeats.beat(beat(ZERO)) is Instruction.STOP
 
 
 def test_whereabouts_names_the_line_that_a_thread_waits_at():
@@ -183,8 +183,8 @@ IN_WORDS = RuntimeError("row 3: Connection closed by peer")
         (group_error(w1=CLOSED), True, True, "a worker is gone (worker 1 lost its connection to it)"),
         (group_error(w1=IN_WORDS), True, True, "worker 1: RuntimeError: row 3"),
         (group_error(w0=ValueError("a bug")), True, True, "worker 0: ValueError: a bug"),
-        (group_error(w0=Leave("saved after step 5"), w1=Leave("saved after step 5")), True, False, "saved after step"),
-        (group_error(w0=Leave("saved"), w1=GONE), True, False, "process is gone"),
+        (group_error(w0=Preempted("saved after 5"), w1=Preempted("saved after 5")), True, False, "saved after"),
+        (group_error(w0=Preempted("saved"), w1=GONE), True, False, "process is gone"),
         (ControllerError(WorkerGroupStartupTimeoutError(2)), True, False, "no room"),
         (ControllerError(InsufficientClusterResourcesError("never")), False, False, "never"),
         (ControllerError(ActorDiedError()), True, True, "gone"),
@@ -216,14 +216,14 @@ def test_an_error_comes_again_where_its_class_does_whatever_it_says():
 
 
 def test_a_process_that_said_goodbye_is_missed_by_nobody_and_its_follower_is():
-    beats = Beats()
-    beats.beat(beat(ZERO))
-    beats.gone(0, ZERO.pid + 1)
-    assert [one.member for one in beats.look().seen] == [ZERO], "another process of that number is not meant"
-    beats.gone(0, ZERO.pid)
-    assert beats.look().seen == ()
-    assert beats.beat(beat(Member(0, 7, "node-a"))) is Order.GO_ON
-    assert [one.member.pid for one in beats.look().seen] == [7]
+    heartbeats = Heartbeats()
+    heartbeats.beat(beat(ZERO))
+    heartbeats.gone(0, ZERO.pid + 1)
+    assert [one.member for one in heartbeats.look().seen] == [ZERO], "another process of that number is not meant"
+    heartbeats.gone(0, ZERO.pid)
+    assert heartbeats.look().seen == ()
+    assert heartbeats.beat(beat(Member(0, 7, "node-a"))) is Instruction.GO_ON
+    assert [one.member.pid for one in heartbeats.look().seen] == [7]
 
 
 def test_a_trial_is_judged_by_itself():
@@ -232,10 +232,10 @@ def test_a_trial_is_judged_by_itself():
 
 
 def test_a_process_that_takes_anothers_place_has_its_own_time_to_start():
-    beats, follower = Beats(), Member(0, 7, "node-a")
-    beats.beat(beat(ZERO, step=0, phase="starting"))
-    stood = wait_for(lambda: next((one.stuck_s for one in beats.look().seen if one.stuck_s > 0.2), None))
-    beats.beat(beat(ZERO, step=0, phase="starting"))
-    assert beats.look().seen[0].stuck_s >= stood
-    beats.beat(beat(follower, step=0, phase="starting"))
-    assert beats.look().seen[0].stuck_s < stood
+    heartbeats, follower = Heartbeats(), Member(0, 7, "node-a")
+    heartbeats.beat(beat(ZERO, step=0, phase="starting"))
+    stood = wait_for(lambda: next((one.stuck_s for one in heartbeats.look().seen if one.stuck_s > 0.2), None))
+    heartbeats.beat(beat(ZERO, step=0, phase="starting"))
+    assert heartbeats.look().seen[0].stuck_s >= stood
+    heartbeats.beat(beat(follower, step=0, phase="starting"))
+    assert heartbeats.look().seen[0].stuck_s < stood

@@ -1,4 +1,4 @@
-"""The plan of a sweep: which trial is the hungriest, what is refused, and how many share a device."""
+"""The plan of a sweep: which trial is the largest, what is refused, and how many share a device."""
 
 import pytest
 
@@ -32,14 +32,14 @@ def planned(*, machine_bytes=None, **values):
     return settled, found.sweep
 
 
-def test_the_hungriest_trial_has_the_end_or_choice_of_every_path_that_moves_memory():
+def test_the_largest_trial_has_the_end_or_choice_of_every_path_that_moves_memory():
     _, sweep = planned()
     assert sweep.settings == {"model.layers": 12, "model.width": 1024, "optimizer.kind": "adamw"}
     _, smaller = planned(space={**SPACE, "model.width": {"choice": [256, 512]}})
     assert smaller.needed < sweep.needed
 
 
-def test_data_of_longer_samples_makes_the_hungriest_trial():
+def test_data_of_longer_samples_makes_the_largest_trial():
     over = job(space={"data": {"choice": ["run://text", "run://long"]}, **SPACE})
     of_each = {"run://text": SIZES, "run://long": DataSizes(vocab_size=4096, context=1024)}
     _, found = plan_sweep(over, SIZES, of_each=of_each)
@@ -54,7 +54,7 @@ def test_where_nothing_moves_memory_every_trial_needs_the_same():
 
 
 @pytest.mark.parametrize(
-    ("space", "hungriest"),
+    ("space", "largest_trial"),
     [
         ({"workers.per_device_batch_size": {"choice": [1, 4, 2]}}, {"workers.per_device_batch_size": 4}),
         ({"precision": {"choice": ["bf16", "fp32"]}}, {"precision": "fp32"}),
@@ -81,8 +81,8 @@ def test_where_nothing_moves_memory_every_trial_needs_the_same():
     ],
     ids=str,
 )
-def test_batch_precision_averages_conditions_and_whole_variants_move_memory(space, hungriest):
-    assert planned(space=space)[1].settings == hungriest
+def test_batch_precision_averages_conditions_and_whole_variants_move_memory(space, largest_trial):
+    assert planned(space=space)[1].settings == largest_trial
 
 
 def test_a_trial_that_cannot_fit_is_refused_with_its_path_and_value():
@@ -171,7 +171,7 @@ def test_without_gpus_auto_is_one_and_the_machine_is_divided():
     assert settled.trials_per_device == sweep.trials_per_device == 1
 
 
-def test_an_auto_batch_is_what_the_hungriest_trial_can_have():
+def test_an_auto_batch_is_what_the_largest_trial_can_have():
     workers = {**WORKERS, "gpu_type": "T4", "per_device_batch_size": "auto"}
     space = {**SPACE, "model.layers": {"integer": [2, 4]}}
     values = {"train__workers": workers, "train__global_batch_size": 64}

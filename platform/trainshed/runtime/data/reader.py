@@ -17,8 +17,8 @@ import pyarrow.fs as pafs
 from trainshed.errors import PlatformError
 from trainshed.runtime.data.bad_rows import BadRows
 from trainshed.runtime.data.found import Found
-from trainshed.runtime.data.images import decode
 from trainshed.runtime.data.values import BadValue, LabelKind, label_of, text_of
+from trainshed.runtime.modalities.image.reader import decode
 from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.data.rows import BadRow, Row, rows
 from trainshed.spec.data.sources import Builtin, Csv, Images, JsonLines, TextFiles

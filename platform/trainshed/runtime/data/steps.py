@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 
-from trainshed.spec.data.prepare import Clean, Deduplicate, Step
+from trainshed.spec.data.prepare import Clean, Deduplicate, PrepareStep
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
@@ -25,7 +25,7 @@ HELD_OUT_FIRST = ("test", "validation")
 """Whose copy is kept where a sample stands in several files: what is held out is not made smaller."""
 
 
-def apply(documents: ray.data.Dataset, step: Step) -> ray.data.Dataset:
+def apply(documents: ray.data.Dataset, step: PrepareStep) -> ray.data.Dataset:
     """The documents after one step."""
     match step:
         case Clean(min_characters=minimum):

@@ -24,7 +24,7 @@ def make(job: PrepareJob, texts: Iterable[str], folder: Path) -> Tokenizer:
     """
     match job.tokenizer:
         case PretrainedTokenizer(name_or_path=place):
-            from trainshed.runtime.existing import save_tokenizer  # torch: not in every worker of Ray Data
+            from trainshed.runtime.models.locate import save_tokenizer  # torch: not in every worker of Ray Data
 
             save_tokenizer(place, folder)
             return Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -14,9 +14,9 @@ from trainshed.record.results import EndpointLineage, Lineage, ServeResult
 from trainshed.record.run import Record
 from trainshed.record.secrets import need_secret
 from trainshed.record.storage import Storage
+from trainshed.runtime.models.files import ModelFiles
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.serving.endpoint import delete_application, probe, start_serve
-from trainshed.runtime.serving.model_files import ModelFiles
 from trainshed.runtime.serving.rollout import roll_out
 from trainshed.runtime.serving.settings import AppSettings
 from trainshed.spec.serving.serve import ServeJob

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainshed.errors import PlatformError
+from trainshed.runtime.models.files import ModelFiles
 from trainshed.runtime.serving.engines import EngineSettings
-from trainshed.runtime.serving.model_files import ModelFiles
 
 MAX_PROMPTS = 16
 """Prompts that one request may hold."""

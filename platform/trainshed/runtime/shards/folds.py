@@ -18,7 +18,7 @@ class Numbered(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """Some of the samples, numbered anew from 0."""
 
     samples: Numbered
@@ -32,7 +32,7 @@ class Part:
         return self.samples.take(self.ids[np.asarray(ids)])
 
 
-def split_off(samples: Numbered, *, fold: int, folds: int, seed: int) -> tuple[Part, Part]:
+def split_off(samples: Numbered, *, fold: int, folds: int, seed: int) -> tuple[Subset, Subset]:
     """What is learnt from, and fold number `fold` of `folds`, which is held out. Every sample is in one fold.
 
     Which samples make a fold hangs on their number and the seed alone; folds differ by one sample at most.
@@ -40,4 +40,4 @@ def split_off(samples: Numbered, *, fold: int, folds: int, seed: int) -> tuple[P
     shuffled = np.random.default_rng([seed, folds]).permutation(len(samples))
     held_out = np.zeros(len(samples), dtype=bool)
     held_out[shuffled[fold::folds]] = True
-    return Part(samples, np.flatnonzero(~held_out)), Part(samples, np.flatnonzero(held_out))
+    return Subset(samples, np.flatnonzero(~held_out)), Subset(samples, np.flatnonzero(held_out))

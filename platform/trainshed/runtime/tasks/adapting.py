@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.existing import first_line
+from trainshed.runtime.models.locate import first_line
 from trainshed.spec.document.walk import nearest
 from trainshed.spec.training.adapters import Lora
 

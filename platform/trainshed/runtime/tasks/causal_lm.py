@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from transformers import AutoModelForCausalLM
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.tasks.collating import IGNORED, inputs, pad
+from trainshed.runtime.modalities.text.collation import IGNORED, inputs, pad
 from trainshed.runtime.tasks.configuration import configuration
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.fitting import positions
-from trainshed.runtime.tasks.making import Place
+from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import RouterLoss
@@ -56,7 +56,7 @@ class CausalLmTask:
         """What there is to say of its loss, and of the weights it has made: a head that is new."""
         return (*self._routers.remarks, *self._model.remarks)
 
-    def make_in_parts(self, place: Place) -> torch.nn.Module:
+    def make_in_parts(self, place: PartHandler) -> torch.nn.Module:
         """As `make_model`; each part is placed when its weights are there."""
         return self._model.make(place)
 

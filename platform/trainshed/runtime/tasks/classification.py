@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
-from trainshed.runtime.tasks.collating import inputs
+from trainshed.runtime.modalities.image.collation import Pixels, pixels_of
+from trainshed.runtime.modalities.text.collation import inputs
 from trainshed.runtime.tasks.configuration import configuration
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.labels import Labels
-from trainshed.runtime.tasks.making import Place
-from trainshed.runtime.tasks.pixels import Pixels, pixels_of
+from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import refuse_router_loss
 from trainshed.runtime.tasks.weights import TransformersModel
@@ -51,7 +51,7 @@ class ClassificationTask:
         of_images = () if self._pixels.remark is None else (self._pixels.remark,)
         return (*of_images, *self._model.remarks)
 
-    def make_in_parts(self, place: Place) -> torch.nn.Module:
+    def make_in_parts(self, place: PartHandler) -> torch.nn.Module:
         """As `make_model`; each part is placed when its weights are there."""
         return self._model.make(place)
 

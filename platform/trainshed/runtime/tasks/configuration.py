@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.existing import LOAD_ERRORS, first_line, read_config
+from trainshed.runtime.models.locate import LOAD_ERRORS, first_line, read_config
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.fitting import POSITIONS_AFTER_PADDING, check_sizes_fit, check_vocabulary
 from trainshed.runtime.tasks.routing import refuse_unused

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedConfig
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.existing import tokenizer_of
+from trainshed.runtime.models.locate import tokenizer_of
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.spec.training.models import Pretrained
 

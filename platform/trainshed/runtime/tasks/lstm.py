@@ -17,8 +17,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from trainshed.errors import PlatformError
+from trainshed.runtime.modalities.text.collation import inputs
 from trainshed.runtime.tasks.adapting import freeze
-from trainshed.runtime.tasks.collating import inputs
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.labels import Labels
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples

@@ -14,10 +14,10 @@ import torch
 from transformers import PreTrainedModel
 
 from trainshed.runtime.tasks.mup import Factors, mup_factors, scale_fresh
-from trainshed.runtime.tasks.places import layers_of
+from trainshed.runtime.tasks.weight_roles import layers_of
 
 
-class Place(Protocol):
+class PartHandler(Protocol):
     """Takes a part of a model whose weights are there; may put them elsewhere, in place."""
 
     def __call__(self, part: torch.nn.Module, *, layer: bool) -> None:
@@ -27,12 +27,12 @@ class Place(Protocol):
 DONE = "_is_hf_initialized"
 
 
-def left_where_it_is(part: torch.nn.Module, *, layer: bool) -> None:
+def keep_whole(part: torch.nn.Module, *, layer: bool) -> None:
     """The place of a part that stays."""
 
 
 def made_in_parts(
-    lay_out: Callable[[], PreTrainedModel], place: Place = left_where_it_is, *, growth: float = 1.0
+    lay_out: Callable[[], PreTrainedModel], place: PartHandler = keep_whole, *, growth: float = 1.0
 ) -> PreTrainedModel:
     """The model that `lay_out` builds, in fp32 with the initial weights of its family; the caller has seeded torch.
 
@@ -53,7 +53,7 @@ def made_in_parts(
     return model
 
 
-def _make_the_rest(model: PreTrainedModel, made: set[int], place: Place, factors: dict[str, Factors]) -> None:
+def _make_the_rest(model: PreTrainedModel, made: set[int], place: PartHandler, factors: dict[str, Factors]) -> None:
     """Memory first for all of it, since a module may initialise another's weights; ties again, then the weights."""
     rest = [module for module in model.modules() if id(module) not in made]
     for module in rest:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from trainshed.runtime.tasks.collating import IGNORED
+from trainshed.runtime.modalities.text.collation import IGNORED
 from trainshed.runtime.tasks.protocol import Batch, Forward, Rows
 
 Array = np.ndarray[Any, Any]

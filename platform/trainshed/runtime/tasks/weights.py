@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 
+from trainshed.runtime.models.load import load_weights
 from trainshed.runtime.tasks.adapting import add_adapters, freeze, merge_adapters
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.fitting import check_kind
-from trainshed.runtime.tasks.loading import load_weights
-from trainshed.runtime.tasks.making import Place, left_where_it_is, made_in_parts
+from trainshed.runtime.tasks.making import PartHandler, keep_whole, made_in_parts
 from trainshed.spec.training.models import Pretrained, growth
 from trainshed.spec.training.train import Training
 
@@ -37,7 +37,7 @@ class TransformersModel:
         self.remarks: tuple[str, ...] = ()
         """What there is to say of the weights, once the model is made."""
 
-    def make(self, place: Place = left_where_it_is) -> torch.nn.Module:
+    def make(self, place: PartHandler = keep_whole) -> torch.nn.Module:
         """The model in fp32, its frozen weights without gradients; fresh layers are placed as they are made.
 
         Raises:

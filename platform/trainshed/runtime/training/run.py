@@ -16,12 +16,12 @@ from trainshed.record.results import TrainResult
 from trainshed.record.run import Record
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.notes import NotesReader
-from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.ray_train.fit import fit
 from trainshed.runtime.training.ray_train.spares import Spares
 from trainshed.runtime.training.register import register_model, write_lineage
 from trainshed.runtime.training.samples import check_samples
 from trainshed.runtime.training.stopped import Stopped
+from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.spec.training.train import Training, TrainJob
 
 WATCH_S = 0.5
@@ -40,7 +40,7 @@ def train_job(
     record, made = reporter.record, prepared(data)
     training = job.training
     check_samples(training, made.manifest)
-    plan = WorkerPlan(
+    plan = WorkerSpec(
         training=training.model_dump(mode="json"),
         storage=record.storage.uri,
         data=made.data,

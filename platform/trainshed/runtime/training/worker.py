@@ -35,13 +35,13 @@ from trainshed.runtime.training.loop.setup import make_engine
 from trainshed.runtime.training.loop.state import Splits
 from trainshed.runtime.training.loop.validation import validate
 from trainshed.runtime.training.notes import Notes
-from trainshed.runtime.training.plan import WorkerPlan
+from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.spec.training.train import Training
 
 WEIGHTS = "model.safetensors"
 
 
-def run_worker(plan: WorkerPlan, host: Host) -> Ended:
+def run_worker(plan: WorkerSpec, host: Host) -> Ended:
     """Trains to the end; the last metrics and, with an export, the hash of the weights.
 
     Every worker calls it; only worker 0's metrics hold the hash.
@@ -113,7 +113,7 @@ def _export(task: tasks.Task, splits: Splits, state: dict[str, Any], storage: St
 
 
 @contextmanager
-def _worker_log(storage: Storage, plan: WorkerPlan, host: Host) -> Iterator[None]:
+def _worker_log(storage: Storage, plan: WorkerSpec, host: Host) -> Iterator[None]:
     """This worker's own log file; what ends the worker is its last entry."""
     journal = Journal(storage, f"{plan.folder}/logs/worker-{host.world.worker}.log")
     handler = JournalHandler(journal)

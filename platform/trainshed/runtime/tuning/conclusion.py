@@ -17,8 +17,8 @@ from trainshed.record.trial_facts import BestTrial, TrialResult, TrialState
 from trainshed.record.trials import TrialFiles, begun, number_of
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter
-from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.stopped import Stopped
+from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.runtime.tuning.report.scales import measured_of
 from trainshed.runtime.tuning.report.trial_results import best_of, story, training_of
 from trainshed.runtime.tuning.scheduling.stoppers import Ceilings, Spent, Why
@@ -37,7 +37,7 @@ class Registration:
 def conclude(
     job: TuneJob,
     reporter: Reporter,
-    plan: WorkerPlan,
+    plan: WorkerSpec,
     ceilings: Ceilings,
     spent: Spent,
     *,
@@ -108,7 +108,7 @@ def _used(job: TuneJob, spent: Spent) -> Used:
 def _registered(
     job: TuneJob,
     reporter: Reporter,
-    plan: WorkerPlan,
+    plan: WorkerSpec,
     ceilings: Ceilings,
     spent: Spent,
     files: TrialFiles,

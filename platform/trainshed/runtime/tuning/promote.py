@@ -16,10 +16,10 @@ from trainshed.record.trial_facts import TrialEnd, TrialState
 from trainshed.record.trials import TrialFiles, begun
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.scratch import scratch
-from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.ray_train.fit import Fitted, fit
 from trainshed.runtime.training.register import register_model, write_lineage
 from trainshed.runtime.training.stopped import Stopped
+from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.runtime.tuning.data import folders
 from trainshed.runtime.tuning.report.trial_results import story
 from trainshed.runtime.tuning.scheduling.stoppers import Spent
@@ -30,7 +30,7 @@ from trainshed.spec.training.train import Training
 def promote(
     job: TuneJob,
     reporter: Reporter,
-    plan: WorkerPlan,
+    plan: WorkerSpec,
     trial: TrialFiles,
     *,
     data: Mapping[str, Record],
@@ -78,7 +78,7 @@ def _registered(
     return register_model(job.register_as, reporter, lineage, {job.metric: best.value}, remark=remark)
 
 
-def _trained_on(plan: WorkerPlan, training: Training, trial: TrialFiles, reporter: Reporter, spent: Spent) -> Fitted:
+def _trained_on(plan: WorkerSpec, training: Training, trial: TrialFiles, reporter: Reporter, spent: Spent) -> Fitted:
     """From its newest checkpoint to its last step; from then on it is one that has ended."""
     storage, record, before = trial.storage, reporter.record, trial.ended
     newest = next((one.step for one in all_checkpoints(storage, trial.folder)), 0)

@@ -18,7 +18,7 @@ from trainshed.record.results import SweepResult
 from trainshed.record.run import TUNE, Record, now
 from trainshed.record.trials import TrialFiles, begun, name_of
 from trainshed.runtime.report import Reporter
-from trainshed.runtime.training.plan import WorkerPlan
+from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.runtime.tuning.conclusion import conclude
 from trainshed.runtime.tuning.data import folders
 from trainshed.runtime.tuning.report.trial_results import came_to
@@ -28,8 +28,8 @@ from trainshed.runtime.tuning.search.prior_trials import known_before
 from trainshed.runtime.tuning.search.searcher import Numbered
 from trainshed.runtime.tuning.trial.entry import run_trial
 from trainshed.runtime.tuning.trial.failure_kinds import failed_by_itself
-from trainshed.runtime.tuning.trial.plan import TrialPlan
 from trainshed.runtime.tuning.trial.resources import Limited, at_once, of_a_trial, room_now
+from trainshed.runtime.tuning.trial.spec import TrialSpec
 from trainshed.runtime.tuning.trial.watchdog import watching_trials
 from trainshed.runtime.tuning.watcher import Watcher
 from trainshed.spec.sweep.capacity import of_a_worker
@@ -63,8 +63,8 @@ def sweep(
     seeded(job)
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial that failed has none, and the others go on
     searcher = _searcher(job, reporter, data, earlier)
-    with watching_trials(job.train.workers, killed=watcher.hung) as beats:
-        plan = _plan(job, record, data, beats)
+    with watching_trials(job.train.workers, killed=watcher.hung) as heartbeats:
+        plan = _plan(job, record, data, heartbeats)
         try:
             _tuner(job, reporter, plan, watcher, ceilings, searcher).fit()
         finally:
@@ -77,7 +77,7 @@ def sweep(
 
 
 def _tuner(
-    job: TuneJob, reporter: Reporter, plan: TrialPlan, watcher: Watcher, ceilings: Ceilings, searcher: Numbered
+    job: TuneJob, reporter: Reporter, plan: TrialSpec, watcher: Watcher, ceilings: Ceilings, searcher: Numbered
 ) -> ray.tune.Tuner:
     record = reporter.record
     if plan.interval is not None:  # its scheduler wants no searcher beside it
@@ -118,13 +118,13 @@ def _members(job: TuneJob, searcher: Numbered) -> list[Settings]:
     return [one["settings"] for one in asked if isinstance(one, dict)]
 
 
-def _plan(job: TuneJob, record: Record, data: Mapping[str, Record], beats: Any) -> TrialPlan:
+def _plan(job: TuneJob, record: Record, data: Mapping[str, Record], heartbeats: Any) -> TrialSpec:
     training, interval = job.train, None
     if isinstance(job.stop_early, Pbt | Pb2):  # one that is replaced goes on from any of the others, wherever that is
         interval = job.stop_early.interval_steps
         every = {"every_steps": interval, "keep": training.steps // interval + 1}
         training = training.model_copy(update={"checkpoint": training.checkpoint.model_copy(update=every)})
-    worker = WorkerPlan(
+    worker = WorkerSpec(
         training=training.model_dump(mode="json"),
         storage=record.storage.uri,
         data=folders(data)[training.data],
@@ -132,7 +132,8 @@ def _plan(job: TuneJob, record: Record, data: Mapping[str, Record], beats: Any) 
         export=False,
     )
     share = min(1.0, job.gpus_of_a_worker)
-    return TrialPlan(worker, folders(data), job.failures.memory_retries, job.folds, interval, beats, gpu_share=share)
+    retries = job.failures.memory_retries
+    return TrialSpec(worker, folders(data), retries, job.folds, interval, heartbeats, gpu_share=share)
 
 
 def _searcher(job: TuneJob, reporter: Reporter, data: Mapping[str, Record], earlier: Sequence[Record]) -> Numbered:

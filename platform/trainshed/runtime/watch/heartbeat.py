@@ -1,7 +1,7 @@
 """Heartbeats: each worker says once a second where it is, and hears in the answer what it should do.
 
-`Beats` is a Ray actor that the driver owns; it only keeps what it was told. `Pulse` is the thread of a worker that
-tells it. What is made of the beats is decided elsewhere: by `warden` in the driver, by `restarts` in Ray Train's
+`Heartbeats` is a Ray actor that the driver owns; it only keeps what it was told. `HeartbeatSender` is the thread of a
+worker that tells it. What follows is decided elsewhere: by `watchdog` in the driver, by `restarts` in Ray Train's
 controller.
 """
 
@@ -34,7 +34,7 @@ STARVED_S = 5.0
 """The driver looks once a second, and workers beat as often: an actor that nobody called for longer did not run."""
 
 
-class Order(StrEnum):
+class Instruction(StrEnum):
     """What a worker hears in answer to a beat."""
 
     GO_ON = "go on"
@@ -57,7 +57,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Beat:
+class Heartbeat:
     """What a worker says of itself."""
 
     member: Member
@@ -74,11 +74,11 @@ class Beat:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observed:
     """A member with its newest beat; ages in seconds."""
 
     member: Member
-    beat: Beat | None
+    beat: Heartbeat | None
     silent_s: float
     """Since its newest beat, or since its group began."""
     stuck_s: float
@@ -90,15 +90,15 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Look:
+class Observations:
     """What the driver sees of its workers."""
 
-    seen: tuple[Seen, ...]
+    seen: tuple[Observed, ...]
     events: tuple[Event, ...]
     """What Ray Train's controller had to say since the last look."""
 
 
-class Beats:
+class Heartbeats:
     """Keeps the newest beat of every worker of the present group. Times are this process's own clock.
 
     Time in which this process itself did not run is nobody's silence: beats wait in its queue meanwhile.
@@ -109,41 +109,41 @@ class Beats:
         self._clock = clock
         self._members: dict[int, Member] = {}
         self._closed = False
-        self._beats: dict[int, Beat] = {}
+        self._heartbeats: dict[int, Heartbeat] = {}
         self._heard: dict[int, float] = {}
         self._moved: dict[int, float] = {}
         self._gaps: dict[int, float] = {}
         self._called = clock()
         self._events: list[Event] = []
-        self._order = Order.GO_ON
+        self._order = Instruction.GO_ON
         self._furthest = 0
 
     def begin(self, members: list[Member]) -> None:
         """A new group stands; every process that is not of it is to go."""
         self._members, self._closed = {member.worker: member for member in members}, True
-        self._beats, self._gaps, now = {}, {}, self._now()
+        self._heartbeats, self._gaps, now = {}, {}, self._now()
         self._heard = dict.fromkeys(self._members, now)
         self._moved = dict.fromkeys(self._members, now)
-        if self._order is Order.REGROUP:
-            self._order = Order.GO_ON
+        if self._order is Instruction.REGROUP:
+            self._order = Instruction.GO_ON
 
     def end(self) -> None:
         """The group is over; until the next one stands nobody is missed."""
         self._members, self._closed = {}, False
 
-    def beat(self, beat: Beat) -> Order:
+    def beat(self, beat: Heartbeat) -> Instruction:
         """A worker lives; what it should do."""
         worker, now = beat.member.worker, self._now()
         if self._members.get(worker) != beat.member:
             if self._closed:
-                return Order.BEGONE
+                return Instruction.BEGONE
             self._members[worker] = beat.member
-        before = self._beats.get(worker)
+        before = self._heartbeats.get(worker)
         if before is None or (before.member, before.step, before.phase) != (beat.member, beat.step, beat.phase):
             self._moved[worker] = now
         if before is not None and before.member == beat.member:
             self._gaps[worker] = max(self._gaps.get(worker, 0.0), now - self._heard[worker])
-        self._beats[worker], self._heard[worker] = beat, now
+        self._heartbeats[worker], self._heard[worker] = beat, now
         self._furthest = max(self._furthest, beat.step)
         return self._order
 
@@ -153,18 +153,18 @@ class Beats:
         if member is not None and member.pid == pid:
             del self._members[worker]
 
-    def look(self) -> Look:
+    def look(self) -> Observations:
         """The present group, and what was noted since the last look."""
         now = self._now()
         events = tuple(self._events)
         self._events = []
-        return Look(tuple(self._seen(member, now) for _, member in sorted(self._members.items())), events)
+        return Observations(tuple(self._seen(member, now) for _, member in sorted(self._members.items())), events)
 
-    def _seen(self, member: Member, now: float) -> Seen:
-        worker, beat = member.worker, self._beats.get(member.worker)
+    def _seen(self, member: Member, now: float) -> Observed:
+        worker, beat = member.worker, self._heartbeats.get(member.worker)
         load = max(load_per_core(), 0.0 if beat is None else beat.load)
         gap_s = self._gaps.get(worker, 0.0)
-        return Seen(member, beat, now - self._heard[worker], now - self._moved[worker], load, gap_s)
+        return Observed(member, beat, now - self._heard[worker], now - self._moved[worker], load, gap_s)
 
     def _now(self) -> float:
         """The time of this call. What passed since the last one, where it is too much, is taken off every age."""
@@ -176,12 +176,12 @@ class Beats:
                 clock.update({worker: at + asleep for worker, at in clock.items()})
         return now
 
-    def give(self, order: Order) -> None:
+    def give(self, order: Instruction) -> None:
         """What every worker hears from now on; an order to stop is never taken back."""
-        if self._order is not Order.STOP:
+        if self._order is not Instruction.STOP:
             self._order = order
 
-    def order(self) -> Order:
+    def order(self) -> Instruction:
         """The order in force: the same for whoever asks."""
         return self._order
 
@@ -191,22 +191,22 @@ class Beats:
 
     def all_train(self) -> bool:
         """Whether every worker of the group has done a step."""
-        beats = [self._beats.get(worker) for worker in self._members]
-        return bool(beats) and all(beat is not None and beat.phase == "training" for beat in beats)
+        heartbeats = [self._heartbeats.get(worker) for worker in self._members]
+        return bool(heartbeats) and all(beat is not None and beat.phase == "training" for beat in heartbeats)
 
     def furthest(self) -> int:
         """The most optimizer steps that any worker had done, in this group or an earlier one."""
         return self._furthest
 
 
-class Pulse:
+class HeartbeatSender:
     """A worker's side: beats from a thread of its own, so that a busy training thread is no silent worker."""
 
-    def __init__(self, beats: Any, worker: int) -> None:
+    def __init__(self, heartbeats: Any, worker: int) -> None:
         self.step = 0
         self.phase = "starting"
-        self.order = Order.GO_ON
-        self._beats = beats
+        self.order = Instruction.GO_ON
+        self._heartbeats = heartbeats
         self._over = threading.Event()
         self._member = Member(worker, os.getpid(), ray.get_runtime_context().get_node_id())
         self._watched = threading.get_ident()
@@ -217,19 +217,19 @@ class Pulse:
         """No beat comes after this, and none is missed."""
         self._over.set()
         self._thread.join()  # a beat that came after the goodbye would be taken for a process that fell silent
-        self._beats.gone.remote(self._member.worker, self._member.pid)
+        self._heartbeats.gone.remote(self._member.worker, self._member.pid)
 
     def _run(self) -> None:
         while not self._over.is_set():
             where, waits = whereabouts(self._watched)
-            beat = Beat(self._member, self.step, self.phase, where, waits, load_per_core())
+            beat = Heartbeat(self._member, self.step, self.phase, where, waits, load_per_core())
             try:
-                self.order = ray.get(self._beats.beat.remote(beat), timeout=ANSWER_S)
+                self.order = ray.get(self._heartbeats.beat.remote(beat), timeout=ANSWER_S)
             except ActorDiedError:
                 _leave("the driver is gone")
             except Exception as error:
                 log.warning("a heartbeat was not taken: %s", error)
-            if self.order is Order.BEGONE:
+            if self.order is Instruction.BEGONE:
                 _leave("the group it belongs to is over")
             self._over.wait(BEAT_S)
 

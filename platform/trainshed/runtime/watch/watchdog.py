@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainshed.patience import Patience, patience
 from trainshed.record.events import Log, Sink, StopAsked, WorkerKilled
-from trainshed.runtime.watch.heartbeat import Look, Order, Seen
+from trainshed.runtime.watch.heartbeat import Instruction, Observations, Observed
 from trainshed.spec.training.workers import Workers
 
 LOOK_S = 1.0
@@ -30,14 +30,14 @@ TITLES = ("RayTrainWorker", "StandbyWorker", "ImplicitFunc")
 
 
 @contextmanager
-def watching(beats: Any, workers: Workers, *, sink: Sink, stopping: Callable[[], bool]) -> Iterator[None]:
+def watching(heartbeats: Any, workers: Workers, *, sink: Sink, stopping: Callable[[], bool]) -> Iterator[None]:
     """While a training runs: kills what hangs, says what happened, passes on that the run should stop."""
-    warden = Warden(beats, workers, sink=sink, stopping=stopping)
+    watchdog = Watchdog(heartbeats, workers, sink=sink, stopping=stopping)
     try:
-        with looking(warden.look):
+        with looking(watchdog.look):
             yield
     finally:
-        warden.look()
+        watchdog.look()
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def looking(look: Callable[[], None]) -> Iterator[None]:
         while not over.wait(LOOK_S):
             look()
 
-    thread = threading.Thread(target=watch, name="warden", daemon=True)
+    thread = threading.Thread(target=watch, name="watchdog", daemon=True)
     thread.start()
     try:
         yield
@@ -58,11 +58,11 @@ def looking(look: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
-class Warden:
+class Watchdog:
     """One look at a time; see `watching`."""
 
-    def __init__(self, beats: Any, workers: Workers, *, sink: Sink, stopping: Callable[[], bool]) -> None:
-        self._beats = beats
+    def __init__(self, heartbeats: Any, workers: Workers, *, sink: Sink, stopping: Callable[[], bool]) -> None:
+        self._heartbeats = heartbeats
         self._workers = workers
         self._sink = sink
         self._stopping = stopping
@@ -73,7 +73,7 @@ class Warden:
         """Everything that there is to be done now."""
         try:
             self._pass_on_stop()
-            look: Look = ray.get(self._beats.look.remote(), timeout=LOOK_S * 10)
+            look: Observations = ray.get(self._heartbeats.look.remote(), timeout=LOOK_S * 10)
         except Exception as error:
             if not isinstance(error, ray.exceptions.RayError):
                 self._sink(Log(message=f"the watch over the workers: {type(error).__name__}: {error}"))
@@ -89,13 +89,13 @@ class Warden:
         """Again at each look: an actor that was started again has forgotten it."""
         if not self._stopping():
             return
-        ray.get(self._beats.give.remote(Order.STOP), timeout=LOOK_S * 10)
+        ray.get(self._heartbeats.give.remote(Instruction.STOP), timeout=LOOK_S * 10)
         if not self._told_to_stop:
             self._told_to_stop = True
             self._sink(StopAsked())
 
 
-def hanging(seen: list[Seen], workers: Workers) -> list[tuple[Seen, str]]:
+def hanging(seen: list[Observed], workers: Workers) -> list[tuple[Observed, str]]:
     """Which workers to kill, each with what is wrong with it, in words.
 
     A silent one is killed at once. Where all beat but none moves, it is the one that does not wait for another; where
@@ -110,7 +110,7 @@ def hanging(seen: list[Seen], workers: Workers) -> list[tuple[Seen, str]]:
     return [(one, _standstill(one, workers)) for one in guilty]
 
 
-def patience_with(one: Seen, workers: Workers) -> Patience:
+def patience_with(one: Observed, workers: Workers) -> Patience:
     """How long a worker may be silent, as busy as its machine is and as late as it was before."""
     return patience(workers.silent_timeout_s, load=one.load, took_s=one.gap_s)
 
@@ -123,7 +123,7 @@ class Killed:
     words: str
 
 
-def kill(seen: Seen) -> Killed:
+def kill(seen: Observed) -> Killed:
     """SIGKILL on the worker's own node."""
     member = seen.member
     if member.node == ray.get_runtime_context().get_node_id():
@@ -152,7 +152,7 @@ def kill_here(pid: int) -> Killed:
     return Killed(was_gone=False, words=f"process {pid} was {state}; killed, it goes on from the newest checkpoint")
 
 
-def _patience_left(one: Seen, workers: Workers) -> float:
+def _patience_left(one: Observed, workers: Workers) -> float:
     """Seconds that a worker without progress may go on; a worker that ends, exports or uploads, may take its time."""
     phase = one.beat.phase if one.beat is not None else "starting"
     match phase:
@@ -164,12 +164,12 @@ def _patience_left(one: Seen, workers: Workers) -> float:
             return 1.0
 
 
-def _silence(one: Seen, workers: Workers) -> str:
+def _silence(one: Observed, workers: Workers) -> str:
     waited = patience_with(one, workers)
     return f"has been silent for {one.silent_s:.0f} s; waited for {waited}, see workers.silent_timeout_s"
 
 
-def _standstill(one: Seen, workers: Workers) -> str:
+def _standstill(one: Observed, workers: Workers) -> str:
     """In words, with the limit that it was over, by its field."""
     starting = one.beat is None or one.beat.phase == "starting"
     key = "start_timeout_s" if starting and workers.start_timeout_s > workers.hang_timeout_s else "hang_timeout_s"
@@ -177,5 +177,5 @@ def _standstill(one: Seen, workers: Workers) -> str:
     return f"has made no step for {one.stuck_s:.0f} s ({limit}), {_place(one)}"
 
 
-def _place(one: Seen) -> str:
+def _place(one: Observed) -> str:
     return f"step {one.beat.step}, at {one.beat.where}" if one.beat is not None else "not one beat"

@@ -25,10 +25,10 @@ __all__ = [
     "JsonLines",
     "Pack",
     "PrepareJob",
+    "PrepareStep",
     "PretrainedTokenizer",
     "Source",
     "Split",
-    "Step",
     "TextFiles",
     "Tokenizer",
     "TrainBpe",
@@ -50,7 +50,7 @@ class Deduplicate(Part):
     method: Literal["exact"] = "exact"
 
 
-Step = Annotated[Clean | Deduplicate, Field(discriminator="kind")]
+PrepareStep = Annotated[Clean | Deduplicate, Field(discriminator="kind")]
 
 
 class Pack(Part):
@@ -129,7 +129,7 @@ class PrepareJob(Part):
     """Text as blocks without padding: for language models."""
     examples: Examples | None = None
     """Samples with a target or a label."""
-    steps: tuple[Step, ...] = ()
+    steps: tuple[PrepareStep, ...] = ()
     """Applied in the order given."""
     bad_rows: BadRows = Refuse()
     """What happens to rows that cannot be read, or hold something else than what the job says."""

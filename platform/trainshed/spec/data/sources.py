@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from trainshed.spec.data.encodings import Encoding
 from trainshed.spec.document.part import Count, Part
 
-Place = Annotated[str, StringConstraints(min_length=1)]
+SourcePath = Annotated[str, StringConstraints(min_length=1)]
 """A file, directory, glob or URI (s3://, gs://); a relative one starts at the job file's folder and is uploaded."""
 
 STDLIB = "python-stdlib"
@@ -19,14 +19,14 @@ class TextFiles(Part):
     """Every matching file is one document; of a folder every file that is not hidden."""
 
     kind: Literal["text_files"] = "text_files"
-    path: Place
+    path: SourcePath
     """A file, directory, glob or URI (s3://, gs://); or `python-stdlib`, the cluster's own Python library source.
     A relative path starts at the job file's folder and is uploaded with the job."""
     encoding: Encoding = "utf-8"
     """How the files are written; other bytes are refused with their line, never replaced."""
-    validation: Place | None = None
+    validation: SourcePath | None = None
     """Files that are held out; without them `split.validation` carves a part out of `path`."""
-    test: Place | None = None
+    test: SourcePath | None = None
     """Files for the last measurement; without them `split.test` carves a part out of `path`."""
 
 
@@ -34,15 +34,15 @@ class JsonLines(Part):
     """Every line of the matching files is one document; of a folder: .jsonl, .ndjson, and these packed as .gz."""
 
     kind: Literal["jsonl"] = "jsonl"
-    path: Place
+    path: SourcePath
     """A file, directory, glob or URI, as for text_files."""
     field: str = "text"
     """The key that holds the text, for `pack`; `examples` names its own."""
     encoding: Encoding = "utf-8"
     """How the files are written, as for text_files."""
-    validation: Place | None = None
+    validation: SourcePath | None = None
     """Files that are held out, as for text_files."""
-    test: Place | None = None
+    test: SourcePath | None = None
     """Files for the last measurement, as for text_files."""
 
 
@@ -50,7 +50,7 @@ class Csv(Part):
     """Every line of the matching files is one sample; of a folder: .csv, .tsv, and these packed as .gz."""
 
     kind: Literal["csv"] = "csv"
-    path: Place
+    path: SourcePath
     """A file, directory, glob or URI, as for text_files."""
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
     """One character; "\\t" for tab separated files."""
@@ -62,9 +62,9 @@ class Csv(Part):
     """The column that holds the text, for `pack`; `examples` names its own."""
     encoding: Encoding = "utf-8"
     """How the files are written, as for text_files."""
-    validation: Place | None = None
+    validation: SourcePath | None = None
     """Files that are held out, as for text_files."""
-    test: Place | None = None
+    test: SourcePath | None = None
     """Files for the last measurement, as for text_files."""
 
 
@@ -76,15 +76,15 @@ class Images(Part):
     """
 
     kind: Literal["images"] = "images"
-    path: Place
+    path: SourcePath
     """A folder with one folder for each class, in which images may lie deeper: PNG, JPEG, WebP, BMP, GIF, TIFF; or a
     glob, and then the folder that an image lies in is its class."""
     size: Count
     """Images are resized to this many pixels on each side."""
     channels: Literal["grey", "rgb"] = "rgb"
-    validation: Place | None = None
+    validation: SourcePath | None = None
     """Files that are held out, as for text_files."""
-    test: Place | None = None
+    test: SourcePath | None = None
     """Files for the last measurement, as for text_files."""
 
 

@@ -2,8 +2,8 @@
 
 `model` says what a model costs, with `described` for the layers of a folder's config.json and `adapters` for low-rank
 ones; `layouts` how engines may spread it, `states` what a worker then holds, `limits` what it may use, `choose` puts
-them together, and `refusal` says what would fit where the plan does not. `hungriest` finds the trial of a sweep that
-needs the most, `sweep` plans for it; `least` plans for the least of what is not known yet.
+them together, and `refusal` says what would fit where the plan does not. `largest_trial` finds the trial of a sweep
+that needs the most, `sweep` plans for it; `least` plans for the least of what is not known yet.
 """
 
 from trainshed.spec.plan.choose import Plan, plan, resolved

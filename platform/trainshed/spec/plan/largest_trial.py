@@ -25,14 +25,14 @@ from trainshed.spec.training.models import DataSizes
 from trainshed.spec.training.train import Training
 
 MOST_POINTS = 512
-"""So many are tried at most; each path's hungriest values come first."""
+"""So many are tried at most; each path's largest values come first."""
 
 Settings = dict[str, JsonValue]
 SizesOf = Callable[[Training], DataSizes]
 
 
 @dataclass(frozen=True)
-class Hungriest:
+class LargestTrial:
     """One point of a space."""
 
     settings: Settings
@@ -47,7 +47,7 @@ def sizes_by_data(sizes: DataSizes, of_each: Mapping[str, DataSizes]) -> SizesOf
     return lambda training: of_each.get(training.data, sizes)
 
 
-def hungriest(job: TuneJob, sizes_of: SizesOf) -> Hungriest | None:
+def largest_trial(job: TuneJob, sizes_of: SizesOf) -> LargestTrial | None:
     """The trial that needs the most on its device; None where none can be counted from the job."""
     moving = _moving(job, sizes_of)
     tried = list(itertools.islice(_points(job, moving), MOST_POINTS))
@@ -56,7 +56,7 @@ def hungriest(job: TuneJob, sizes_of: SizesOf) -> Hungriest | None:
         return None
     _, settings, training = max(counted, key=lambda one: one[0])
     layers = all(cost_of(one, sizes_of(one)).layers is not None for _, one in tried)
-    return Hungriest(settings, training, all_counted=layers and len(counted) == len(tried))
+    return LargestTrial(settings, training, all_counted=layers and len(counted) == len(tried))
 
 
 def bytes_of(training: Training, sizes: DataSizes) -> int | None:
@@ -98,7 +98,7 @@ def _is_decided(job: TuneJob, constraint: Constraint, moving: dict[str, list[Jso
 
 
 def _moving(job: TuneJob, sizes_of: SizesOf) -> dict[str, list[JsonValue]]:
-    """The paths that move memory and those that they hang on, each with its values, the hungriest first."""
+    """The paths that move memory and those that they hang on, each with its values, the largest first."""
     bytes_by = {path: _bytes_by_value(job, path, values, sizes_of) for path, values in job.space.items()}
     names = {path for path, rows in bytes_by.items() if any(len(set(row.values())) > 1 for row in rows)}
     while more := {path for name in names for key in job.space[name].when for path in _above(job, key)} - names:

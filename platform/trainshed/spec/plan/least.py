@@ -38,7 +38,7 @@ def refuse_what_can_never_fit(
     `of_each` and `machine_bytes` are as `plan_sweep` has them.
 
     Raises:
-        PlanError: the job, or the hungriest trial of a sweep, cannot fit with any vocabulary.
+        PlanError: the job, or the largest trial of a sweep, cannot fit with any vocabulary.
     """
     every = {data: _least_sizes(one) for data, one in (of_each or {}).items()}
     smallest, least = _least_model(job), _least_sizes(sizes)

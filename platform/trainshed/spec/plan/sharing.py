@@ -11,7 +11,7 @@ from trainshed.spec.plan.limits import Limit
 
 @dataclass(frozen=True)
 class SweepNeed:
-    """The hungriest trial, beside the plan of the sweep's own training."""
+    """The largest trial, beside the plan of the sweep's own training."""
 
     settings: dict[str, JsonValue]
     """Those of its settings that move memory; empty where none does, and every trial needs the same."""

@@ -1,4 +1,4 @@
-"""The plan of a sweep: its hungriest trial must fit, and so must all that share a device with it."""
+"""The plan of a sweep: its largest trial must fit, and so must all that share a device with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from trainshed.errors import PlanError
 from trainshed.spec.plan.choose import Plan, plan, resolved
-from trainshed.spec.plan.largest_trial import Hungriest, hungriest, sizes_by_data
+from trainshed.spec.plan.largest_trial import LargestTrial, largest_trial, sizes_by_data
 from trainshed.spec.plan.limits import limits_of
 from trainshed.spec.plan.price import HourPrice
 from trainshed.spec.plan.refusal import refuse_what_cannot_fit
@@ -39,7 +39,7 @@ def plan_sweep(
         PlanError: a trial of the space cannot fit, or not so many on a device; or an `auto` cannot be answered.
     """
     sizes_of = sizes_by_data(sizes, of_each or {})
-    point = hungriest(job, sizes_of)
+    point = largest_trial(job, sizes_of)
     if point is None:
         _refuse_blind(job, None)
         own = plan(job.name, job.train, sizes, machine_bytes=machine_bytes)
@@ -62,8 +62,10 @@ def plan_sweep(
     return settled, replace(own, sweep=need, price=_own_price(job))
 
 
-def _as_chosen(job: TuneJob, point: Hungriest, of_point: Plan, sizes: DataSizes, machine_bytes: int | None) -> Training:
-    """The sweep's training with what the hungriest trial can have in place of every `auto`."""
+def _as_chosen(
+    job: TuneJob, point: LargestTrial, of_point: Plan, sizes: DataSizes, machine_bytes: int | None
+) -> Training:
+    """The sweep's training with what the largest trial can have in place of every `auto`."""
     if point.training.engine.kind == job.train.engine.kind:
         return resolved(job.train, of_point.chosen)
     own = plan(job.name, job.train, sizes, machine_bytes=machine_bytes)
@@ -71,7 +73,7 @@ def _as_chosen(job: TuneJob, point: Hungriest, of_point: Plan, sizes: DataSizes,
     return resolved(job.train, own.chosen)
 
 
-def _trials_per_device(job: TuneJob, point: Hungriest, of_point: Plan) -> int:
+def _trials_per_device(job: TuneJob, point: LargestTrial, of_point: Plan) -> int:
     """How many trials share a device: what the job says, if they fit, or as many as do, at most `concurrent`."""
     asked, workers = job.trials_per_device, point.training.workers
     if asked == 1 or not job.train.workers.gpus:
@@ -95,7 +97,7 @@ def _trials_per_device(job: TuneJob, point: Hungriest, of_point: Plan) -> int:
     return max(fitting)
 
 
-def _refuse_blind(job: TuneJob, point: Hungriest | None) -> None:
+def _refuse_blind(job: TuneJob, point: LargestTrial | None) -> None:
     """`auto` needs every trial's weights and activations, and the memory of a device."""
     if job.trials_per_device != "auto" or not job.train.workers.gpus:
         return
@@ -119,7 +121,7 @@ def _one_each(job: TuneJob) -> dict[str, int]:
     return {"trials_per_device": 1} if job.trials_per_device == "auto" else {}
 
 
-def _named(job: TuneJob, point: Hungriest) -> str:
+def _named(job: TuneJob, point: LargestTrial) -> str:
     """The sweep, and the settings of a trial, as errors name them."""
     settings = " and ".join(f"{path} {_short(value)}" for path, value in point.settings.items())
     return f"{job.name}: a trial with {settings}" if settings else job.name

@@ -8,7 +8,7 @@ from torch.distributed.tensor import DTensor
 
 from tiny_model import engine_step, make_model, plain_steps, training
 from trainshed.errors import PlatformError
-from trainshed.runtime.tasks.places import layers_of
+from trainshed.runtime.tasks.weight_roles import layers_of
 from trainshed.runtime.training import engines
 from trainshed.runtime.training.optim.optimizers import build_optimizer
 from trainshed.runtime.training.optim.regularization import apply

@@ -13,8 +13,8 @@ from trainshed.record.checkpoints import path_of
 from trainshed.record.journal import read_lines
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.host import BareHost, World
-from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.worker import run_worker
+from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.spec.document.override import override
 from trainshed.spec.load import job_from_data
 from trainshed.spec.training.changes import Change
@@ -49,7 +49,7 @@ def test_a_training_with_changes_replays_every_setting_of_a_population(tmp_path,
     data = (prepared(storage, "text", [1, 2, 3, 5, 8]).result or {})["data"]
 
     def trained(folder, training):
-        plan = WorkerPlan(training.model_dump(mode="json"), storage.uri, data, folder, export=False)
+        plan = WorkerSpec(training.model_dump(mode="json"), storage.uri, data, folder, export=False)
         run_worker(plan, alone)
         return [figures(row) for row in read_lines(storage, f"{folder}/metrics.jsonl")]
 
@@ -81,7 +81,7 @@ def test_a_training_that_ends_by_its_own_rule_makes_no_later_change(tmp_path, al
     data = (prepared(storage, "text", [1, 2, 3, 5, 8]).result or {})["data"]
     stops = override(TRAINING, {"regularization.early_stopping": {"patience": 1, "min_delta": 100.0}})
     whole = stops.model_copy(update={"changes": (Change(step=8, settings=SECOND),)})
-    plan = WorkerPlan(whole.model_dump(mode="json"), storage.uri, data, "stops", export=False)
+    plan = WorkerSpec(whole.model_dump(mode="json"), storage.uri, data, "stops", export=False)
     for _ in range(2):
         last = run_worker(dataclasses.replace(plan), alone).metrics
         assert [row["step"] for row in read_lines(storage, "stops/metrics.jsonl")] == [1, 2, 3, 4, 5, 6]

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from tiny_model import make_model
-from trainshed.runtime.tasks.places import weight_places
+from trainshed.runtime.tasks.weight_roles import weight_roles
 from trainshed.runtime.training.optim.parameter_groups import parameter_groups
 
 SMALL = {"hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16}
@@ -72,7 +72,7 @@ BELOW_HEAD = {
 
 @pytest.mark.parametrize("family", MODELS)
 def test_a_weight_is_placed_by_the_layers_between_it_and_the_head(family):
-    places = weight_places(MODELS[family]())
+    places = weight_roles(MODELS[family]())
     assert {name: places[name].below_head for name in BELOW_HEAD[family]} == BELOW_HEAD[family]
 
 
@@ -105,7 +105,7 @@ def test_without_layer_decay_there_are_two_groups():
 
 
 def test_layer_matrices_are_neither_embeddings_nor_the_head_nor_vectors():
-    places = weight_places(MODELS["t5"]())
+    places = weight_roles(MODELS["t5"]())
     matrices = {name for name, place in places.items() if place.layer_matrix}
     assert "encoder.block.0.layer.0.SelfAttention.q.weight" in matrices
     assert not {name for name in matrices if "relative_attention_bias" in name or "norm" in name}

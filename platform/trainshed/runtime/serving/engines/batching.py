@@ -20,8 +20,8 @@ import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from trainshed.errors import PlatformError
+from trainshed.runtime.models.export import end_tokens, load_model, load_tokenizer
 from trainshed.runtime.serving.engines.engine import EngineSettings, Finish, Step
-from trainshed.runtime.serving.engines.loading import end_tokens, load_model, load_tokenizer
 from trainshed.runtime.serving.engines.messages import Failed, FromModel, Loaded, Output, Outputs, Released, Request
 from trainshed.runtime.serving.engines.sampling import SamplingRows
 

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from trainshed.runtime.tasks.places import own_shape
+from trainshed.runtime.tasks.weight_roles import own_shape
 from trainshed.runtime.training.engines.engine import (
     HALF,
     Held,

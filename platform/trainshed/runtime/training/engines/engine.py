@@ -9,13 +9,13 @@ from typing import Any, Protocol
 import torch
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.tasks.making import Place
-from trainshed.runtime.tasks.places import ShapeOf
+from trainshed.runtime.tasks.making import PartHandler
+from trainshed.runtime.tasks.weight_roles import ShapeOf
 from trainshed.runtime.training.engines.pieces import Piece, State
 from trainshed.spec.training.train import Training
 
 MakeModel = Callable[[], torch.nn.Module]
-MakeInParts = Callable[[Place], torch.nn.Module]
+MakeInParts = Callable[[PartHandler], torch.nn.Module]
 """As MakeModel; hands each part to `place` when its weights are there, so that it can be split before the next."""
 MakeOptimizer = Callable[[torch.nn.Module, ShapeOf], torch.optim.Optimizer]
 """Of a model's parameters, some of which may be split already: their whole shapes are the engine's to say."""

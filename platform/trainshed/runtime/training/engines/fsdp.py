@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.tasks.places import layers_of, own_shape
+from trainshed.runtime.tasks.weight_roles import layers_of, own_shape
 from trainshed.runtime.training.engines.engine import (
     HALF,
     Held,

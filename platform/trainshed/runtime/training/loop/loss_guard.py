@@ -14,7 +14,7 @@ from enum import StrEnum
 from trainshed.spec.training.saving import Recovery
 
 
-class Fault(StrEnum):
+class LossFault(StrEnum):
     """What is wrong with a step."""
 
     NOT_A_NUMBER = "not a number"
@@ -33,12 +33,12 @@ class LossGuard:
         self._policy = policy
         self._recent: deque[float] = deque(maxlen=policy.spike_window)
 
-    def judge(self, loss: float, grad_norm: float) -> Fault | None:
+    def judge(self, loss: float, grad_norm: float) -> LossFault | None:
         """What is wrong with a step; None: nothing, and it counts for those to come."""
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            return Fault.NOT_A_NUMBER
+            return LossFault.NOT_A_NUMBER
         if self._spikes(loss):
-            return Fault.SPIKE
+            return LossFault.SPIKE
         self._recent.append(loss)
         return None
 

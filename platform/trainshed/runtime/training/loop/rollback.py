@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from trainshed.errors import DivergedError
 from trainshed.record.events import RolledBack
-from trainshed.runtime.training.loop.loss_guard import Fault
+from trainshed.runtime.training.loop.loss_guard import LossFault
 from trainshed.runtime.training.loop.order import Ids, batch_number
 from trainshed.runtime.training.loop.state import Parts, State
 from trainshed.runtime.training.loop.stepper import StepDone
@@ -16,14 +16,14 @@ from trainshed.runtime.training.loop.stepper import StepDone
 log = logging.getLogger("trainshed.training")
 
 
-def judge(parts: Parts, done: StepDone) -> Fault | None:
+def judge(parts: Parts, done: StepDone) -> LossFault | None:
     """What is wrong with a step's loss or gradient; None: nothing."""
     # Under fp16 a norm that overflows is the loss scaler's business: it leaves the step out by itself.
     norm = 0.0 if parts.training.precision == "fp16" else done.grad_norm
     return parts.guard.judge(done.loss, norm)
 
 
-def roll_back(parts: Parts, state: State, fault: Fault, ids: Ids, done: StepDone) -> bool:
+def roll_back(parts: Parts, state: State, fault: LossFault, ids: Ids, done: StepDone) -> bool:
     """Restores the last checkpoint and leaves the guilty batches out; False: the step stands as it is.
 
     A spike stands where there is nothing to go back to, or it was gone back often enough.
@@ -34,7 +34,7 @@ def roll_back(parts: Parts, state: State, fault: Fault, ids: Ids, done: StepDone
     policy, step = parts.training.recovery, state.progress.step
     back = parts.keeper.resume(parts.engine) if state.rollbacks < policy.attempts else None
     if back is None:
-        if fault is Fault.SPIKE:
+        if fault is LossFault.SPIKE:
             return False
         raise DivergedError(_hopeless(step + 1, done, ids, state.rollbacks))
     state.rollbacks += 1

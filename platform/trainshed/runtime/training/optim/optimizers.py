@@ -13,7 +13,7 @@ import torch
 from lion_pytorch import Lion as LionPytorch
 from torch.optim.adagrad import adagrad
 
-from trainshed.runtime.tasks.places import ShapeOf, own_shape
+from trainshed.runtime.tasks.weight_roles import ShapeOf, own_shape
 from trainshed.runtime.training.optim.parameter_groups import parameter_groups
 from trainshed.spec.training.optimizers import Adafactor, Adagrad, Adam, AdamW, Lion, Muon, Optimizer, RmsProp, Sgd
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from trainshed.runtime.tasks.mup import mup_factors
-from trainshed.runtime.tasks.places import ShapeOf, own_shape, weight_places
+from trainshed.runtime.tasks.weight_roles import ShapeOf, own_shape, weight_roles
 
 
 def parameter_groups(
@@ -31,7 +31,7 @@ def parameter_groups(
 
     With `split_layer_matrices` the matrices inside layers are in groups of their own, with `layer_matrices` true.
     """
-    places, factors = weight_places(model, shape_of), mup_factors(model, growth, shape_of)
+    places, factors = weight_roles(model, shape_of), mup_factors(model, growth, shape_of)
     groups: dict[tuple[bool, float, float, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

@@ -22,7 +22,7 @@ from trainshed.runtime.training.ray_train.seams import (
     free_resources,
     resources_of_a_worker,
 )
-from trainshed.runtime.watch.heartbeat import Order
+from trainshed.runtime.watch.heartbeat import Instruction
 
 SETTLE_S = 4.0
 """So long a smaller group waits for what an ended one still holds."""
@@ -30,12 +30,12 @@ GROW_EVERY_S = 10.0
 PAUSE_S = 0.5
 
 
-class FreeRoom(ScalingPolicy):  # type: ignore[misc]
+class ElasticScaling(ScalingPolicy):  # type: ignore[misc]
     """Between `min_workers` and `max_workers`, as many as fit into what is free."""
 
-    def __init__(self, scaling_config: Any, beats: Any, groups: GroupMaker) -> None:
+    def __init__(self, scaling_config: Any, heartbeats: Any, groups: GroupMaker) -> None:
         super().__init__(scaling_config)
-        self._beats = beats
+        self._heartbeats = heartbeats
         self._groups = groups
         self._waiting_since: float | None = None
         self._looked = 0.0
@@ -54,7 +54,7 @@ class FreeRoom(ScalingPolicy):  # type: ignore[misc]
         if room < fewest or (room < most and not settled):
             if room < fewest and settled and not self._said:
                 self._said = True
-                self._beats.tell.remote(RoomAwaited(room=room, needed=fewest))
+                self._heartbeats.tell.remote(RoomAwaited(room=room, needed=fewest))
             time.sleep(PAUSE_S)  # Ray Train asks again at once
             return NoopDecision()
         self._waiting_since, self._said, self._looked = None, False, now
@@ -73,8 +73,8 @@ class FreeRoom(ScalingPolicy):  # type: ignore[misc]
         self._looked = now
         if room := self._room([]):
             grown = min(present + room, self.scaling_config.max_workers)
-            self._beats.tell.remote(RoomFound(room=grown, workers=present))
-            self._beats.give.remote(Order.REGROUP)
+            self._heartbeats.tell.remote(RoomFound(room=grown, workers=present))
+            self._heartbeats.give.remote(Instruction.REGROUP)
         return NoopDecision()
 
     def _room(self, held: list[str]) -> int:

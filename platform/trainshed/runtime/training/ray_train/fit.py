@@ -19,12 +19,11 @@ from trainshed.record.events import Sink
 from trainshed.record.storage import Storage
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.training.ended import Ended
-from trainshed.runtime.training.plan import WorkerPlan
-from trainshed.runtime.training.ray_train.elastic import FreeRoom
+from trainshed.runtime.training.ray_train.elastic import ElasticScaling
 from trainshed.runtime.training.ray_train.environment import CONTROLLER_ENVIRONMENT, WORKER_ENVIRONMENT
 from trainshed.runtime.training.ray_train.group import GroupMaker, GroupWatch, run_controller
-from trainshed.runtime.training.ray_train.preemption import HearNotice
-from trainshed.runtime.training.ray_train.rendezvous import Meeting
+from trainshed.runtime.training.ray_train.preemption import NoticeHandler
+from trainshed.runtime.training.ray_train.rendezvous import Rendezvous
 from trainshed.runtime.training.ray_train.restarts import Restarts
 from trainshed.runtime.training.ray_train.seams import (
     CHECKPOINT_MANAGER_SNAPSHOT_FILENAME,
@@ -32,7 +31,8 @@ from trainshed.runtime.training.ray_train.seams import (
     PlacementGroupCleanerCallback,
 )
 from trainshed.runtime.training.ray_train.spares import Spares
-from trainshed.runtime.watch.heartbeat import Beats
+from trainshed.runtime.training.worker_spec import WorkerSpec
+from trainshed.runtime.watch.heartbeat import Heartbeats
 from trainshed.runtime.watch.watchdog import watching
 from trainshed.spec.training.train import Training
 from trainshed.spec.training.workers import Workers
@@ -59,7 +59,7 @@ class WatchedTrainer(TorchTrainer):  # type: ignore[misc]
     def __init__(
         self,
         *arguments: Any,
-        beats: Any,
+        heartbeats: Any,
         spares: bool,
         standby: Spares,
         place: PlacementGroup | None,
@@ -67,22 +67,22 @@ class WatchedTrainer(TorchTrainer):  # type: ignore[misc]
     ) -> None:
         super().__init__(*arguments, **settings)
         self._place = place
-        self._beats = beats
+        self._heartbeats = heartbeats
         self._standby = standby
         self._spares = spares
 
     def _initialize_and_run_controller(self, **controller: Any) -> Any:
         groups = GroupMaker(self._standby, self._place)
-        controller["failure_policy"] = Restarts(self.run_config.failure_config, self._beats)
+        controller["failure_policy"] = Restarts(self.run_config.failure_config, self._heartbeats)
         if self.scaling_config.elasticity_enabled:
-            controller["scaling_policy"] = FreeRoom(self.scaling_config, self._beats, groups)
+            controller["scaling_policy"] = ElasticScaling(self.scaling_config, self._heartbeats, groups)
         theirs = [one for one in controller["callbacks"] if not isinstance(one, UNWANTED)]
-        controller["callbacks"] = [GroupWatch(self._beats, spares=self._spares), HearNotice(), *theirs]
+        controller["callbacks"] = [GroupWatch(self._heartbeats, spares=self._spares), NoticeHandler(), *theirs]
         return run_controller(groups, **controller)
 
 
 def fit(
-    plan: WorkerPlan,
+    plan: WorkerSpec,
     training: Training,
     *,
     sink: Sink,
@@ -101,16 +101,20 @@ def fit(
     """
     storage = Storage.open(plan.storage)
     os.environ.update(CONTROLLER_ENVIRONMENT)
-    beats = ray.remote(num_cpus=0, max_restarts=-1)(Beats).remote()
+    heartbeats = ray.remote(num_cpus=0, max_restarts=-1)(Heartbeats).remote()
     trainer = WatchedTrainer(
         _on_worker,
-        beats=beats,
+        heartbeats=heartbeats,
         spares=training.workers.spares,
         standby=standby or Spares(),
         place=place,
-        train_loop_config={"plan": dataclasses.asdict(plan), "beats": beats, "report_validation": bool(callbacks)},
+        train_loop_config={
+            "plan": dataclasses.asdict(plan),
+            "heartbeats": heartbeats,
+            "report_validation": bool(callbacks),
+        },
         scaling_config=scaling(training.workers),
-        torch_config=Meeting(),
+        torch_config=Rendezvous(),
         run_config=ray.train.RunConfig(
             name=FOLDER,
             storage_path=storage.path(plan.folder),
@@ -123,12 +127,12 @@ def fit(
     # Ray Train refuses to start where a checkpoint that it was told of is gone; we keep the last few and the best.
     storage.delete(f"{plan.folder}/{FOLDER}/{CHECKPOINT_MANAGER_SNAPSHOT_FILENAME}")
     try:
-        with watching(beats, training.workers, sink=sink, stopping=stopping):
+        with watching(heartbeats, training.workers, sink=sink, stopping=stopping):
             result = trainer.fit()
     except Exception as error:
         raise PlatformError(cause_of(error)) from error
     finally:
-        ray.kill(beats)
+        ray.kill(heartbeats)
     ended = result.return_value if isinstance(result.return_value, Ended) else Ended({}, None)
     metrics = ended.metrics
     kept = all_checkpoints(storage, plan.folder)  # the newest first; where the best is exported it is that one

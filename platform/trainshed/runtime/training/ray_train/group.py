@@ -37,7 +37,7 @@ ANSWER_S = 10.0
 SPARES_EVERY_S = 2.0
 
 
-class GivenPlace(DefaultPlacementGroupHandle):  # type: ignore[misc]
+class ExistingPlacementGroup(DefaultPlacementGroupHandle):  # type: ignore[misc]
     """A placement group that is somebody else's, and outlives the workers."""
 
     def shutdown(self) -> None:
@@ -61,7 +61,7 @@ class WatchedGroup(WorkerGroup):  # type: ignore[misc]
 
     def _create_placement_group(self, scaling_config: Any, worker_group_context: Any) -> Any:
         if self._place is not None:
-            return GivenPlace(self._place)
+            return ExistingPlacementGroup(self._place)
         return super()._create_placement_group(scaling_config, worker_group_context)
 
     def _create_workers(
@@ -138,8 +138,8 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
     the CPUs for ever, and the next group would wait for them.
     """
 
-    def __init__(self, beats: Any, *, spares: bool) -> None:
-        self._beats = beats
+    def __init__(self, heartbeats: Any, *, spares: bool) -> None:
+        self._heartbeats = heartbeats
         self._with_spares = spares
         self._group: Any = None
         self._began = self._asked = 0.0
@@ -157,13 +157,13 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
             Member(one.distributed_context.world_rank, one.metadata.pid, one.metadata.node_id)
             for one in worker_group.get_workers()
         ]
-        ray.get(self._beats.begin.remote(members), timeout=patience(ANSWER_S).seconds)
+        ray.get(self._heartbeats.begin.remote(members), timeout=patience(ANSWER_S).seconds)
 
     def after_worker_group_training_start(self, worker_group: Any) -> None:
         """The train function runs on all."""
         took = time.monotonic() - self._began
         pids = tuple(one.metadata.pid for one in worker_group.get_workers())
-        self._beats.tell.remote(WorkersStarted(workers=len(worker_group), seconds=took, processes=pids))
+        self._heartbeats.tell.remote(WorkersStarted(workers=len(worker_group), seconds=took, processes=pids))
 
     def after_worker_group_poll_status(self, worker_group_status: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
         """Some times a second. Spares are made once all train: what a worker needs is loaded by then."""
@@ -175,12 +175,12 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
         if len(spares) >= len(workers):
             return
         with contextlib.suppress(GetTimeoutError):  # a busy machine makes its spares later; the training goes on
-            if ray.get(self._beats.all_train.remote(), timeout=ANSWER_S):
+            if ray.get(self._heartbeats.all_train.remote(), timeout=ANSWER_S):
                 spares.make(workers, self._group.environment())
 
     def before_worker_group_shutdown(self, worker_group: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
         """The group ends."""
-        self._beats.end.remote()
+        self._heartbeats.end.remote()
 
     def after_worker_group_shutdown(self, worker_group_context: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
         """Nothing of it is left."""

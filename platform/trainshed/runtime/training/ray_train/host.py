@@ -12,29 +12,29 @@ import torch
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.ended import Ended, Notice
 from trainshed.runtime.training.host import World
-from trainshed.runtime.training.plan import WorkerPlan
-from trainshed.runtime.training.ray_train.preemption import Leave, notice_given
+from trainshed.runtime.training.ray_train.preemption import Preempted, notice_given
 from trainshed.runtime.training.worker import run_worker
-from trainshed.runtime.watch.heartbeat import Order, Pulse
+from trainshed.runtime.training.worker_spec import WorkerSpec
+from trainshed.runtime.watch.heartbeat import HeartbeatSender, Instruction
 
 
 class RayTrainHost:
     """See `trainshed.runtime.training.host.Host`."""
 
-    def __init__(self, pulse: Pulse, storage: Storage, *, steps: int, report_validation: bool) -> None:
+    def __init__(self, sender: HeartbeatSender, storage: Storage, *, steps: int, report_validation: bool) -> None:
         context = ray.train.get_context()
         device: torch.device = ray.train.torch.get_device()
         self.world = World(context.get_world_rank(), context.get_world_size(), device)
-        self._pulse = pulse
+        self._pulse = sender
         self._storage = storage
         self._steps = steps
         self._report_validation = report_validation
 
     def notice(self) -> Notice | None:
         """Stop: the driver passed it on. Leave: this process got SIGTERM, or a larger group is to follow."""
-        if self._pulse.order is Order.STOP:
+        if self._pulse.order is Instruction.STOP:
             return "stop"
-        return "leave" if notice_given.is_set() or self._pulse.order is Order.REGROUP else None
+        return "leave" if notice_given.is_set() or self._pulse.order is Instruction.REGROUP else None
 
     def stepped(self, step: int) -> None:
         """The next heartbeat says so; after the last step come an upload and an export, which may take their time."""
@@ -61,11 +61,11 @@ def train_worker(config: dict[str, Any]) -> Ended:
     Raises:
         Leave: the group saved before its last step, and is to start again elsewhere or larger.
     """
-    plan = WorkerPlan(**config["plan"])
-    pulse = Pulse(config["beats"], ray.train.get_context().get_world_rank())
+    plan = WorkerSpec(**config["plan"])
+    sender = HeartbeatSender(config["heartbeats"], ray.train.get_context().get_world_rank())
     storage = Storage.open(plan.storage)
-    host = RayTrainHost(pulse, storage, steps=plan.training["steps"], report_validation=config["report_validation"])
+    host = RayTrainHost(sender, storage, steps=plan.training["steps"], report_validation=config["report_validation"])
     ended = run_worker(plan, host)
     if ended.notice == "leave":
-        raise Leave(f"saved after step {ended.metrics['step']} and left, as asked")
+        raise Preempted(f"saved after step {ended.metrics['step']} and left, as asked")
     return ended

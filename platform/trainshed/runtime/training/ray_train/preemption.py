@@ -12,11 +12,11 @@ notice_given = threading.Event()
 """Set in a process that was told to go."""
 
 
-class Leave(Exception):
+class Preempted(Exception):
     """A worker ends after a save, at a step boundary: nothing is lost, and it counts as no failure."""
 
 
-class HearNotice(WorkerCallback):  # type: ignore[misc]
+class NoticeHandler(WorkerCallback):  # type: ignore[misc]
     """Puts up the signal handler in each worker: the training runs in a thread, handlers run in the main one."""
 
     def after_init_train_context(self) -> None:

@@ -32,22 +32,22 @@ _doors: list[socket.socket] = []
 """The socket of worker 0, between its opening and the store that takes it over."""
 
 
-class Meeting(TorchConfig):  # type: ignore[misc]
+class Rendezvous(TorchConfig):  # type: ignore[misc]
     """Ray Train's settings of torch, with our way to make the process group."""
 
     @property
     def backend_cls(self) -> type[TorchBackend]:
         """Ray Train asks."""
-        return MeetingBackend
+        return RendezvousBackend
 
 
-class MeetingBackend(TorchBackend):  # type: ignore[misc]
+class RendezvousBackend(TorchBackend):  # type: ignore[misc]
     """Makes the process group of the workers; its end is Ray Train's."""
 
-    def on_start(self, worker_group: Any, backend_config: Meeting) -> None:
+    def on_start(self, worker_group: Any, backend_config: Rendezvous) -> None:
         """All workers stand."""
         nodes = {one.metadata.node_id for one in worker_group.get_workers()}
-        host, port = worker_group.execute_single(0, open_door, one_machine=len(nodes) == 1)
+        host, port = worker_group.execute_single(0, open_store_socket, one_machine=len(nodes) == 1)
         worker_group.execute(set_torch_distributed_env_vars)
         count = len(worker_group)
         made = [
@@ -65,7 +65,7 @@ class MeetingBackend(TorchBackend):  # type: ignore[misc]
         ray.get(made)
 
 
-def open_door(*, one_machine: bool) -> tuple[str, int]:
+def open_store_socket(*, one_machine: bool) -> tuple[str, int]:
     """On worker 0: where the store will listen, already bound, so that nobody else gets the port."""
     address = LOOPBACK if one_machine else ray.util.get_node_ip_address()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -16,7 +16,7 @@ from trainshed.errors import PlatformError
 from trainshed.record.events import WorkersEnded
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.failure import innermost, is_lost
-from trainshed.runtime.training.ray_train.preemption import Leave
+from trainshed.runtime.training.ray_train.preemption import Preempted
 from trainshed.runtime.training.ray_train.seams import (
     ControllerError,
     FailureDecision,
@@ -52,11 +52,11 @@ def judge(error: BaseException, *, same_again: bool) -> Verdict:
     if isinstance(inner, WorkerGroupStartupTimeoutError):
         return Verdict(again=True, counts=False, cause="the cluster has no room for the workers now")
     failures = innermost(error)
-    if all(isinstance(one, Leave) for one in failures):
+    if all(isinstance(one, Preempted) for one in failures):
         return Verdict(again=True, counts=False, cause=str(failures[0]))
     if any(isinstance(one, PlatformError) for one in failures):
         return Verdict(again=False, counts=False, cause=cause_of(error))
-    left = any(isinstance(one, Leave) for one in failures)
+    left = any(isinstance(one, Preempted) for one in failures)
     if any(isinstance(one, RayError) and is_lost(one) for one in failures):
         return Verdict(again=True, counts=not left, cause="a worker's process is gone")
     if all(is_lost(one) for one in failures):  # Ray notices a moment later than the others lose their connection
@@ -73,9 +73,9 @@ def classes(error: BaseException) -> list[str]:
 class Restarts(FailurePolicy):  # type: ignore[misc]
     """Starts the workers again `max_failures` times in a row; a step that no earlier group reached begins anew."""
 
-    def __init__(self, failure_config: Any, beats: Any) -> None:
+    def __init__(self, failure_config: Any, heartbeats: Any) -> None:
         super().__init__(failure_config)
-        self._beats = beats
+        self._heartbeats = heartbeats
         self._in_a_row = 0
         self._said: WorkersEnded | None = None
         self._reached = -1
@@ -83,7 +83,7 @@ class Restarts(FailurePolicy):  # type: ignore[misc]
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
         """Ray Train asks after each failure of the group or of its start."""
-        reached = self._ask(self._beats.furthest, default=self._reached)
+        reached = self._ask(self._heartbeats.furthest, default=self._reached)
         if reached > self._reached:
             self._in_a_row, self._reached = 0, reached
         signature = (classes(training_failed_error), reached)
@@ -104,7 +104,7 @@ class Restarts(FailurePolicy):  # type: ignore[misc]
             hopeless=not verdict.again,
         )
         if event != self._said:  # a group that waits for room asks every few seconds
-            self._ask(self._beats.tell, event)
+            self._ask(self._heartbeats.tell, event)
         self._said = event
         return FailureDecision.RETRY if again else FailureDecision.RAISE
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from trainshed.runtime.tuning.trial.plan import TrialPlan
+from trainshed.runtime.tuning.trial.spec import TrialSpec
 
 PATIENCE = "TUNE_FUNCTION_THREAD_TIMEOUT_S"
 """Ray Tune reads it where it waits for a trial's thread to end; 2 where it is not set."""
@@ -36,7 +36,7 @@ class Patient:
         return True
 
 
-def run_trial(config: dict[str, Any], *, plan: TrialPlan) -> None:
+def run_trial(config: dict[str, Any], *, plan: TrialSpec) -> None:
     """`config` holds the trial's `settings` by dotted path."""
     from trainshed.runtime.tuning.trial.training import (
         train_trial,  # torch, transformers: the process stands before they do

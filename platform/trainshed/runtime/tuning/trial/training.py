@@ -33,15 +33,15 @@ from trainshed.runtime.failure import kind_of
 from trainshed.runtime.training.ended import Notice
 from trainshed.runtime.training.host import World
 from trainshed.runtime.training.loop.loop import log
-from trainshed.runtime.training.plan import WorkerPlan
 from trainshed.runtime.training.ray_train.fit import fit
 from trainshed.runtime.training.ray_train.rendezvous import LOOPBACK, listen_on
 from trainshed.runtime.training.worker import run_worker
+from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.runtime.tuning.trial.failure_kinds import with_half_the_batch
 from trainshed.runtime.tuning.trial.folds import FoldedReport, folder_of
-from trainshed.runtime.tuning.trial.plan import TrialPlan
 from trainshed.runtime.tuning.trial.population import Exchange
-from trainshed.runtime.watch.heartbeat import Pulse
+from trainshed.runtime.tuning.trial.spec import TrialSpec
+from trainshed.runtime.watch.heartbeat import HeartbeatSender
 from trainshed.spec.document.override import override
 from trainshed.spec.plan.limits import usable
 from trainshed.spec.training.train import Training
@@ -57,11 +57,11 @@ class Link:
     """Tune hears of held-out figures, and may end or pause the trial there."""
     heard: int
     """Tune has heard of the steps up to this one."""
-    pulse: Pulse | None
+    sender: HeartbeatSender | None
     """Of a trial in its own process; several workers have pulses of their own."""
 
 
-def train_trial(config: dict[str, Any], plan: TrialPlan) -> None:
+def train_trial(config: dict[str, Any], plan: TrialSpec) -> None:
     """A trial from where it is to its end, early or not; see `entry.run_trial`."""
     number = number_of(ray.tune.get_context().get_trial_name())
     trial = TrialFiles(Storage.open(plan.worker.storage), plan.worker.folder, number)
@@ -79,18 +79,18 @@ def train_trial(config: dict[str, Any], plan: TrialPlan) -> None:
     taken = exchange.take_over(settings) if exchange is not None else None
     heard = exchange.heard(base.steps) if exchange is not None else 0
     training = override(base, settings, file="space")
-    pulse = Pulse(plan.beats, number) if training.workers.max_count == 1 else None
+    sender = HeartbeatSender(plan.heartbeats, number) if training.workers.max_count == 1 else None
     try:
-        _to_its_end(training, trial, plan, Link(report, heard, pulse), settings=settings, taken=taken)
+        _to_its_end(training, trial, plan, Link(report, heard, sender), settings=settings, taken=taken)
     finally:
-        if pulse is not None:
-            pulse.end()
+        if sender is not None:
+            sender.end()
 
 
 def _to_its_end(
     training: Training,
     trial: TrialFiles,
-    plan: TrialPlan,
+    plan: TrialSpec,
     link: Link,
     *,
     settings: Settings,
@@ -122,7 +122,7 @@ def _to_its_end(
     trial.end(TrialEnd(state=TrialState.FAILED, kind=FailureKind.MEMORY, cause=cause))
 
 
-def _train(training: Training, trial: TrialFiles, plan: TrialPlan, link: Link) -> bool:
+def _train(training: Training, trial: TrialFiles, plan: TrialSpec, link: Link) -> bool:
     """All of a trial; whether it ended by its own early stopping, or one of its folds did."""
     worker = dataclasses.replace(plan.worker, data=plan.data[training.data])
     if plan.folds is None:
@@ -141,13 +141,13 @@ def _train(training: Training, trial: TrialFiles, plan: TrialPlan, link: Link) -
     return stopped_itself
 
 
-def _stopped_itself(training: Training, plan: WorkerPlan) -> bool:
+def _stopped_itself(training: Training, plan: WorkerSpec) -> bool:
     """Whether a training that has come to its end did so before its last step, which only its own rule makes it do."""
     rows = read_rows(Storage.open(plan.storage), f"{plan.folder}/metrics.jsonl")
     return training.regularization.early_stopping is not None and rows[-1].step < training.steps
 
 
-def _train_once(training: Training, plan: WorkerPlan, link: Link) -> None:
+def _train_once(training: Training, plan: WorkerSpec, link: Link) -> None:
     """One training. What it had measured before it was cut off goes first, where Tune has not heard of it."""
     own = dataclasses.replace(plan, training=training.model_dump(mode="json"))
     rows = read_rows(Storage.open(own.storage), f"{own.folder}/metrics.jsonl")
@@ -170,8 +170,8 @@ def _train_once(training: Training, plan: WorkerPlan, link: Link) -> None:
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed asks for it
         listen_on(LOOPBACK)
         dist.init_process_group("nccl" if training.workers.gpus else "gloo", store=HashStore(), rank=0, world_size=1)
-    assert link.pulse is not None
-    run_worker(own, TrialHost(link.report, link.pulse, steps=training.steps))
+    assert link.sender is not None
+    run_worker(own, TrialHost(link.report, link.sender, steps=training.steps))
 
 
 def _log(event: Event) -> None:
@@ -210,11 +210,11 @@ class PassOn(ray.train.UserCallback):  # type: ignore[misc]
 class TrialHost:
     """The host of a one-worker trial; see `trainshed.runtime.training.host.Host`."""
 
-    def __init__(self, report: Report, pulse: Pulse, *, steps: int) -> None:
+    def __init__(self, report: Report, sender: HeartbeatSender, *, steps: int) -> None:
         device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         self.world = World(0, 1, device)
         self._report = report
-        self._pulse = pulse
+        self._pulse = sender
         self._steps = steps
 
     def notice(self) -> Notice | None:

@@ -12,8 +12,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.existing import LOAD_ERRORS, first_line
-from trainshed.runtime.tasks.loading import load_whole
+from trainshed.runtime.models.load import load_whole
+from trainshed.runtime.models.locate import LOAD_ERRORS, first_line
 
 
 def load_tokenizer(model_dir: Path) -> Any:

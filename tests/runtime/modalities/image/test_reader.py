@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainshed.runtime.data.images import Decoded, decode
+from trainshed.runtime.modalities.image.reader import Decoded, decode
 from trainshed.spec.data.matching import IMAGES
 from trainshed.spec.data.rows import BadRow
 from trainshed.spec.data.sources import Images

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class WorkerPlan:
+class WorkerSpec:
     """What a worker is told: the training, where its data lies, where its files go."""
 
     training: dict[str, Any]

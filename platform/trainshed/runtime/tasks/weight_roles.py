@@ -15,7 +15,7 @@ RECURRENT_LAYER = re.compile(r"_l(\d+)(?:_reverse)?$")
 
 
 @dataclass(frozen=True)
-class Place:
+class WeightRole:
     """Where in a model a weight stands."""
 
     below_head: int
@@ -44,7 +44,7 @@ def layers_of(model: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
     return found
 
 
-def weight_places(model: torch.nn.Module, shape_of: ShapeOf = own_shape) -> dict[str, Place]:
+def weight_roles(model: torch.nn.Module, shape_of: ShapeOf = own_shape) -> dict[str, WeightRole]:
     """The place of each weight by its name, as `named_parameters` has it.
 
     Layers are the members of the outermost module lists, and those of a recurrent network; an encoder's and a decoder's
@@ -67,10 +67,10 @@ def weight_places(model: torch.nn.Module, shape_of: ShapeOf = own_shape) -> dict
         if layer is not None:
             stack, number = layer
             matrix = len(shape_of(parameter)) == 2 and id(parameter) not in embedding_weights
-            places[name] = Place(depth[stack] - number, layer_matrix=matrix)
+            places[name] = WeightRole(depth[stack] - number, layer_matrix=matrix)
         else:
             embedding = id(parameter) in embedding_weights or "embed" in name
-            places[name] = Place(bottom if embedding else 0, layer_matrix=False)
+            places[name] = WeightRole(bottom if embedding else 0, layer_matrix=False)
     return places
 
 

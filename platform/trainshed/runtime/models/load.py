@@ -15,8 +15,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.existing import LOAD_ERRORS, first_line, located
-from trainshed.runtime.tasks.whole import check_whole, claimed_classes
+from trainshed.runtime.models.locate import LOAD_ERRORS, first_line, located
+from trainshed.runtime.models.verify import check_whole, claimed_classes
 from trainshed.spec.document.locations import is_directory
 from trainshed.spec.training.models import Pretrained
 from trainshed.spec.training.models.folder import tensors

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from transformers.utils import cached_file
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.existing import LOAD_ERRORS, first_line, located
+from trainshed.runtime.models.locate import LOAD_ERRORS, first_line, located
 from trainshed.spec.training.models import Pretrained
 from trainshed.spec.training.models.folder import read_json
 

@@ -27,8 +27,8 @@ from transformers import (
 )
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.existing import read_config
-from trainshed.runtime.tasks.loading import load_weights
+from trainshed.runtime.models.load import load_weights
+from trainshed.runtime.models.locate import read_config
 from trainshed.spec.training.models import Pretrained
 
 SHAPE = {
