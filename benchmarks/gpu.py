@@ -41,7 +41,6 @@ from trainshed.runtime.training.loop.setup import make_engine  # noqa: E402
 from trainshed.runtime.training.loop.state import Splits  # noqa: E402
 from trainshed.runtime.training.loop.utilisation import peak_of, step_flops  # noqa: E402
 from trainshed.runtime.training.optim.optimizers import build_optimizer  # noqa: E402
-from trainshed.spec.plan.layouts import Layout  # noqa: E402
 from trainshed.spec.plan.model import cost_of  # noqa: E402
 from trainshed.spec.plan.states import need  # noqa: E402
 from trainshed.spec.training.models import DataSizes  # noqa: E402
@@ -173,8 +172,10 @@ def setting(device: torch.device, options: argparse.Namespace) -> tuple:
 
     def fits(batch: int, checkpointing: bool) -> bool:
         cost = cost_of(made(batch), DataSizes(vocab_size=vocab, context=length))
-        layout = Layout("ddp") if options.engine == "ddp" else Layout("deepspeed", 1)
-        return need(made(batch), cost, layout, batch, checkpointing=checkpointing).total <= USABLE * memory
+        return (
+            need(made(batch), cost, made(batch).engine.layout, batch, checkpointing=checkpointing).total
+            <= USABLE * memory
+        )
 
     choices = [(batch, again) for again in (False, True) for batch in (16, 8, 4, 2)]
     batch, again = next((one for one in choices if memory and fits(*one)), (2, options.tiny))

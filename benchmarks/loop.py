@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from results import write_result
@@ -100,6 +101,7 @@ class Parts:
         import numpy as np
         import torch
 
+        from trainshed.record.data_manifest import DataManifest
         from trainshed.record.storage import Storage
         from trainshed.runtime import tasks
         from trainshed.runtime.data import tokenizer
@@ -115,7 +117,7 @@ class Parts:
         own = f"data-{world.worker}"
         writer = BlockWriter(self.storage, own, "train", BLOCK, VOCAB)
         writer.add(np.random.default_rng(0).integers(0, VOCAB, 4096 * BLOCK).astype(np.uint32))
-        manifest = {"block_size": BLOCK, "vocab_size": VOCAB, "splits": {"train": writer.close()}}
+        manifest = DataManifest(block_size=BLOCK, vocab_size=VOCAB, splits={"train": writer.close()})
         spec = TrainBpe(vocab_size=VOCAB)
         tokenizer.save(tokenizer.train(spec, ["some text"]), spec, BLOCK, folder / own / "tokenizer")
         self.blocks = Blocks(folder / own, manifest, "train")
@@ -123,7 +125,7 @@ class Parts:
         self.task = tasks.build(self.training, tasks.DataFacts.read(folder / own, manifest))
         torch.manual_seed(0)
         self.engine = engines.build(
-            self.training, self.task.make_model, lambda m: build_optimizer(self.training.optimizer, m), world.device
+            self.training, self.task.make_model, partial(build_optimizer, self.training.optimizer), world.device
         )
         self.keeper = Keeper(self.storage, "saves", Checkpoints(keep=1), world, lambda *_: None)
         self.saves = 0

@@ -1,4 +1,7 @@
-"""How a figure is kept: `benchmarks/results/<ID>.json`, and `make figures` prints them beside their goals."""
+"""How a figure is kept: `benchmarks/results/<ID>.json`, and `make figures` prints them beside their goals.
+
+`python benchmarks/results.py --page` puts the table into benchmarks/README.md; a test compares the two.
+"""
 
 import json
 import math
@@ -6,9 +9,13 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "results"
+PAGE = Path(__file__).parent / "README.md"
+BEGIN, END = "<!-- figures: made by `python benchmarks/results.py --page` -->", "<!-- end of figures -->"
 
 GOALS = {
     "T1": ("tokens/s through the platform / bare torchrun + deepspeed", ">= 0.98"),
@@ -136,24 +143,48 @@ def commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def table() -> None:
-    """Every goal with its figure; those without one are listed too."""
+def figures() -> Iterator[tuple[str, str, str, dict | None]]:
+    """ID, what, goal and result of every goal, None where it was not run; then of figures without such a goal."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
-    print(f"{'ID':12} {'figure':>9} {'low':>9} {'high':>9}  {'goal':34} {'':7} what")
     for name, (what, goal) in GOALS.items():
         one = found.pop(name, None)
-        if one is None:
-            print(f"{name:12} {'-':>9} {'-':>9} {'-':>9}  {goal:34} {'no run':7} {what}")
-        else:
-            print_row(one)
-    for one in found.values():
-        print_row(one)
+        yield (name, what, goal, None) if one is None else (name, one["what"], one["goal"], one)
+    for name, one in found.items():
+        yield name, one["what"], one["goal"], one
 
 
-def print_row(one: dict) -> None:
-    met = "met" if one["met"] else "missed"
-    print(f"{one['id']:12} {one['figure']:>9} {one['low']:>9} {one['high']:>9}  {one['goal']:34} {met:7} {one['what']}")
+def verdict(one: dict | None) -> str:
+    if one is None:
+        return "no run"
+    return "met" if one["met"] else "missed"
+
+
+def table() -> None:
+    """Every goal with its figure; those without one are listed too."""
+    print(f"{'ID':12} {'figure':>9} {'low':>9} {'high':>9}  {'goal':34} {'':7} what")
+    for name, what, goal, one in figures():
+        figure, low, high = ("-",) * 3 if one is None else (one["figure"], one["low"], one["high"])
+        print(f"{name:12} {figure:>9} {low:>9} {high:>9}  {goal:34} {verdict(one):7} {what}")
+
+
+def page_table() -> str:
+    """The same in Markdown."""
+    lines = ["| ID | what | goal | figure | spread | met |", "|---|---|---|---|---|---|"]
+    for name, what, goal, one in figures():
+        figure, spread = ("", "") if one is None else (one["figure"], f"{one['low']} to {one['high']}")
+        lines.append(f"| {name} | {what.replace('|', '/')} | {goal} | {figure} | {spread} | {verdict(one)} |")
+    return "\n".join(lines)
+
+
+def write_page() -> None:
+    """Puts the table between its two marks."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{page_table()}\n\n{END}{after}")
 
 
 if __name__ == "__main__":
-    table()
+    if sys.argv[1:] == ["--page"]:
+        write_page()
+    else:
+        table()

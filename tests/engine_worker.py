@@ -5,13 +5,13 @@ steps are done; at the end of the training it writes `model`. metrics.jsonl and 
 """
 
 import contextlib
-import json
 import os
 
 import torch
 import torch.distributed as dist
 
 from trainshed.record.checkpoints import all_checkpoints
+from trainshed.record.data_manifest import DataManifest
 from trainshed.record.events import to_nobody
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
@@ -101,7 +101,7 @@ def read_training(folder, settings):
 
 def train_in(folder, training, host):
     """From the newest checkpoint in a folder to where the host ends it."""
-    manifest = json.loads((folder / "data" / "manifest.json").read_text())
+    manifest = DataManifest.model_validate_json((folder / "data" / "manifest.json").read_text())
     splits = Splits(*(Blocks(folder / "data", manifest, "train") for _ in range(2)))
     storage, first = Storage.open(folder), host.world.worker == 0
     log = MetricLog(storage, "metrics.jsonl") if first else None

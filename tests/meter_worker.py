@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from trainshed.record.data_manifest import DataManifest
 from trainshed.runtime import tasks
 from trainshed.runtime.shards import open_split
 from trainshed.runtime.training.host import World
@@ -29,7 +30,7 @@ class PlainEngine:
 def figures(folder, world):
     """The metrics of the held-out samples, and of the first five."""
     training = Training.model_validate_json((folder / "training.json").read_text())
-    manifest = json.loads((folder / "data" / "manifest.json").read_text())
+    manifest = DataManifest.model_validate_json((folder / "data" / "manifest.json").read_text())
     task = tasks.build(training, tasks.DataFacts.read(folder / "data", manifest))
     torch.manual_seed(0)
     engine, samples = PlainEngine(task.make_model()), open_split(folder / "data", manifest, "train")

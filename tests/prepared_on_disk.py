@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from results_on_disk import finished
 from trainshed.record.run import Record
 from trainshed.runtime.data import tokenizer
 from trainshed.runtime.shards import BlockWriter
@@ -24,8 +25,8 @@ def prepared(storage, name, token, *, held_out=3, day=1):
     for split, tokens in (("train", token), ("validation", held_out)):
         writer = BlockWriter(storage, folder, split, BLOCK, 300)
         writer.add(np.resize(np.asarray(tokens, dtype=np.uint32), 16 * BLOCK))
-        splits[split] = writer.close()
+        splits[split] = writer.close().as_json()
     manifest = {"block_size": BLOCK, "vocab_size": trained.get_vocab_size(), "splits": splits, "fingerprint": folder}
     storage.write_json(f"{folder}/manifest.json", manifest)
-    record.finish("succeeded", data=folder, manifest=manifest)
+    finished(record, "succeeded", data=folder, manifest=manifest)
     return record

@@ -1,6 +1,8 @@
 """Rules of the house that a machine can hold."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 
@@ -9,7 +11,10 @@ import pytest
 import yaml
 
 from paths import ROOT
+from trainshed.environment import VARIABLES
+from trainshed.spec.document.part import OTHERS_SECRETS
 
+SOURCE = ROOT / "platform" / "trainshed"
 HEAVY = ("ray", "torch", "deepspeed", "transformers", "pydantic", "pyarrow", "httpx")
 
 
@@ -81,7 +86,34 @@ def test_help_names_every_verb():
     assert [verb for verb in verbs if f"\n  {verb}" not in done.stdout] == []
 
 
-@pytest.mark.parametrize("file", sorted(ROOT.glob("jobs/*.yaml")), ids=lambda file: file.name)
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_variable_of_the_platform_is_named_in_one_file_alone(name):
+    """And so is read there alone: a name that is put together from parts is found by its beginning."""
+    named = {str(file.relative_to(SOURCE)): _texts(file) for file in sorted(SOURCE.rglob("*.py"))}
+    others = [file for file, texts in named.items() if name in texts and file != "environment.py"]
+    beginnings = [file for file, texts in named.items() if any(re.fullmatch(r"PLATFORM_?", text) for text in texts)]
+    assert name in named["environment.py"]
+    assert others + beginnings == []
+
+
+def test_every_variable_that_is_named_like_one_of_ours_is_known():
+    named = {text for file in SOURCE.rglob("*.py") for text in _texts(file) if re.fullmatch(r"PLATFORM_[A-Z_]+", text)}
+    assert named == set(VARIABLES)
+
+
+def test_no_variable_of_the_platform_can_be_the_key_of_an_endpoint():
+    assert [name for name in VARIABLES if not OTHERS_SECRETS.fullmatch(name)] == []
+
+
+def _texts(file):
+    """Every string of a program, and every constant part of one that is put together."""
+    constants = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant))
+    return {node.value for node in constants if isinstance(node.value, str)}
+
+
+@pytest.mark.parametrize(
+    "file", sorted([*ROOT.glob("jobs/*.yaml"), *ROOT.glob("examples/*/*.yaml")]), ids=lambda file: file.name
+)
 def test_the_schema_accepts_the_job_files_we_ship(file):
     from trainshed.spec.job import JobDocument
 

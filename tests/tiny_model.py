@@ -16,7 +16,7 @@ TOKENS, WIDTH, TIME, CLASSES = 24, 12, 6, 5
 
 
 class Tiny(torch.nn.Module):
-    """An embedding, two layers of a matrix, a norm and a bias, and a head."""
+    """An embedding, two layers of a matrix, a norm and a bias, a head, and one row that two workers cannot share."""
 
     def __init__(self, dropout=0.0):
         super().__init__()
@@ -27,12 +27,13 @@ class Tiny(torch.nn.Module):
             for _ in range(2)
         )
         self.head = torch.nn.Linear(WIDTH, CLASSES)
+        self.scale = torch.nn.Parameter(torch.ones(1))
 
     def forward(self, tokens):
         hidden = self.embed(tokens)
         for layer in self.layers:
             hidden = hidden + self.dropout(layer(hidden))
-        return self.head(hidden.mean(dim=1))
+        return self.scale * self.head(hidden.mean(dim=1))
 
 
 def make_model():

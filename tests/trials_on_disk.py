@@ -3,6 +3,7 @@
 import json
 
 from trainshed.record.storage import Storage
+from trainshed.record.trial_facts import TrialEnd
 from trainshed.record.trials import TrialFiles
 from trainshed.spec.document.override import override
 
@@ -19,5 +20,5 @@ def trial_on_disk(folder, training, number, losses, *, sweep="sweep", settings=N
         manifest = {"step": step, "files": {}, "metrics": metrics}
         files.storage.write_json(f"{files.folder}/checkpoints/step-{step:07d}/manifest.json", manifest)
     if ended is not None:
-        files.end(**ended)
+        files.end(TrialEnd(**ended))
     return files

@@ -4,14 +4,17 @@ import json
 from dataclasses import asdict
 
 from job_texts import PREPARE, TRAIN, TUNE, changed
-from trainshed.client.local_cluster import LocalCluster
-from trainshed.record.endpoints import put_endpoint
+from trainshed.client.cluster_state import LocalCluster
+from trainshed.record.endpoints import endpoint_of, put_endpoint
+from trainshed.record.facts import CodeFacts, EndFacts, TrialOrigin, VersionFacts
 from trainshed.record.lineage import training_lineage
 from trainshed.record.registry import register, set_alias
-from trainshed.record.run import Record
+from trainshed.record.results import DataOrigin, PrepareResult, ServeResult, SweepResult, TrainResult
+from trainshed.record.run import Record, now
 from trainshed.record.secrets import keep_secret, let_go_to
 from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, begin_runs
+from trainshed.record.trial_facts import TrialEnd
 from trainshed.record.trials import TrialFiles
 from trainshed.spec.load import job_from_data
 
@@ -36,6 +39,7 @@ MANIFEST = {
         for split in ("train", "validation")
     },
 }
+SUCCEEDED = EndFacts(state="succeeded")
 ROWS = [{"step": step, "train_loss": 5.0 / step, "validation_loss": 6.0 / step} for step in range(1, 6)]
 
 
@@ -58,16 +62,18 @@ def made_in(root):
     begin_runs(first, storage)
     other = planned[2].model_copy(update={"run_id": OTHER, "job": {**planned[2].job, "name": "other"}})
     begin_runs(first.model_copy(update={"submission_id": f"ts-{OTHER}", "runs": (other,)}), storage)
-    Record(storage, OTHER).finish("stopped", cause="stopped by `platform stop`", checkpoint=None, step=3)
-    Record(storage, DATA).finish(
-        "succeeded", data=f"data/{'ab' * 16}", address="/data", reused=False, manifest=MANIFEST
-    )
+    stopped = EndFacts(state="stopped", cause="stopped by `platform stop`", checkpoint=None, step=3)
+    Record(storage, OTHER).finish(stopped)
+    made = PrepareResult(data=f"data/{'ab' * 16}", address="/data", reused=False, manifest=MANIFEST)
+    Record(storage, DATA).finish(SUCCEEDED, made)
     _sweep(Record(storage, SWEEP))
     _training(Record(storage, MODEL))
     facts = {"url": URL, "model": "tales@2", "model_run": MODEL, "fingerprint": "ab" * 8, "auth": ["PLATFORM_API_KEY"]}
-    Record(storage, ANSWERS).finish("succeeded", **facts, run_id=ANSWERS, first_answer="x")
-    put_endpoint(storage, "answers", {**facts, "run_id": ANSWERS})
-    put_endpoint(storage, "former", {**facts, "run_id": "former-261101-000000-0000abcd"})
+    served = ServeResult(**facts, run_id=ANSWERS, first_answer="x")
+    Record(storage, ANSWERS).finish(SUCCEEDED, served)
+    put_endpoint(storage, endpoint_of("answers", served))
+    before = served.model_copy(update={"run_id": "former-261101-000000-0000abcd"})
+    put_endpoint(storage, endpoint_of("former", before))
     keep_secret("PLATFORM_API_KEY", "ts-own", root)
     let_go_to("PLATFORM_API_KEY", URL, root)
     _cluster(root)
@@ -80,7 +86,7 @@ def _sweep(record):
         trial = TrialFiles(record.storage, record.at(), number)
         trial.begin({"optimizer.learning_rate": 0.001 * (number + 1)}, training)
         _rows(record.storage, f"{trial.folder}/metrics.jsonl")
-        trial.end("ended", device_s=3.0)
+        trial.end(TrialEnd(state="ended", device_s=3.0))
     record.storage.write_json(record.at("spent.json"), {"wall_s": 9.0, "device_s": 6.0})
     stories = [
         {
@@ -94,7 +100,8 @@ def _sweep(record):
         for number in range(2)
     ]
     best = {**stories[1], "training": training.model_dump(mode="json")}
-    record.finish("succeeded", best=best, trials=stories, metric="validation_loss", goal="min", registered=None)
+    result = SweepResult(best=best, trials=stories, metric="validation_loss", goal="min", registered=None)
+    record.finish(SUCCEEDED, result)
 
 
 def _training(record):
@@ -105,26 +112,27 @@ def _training(record):
     lineage = training_lineage(
         run_id=record.run_id,
         job=record.job["job"],
-        code={},
-        data={"run_id": DATA, "fingerprint": "ab" * 16},
-        trial={"run_id": SWEEP, "trial": "trial-00001", "settings": {}},
+        code=CodeFacts(),
+        data=DataOrigin(run_id=DATA, fingerprint="ab" * 16),
+        trial=TrialOrigin(run_id=SWEEP, trial="trial-00001", settings={}),
         checkpoint=None,
         model_sha256="ef" * 32,
         environment={},
     )
-    storage.write_json(record.at("lineage.json"), lineage)
+    storage.write_json(record.at("lineage.json"), lineage.as_json())
     metrics = {"step": 5, "validation_loss": 1.2, "test_loss": 1.3}
-    record.finish(
-        "succeeded",
+    result = TrainResult(
         metrics=metrics,
         unigram_entropy_nats=4.5,
         checkpoint="checkpoints/step-0000005",
         model=record.at("model"),
         registered="tales@2",
     )
-    facts = {"run_id": record.run_id, "model": record.at("model"), "fingerprint": lineage["fingerprint"]}
+    record.finish(SUCCEEDED, result)
+    facts = {"run_id": record.run_id, "model": record.at("model"), "fingerprint": lineage.fingerprint}
     for name in ("tales", "tales", "others"):
-        register(storage, name, {**facts, "metrics": {"validation_loss": 1.2}})
+        version = VersionFacts(name=name, created_at=now(), metrics={"validation_loss": 1.2}, **facts)
+        register(storage, version)
     set_alias(storage, "tales@1", "production")
 
 

@@ -15,8 +15,9 @@ import pytest
 from cli.calling import call
 from cli.small_storage import ANSWERS, DATA, DOCUMENTS, MODEL, OTHER, SWEEP, made_in
 from job_texts import text
-from trainshed.record.facts import what_is_whole
+from trainshed.record.facts import VersionFacts, what_is_whole
 from trainshed.record.registry import register
+from trainshed.record.run import now
 from trainshed.record.storage import Storage
 
 VERBS = {
@@ -288,9 +289,9 @@ def test_a_home_or_storage_that_is_none_is_one_line(verb, storage, capsys, monke
 
 
 def test_a_model_that_was_registered_on_another_metric_is_listed_with_it(storage, capsys):
-    facts = {"run_id": SWEEP, "model": f"runs/{SWEEP}/model", "fingerprint": "ab" * 32}
-    register(Storage.open(storage), "films", {**facts, "metrics": {"validation_accuracy": 0.875}})
-    register(Storage.open(storage), "films", {**facts, "metrics": {"validation_auroc": math.nan}})
+    facts = {"run_id": SWEEP, "model": f"runs/{SWEEP}/model", "fingerprint": "ab" * 32, "created_at": now()}
+    for metrics in ({"validation_accuracy": 0.875}, {"validation_auroc": math.nan}):
+        register(Storage.open(storage), VersionFacts(name="films", metrics=metrics, **facts))
     shown = call(capsys, "models")
     assert shown.code == 0
     assert "validation_accuracy 0.8750" in shown.out

@@ -9,7 +9,6 @@ import pytest
 from cli.calling import call
 from job_texts import TRAIN
 from trainshed.errors import UsageError
-from trainshed.record.endpoints import put_endpoint
 from trainshed.record.secrets import find_secret, keep_secret, let_go_to
 from trainshed.record.storage import Storage
 from trainshed.spec.document.yaml_tree import Document
@@ -59,7 +58,8 @@ def home(tmp_path, monkeypatch):
 
 def endpoint(home, url, name):
     facts = {"url": url, "model": "tales@1", "model_run": "tales-model-1", "run_id": "tales-answers-1", "auth": [name]}
-    put_endpoint(Storage.open(home), "tales", facts)
+    deployed = {"name": "tales", "deployed_at": "2026-11-25T00:00:00+00:00"}
+    Storage.open(home).write_json("endpoints/tales.json", {**facts, **deployed})
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,18 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from job_texts import TRAIN, TUNE, changed
-from trainshed.cli.follow import JsonView
+from trainshed.cli.follow import JsonView, describe
 from trainshed.cli.main import app
-from trainshed.cli.sweeps import Trials, picture
+from trainshed.cli.sweeps import picture
+from trainshed.cli.trial_table import Trials
 from trainshed.client.known_clusters import name_of, remember
 from trainshed.errors import UsageError
 from trainshed.record.events import Line, event_of
+from trainshed.record.facts import EndFacts
+from trainshed.record.results import SweepResult
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
+from trainshed.record.trial_facts import BestTrial, TrialEnd
 from trainshed.record.trials import TrialFiles, begun
 from trainshed.runtime.tuning.report.trial_results import story
 from trainshed.spec.load import job_from_data
@@ -42,7 +46,8 @@ def record(tmp_path, monkeypatch):
         ]
         record.storage.write(f"{trial.folder}/metrics.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows).encode())
         if number < 2:
-            trial.end("ended" if number == 0 else "failed", cause="KeyError: oops" if number else None, device_s=60.0)
+            ended = {"state": "failed", "cause": "KeyError: oops"} if number else {"state": "ended"}
+            trial.end(TrialEnd(**ended, device_s=60.0))
     return record
 
 
@@ -68,12 +73,15 @@ def test_a_long_cause_stands_beneath_the_table_and_does_not_widen_it(record, dra
     cause = "step 7: the loss is nan after 3 rollback(s); samples 1, 2, 3; " + "lower the learning rate " * 9
     before = len(max(shown("show", "sweep").splitlines(), key=len))
     for number in (1, 2):
-        TrialFiles(record.storage, record.at(), number).end("failed", kind="diverged", cause=cause, device_s=60.0)
+        TrialFiles(record.storage, record.at(), number).end(
+            TrialEnd(state="failed", kind="diverged", cause=cause, device_s=60.0)
+        )
     stories = [story(job_from_data(RISING), one) for one in begun(record.storage, record.at())]
     code = {"version": "1", "package_sha256": "aa", "git_commit": None}
     record.begin(**{**{key: record.job[key] for key in record.job if key != "run_id"}, "code": code})
-    best = {**stories[0], "training": {}}
-    record.finish("succeeded", trials=stories, metric="validation_accuracy", goal="max", best=best)
+    best = BestTrial(**stories[0].as_json(), training={})
+    result = SweepResult(trials=stories, metric="validation_accuracy", goal="max", best=best)
+    record.finish(EndFacts(state="succeeded"), result)
     if drawn == "in a terminal":
         console = Console(file=io.StringIO(), width=1000)
         console.print(picture(Trials(record)))
@@ -103,7 +111,9 @@ def test_sweeps_are_listed_and_other_runs_are_refused(record):
 
 
 def test_what_a_trial_says_is_no_markup_of_the_terminal(record):
-    TrialFiles(record.storage, record.at(), 2).end("failed", cause="OSError: [/data/x] is [red]", device_s=1.0)
+    TrialFiles(record.storage, record.at(), 2).end(
+        TrialEnd(state="failed", cause="OSError: [/data/x] is [red]", device_s=1.0)
+    )
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(picture(Trials(record)))
     assert "OSError: [/data/x] is [red]" in console.export_text()
@@ -119,7 +129,7 @@ def test_a_metric_that_is_no_number_is_never_the_best(record):
 
 
 def test_trials_that_the_end_of_a_sweep_cut_off_do_not_run_any_more(record):
-    record.finish("stopped")
+    record.finish(EndFacts(state="stopped"))
     assert "stopped, 2 of 3 trials done" in shown("show", "sweep").splitlines()[0]
     assert [row["state"] for row in json.loads(shown("show", "sweep", "--json"))] == ["ended", "cut off", "failed"]
 
@@ -159,6 +169,13 @@ def test_events_are_followed_as_json_that_every_program_reads(capsys):
     JsonView().show(Line(7, "2026-11-27", "sweep", event_of(said)))
     shown = json.loads(capsys.readouterr().out, parse_constant=refuse)
     assert shown == {"seq": 7, "time": "2026-11-27", "run": "sweep", **said, "validation_loss": None}
+
+
+@pytest.mark.parametrize("metric", ["validation_loss", "train_loss", "validation_accuracy", "validation_cost"])
+def test_a_trial_that_ended_is_told_with_the_metric_of_its_sweep(metric):
+    said = {"event": "trial", "trial": "trial-00000", "state": "ended", "step": 3, "settings": {"a.rate": 0.01}}
+    assert describe(event_of({**said, metric: 3.125})) == f"trial-00000 ended at step 3: {metric} 3.1250 (rate 0.01)"
+    assert describe(event_of(said)) == "trial-00000 ended at step 3: no metric (rate 0.01)"
 
 
 def test_what_a_sweep_has_cost_stands_beside_its_hours(record):

@@ -10,8 +10,9 @@ from uuid import uuid4
 
 import pytest
 
+from trainshed.client.cluster_state import LocalCluster
 from trainshed.client.jobs_api import JobsClient
-from trainshed.client.local_cluster import LocalCluster, down, up
+from trainshed.client.local_cluster import down, up
 from trainshed.client.package import package_files
 from trainshed.client.ray_answers import JobStatus
 

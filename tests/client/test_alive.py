@@ -18,11 +18,13 @@ from trainshed.cli.states import LOST, UNKNOWN, States
 from trainshed.client import resume as client
 from trainshed.client.address import find_address
 from trainshed.client.alive import HANDING_OVER_S, Clusters, Sign
+from trainshed.client.cluster_state import find
 from trainshed.client.jobs_api import JobsClient
 from trainshed.client.known_clusters import name_of, remember
-from trainshed.client.local_cluster import find
 from trainshed.errors import UsageError
 from trainshed.record.cluster import KEY
+from trainshed.record.facts import EndFacts
+from trainshed.record.index import Index
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 
@@ -164,7 +166,7 @@ def test_what_may_be_alive_is_not_resumed_and_not_stopped_elsewhere(tmp_path: Pa
     clusters = Clusters(tmp_path, None)
     answer = clusters.sign(record.job, now=NOW)
     with pytest.raises(UsageError, match=r"model-1 may still be running.* http://head:8265 is an address that only"):
-        client.prepare(record, UNKNOWN, [], why=answer.why)
+        client.prepare(record, UNKNOWN, [], Index(record.storage), why=answer.why)
     with pytest.raises(UsageError, match="an address that only the storage names; give --address"):
         clusters.of(record.job)
 
@@ -234,7 +236,7 @@ def test_a_run_that_ends_while_its_cluster_is_asked_is_not_lost(
     ended(jobs, submission)
     record = Record(Storage.open(tmp_path), "sweep-1")
     port = int(running.local.dashboard_url.rsplit(":", 1)[1])
-    with CuttingProxy(port, [10**9], on_connection=lambda: record.finish("succeeded")) as proxy:
+    with CuttingProxy(port, [10**9], on_connection=lambda: record.finish(EndFacts(state="succeeded"))) as proxy:
         remember(elsewhere, name_of(proxy.url, None), proxy.url)
         record.begin(TRAIN, submission_id=submission, created_at=LONG_AGO, number=0, cluster={"url": proxy.url})
         record.storage.write(record.at("events.jsonl"), b"{}")

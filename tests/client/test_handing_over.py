@@ -8,9 +8,10 @@ import pytest
 
 from client.cutting_proxy import CuttingProxy
 from trainshed.client.address import Address
+from trainshed.client.hand_over import hand_over
 from trainshed.client.jobs_api import JobsClient, Unreachable
+from trainshed.client.pack import Packed
 from trainshed.client.package import package_files
-from trainshed.client.submit import hand_over
 from trainshed.record.storage import Storage
 from trainshed.record.submission import Submission
 
@@ -19,17 +20,17 @@ pytestmark = pytest.mark.slow
 
 def test_what_may_have_arrived_keeps_its_record(running, jobs: JobsClient, tmp_path) -> None:
     taken_back: list[str] = []
-    packages = (package_files({"a.txt": b"a"}), package_files({"b.txt": b"b"}))
+    code, working = package_files({"a.txt": b"a"}), package_files({"b.txt": b"b"})
     with CuttingProxy(int(running.local.dashboard_url.rsplit(":", 1)[1]), [10**9]) as proxy:
         address = Address(proxy.url, running.local.token, None)
 
         def give(before) -> str:
             job = f"test-{uuid4().hex[:12]}"
+            submission = Submission(submission_id=job, storage=str(tmp_path), runs=(), created_at="now", code={})
             hand_over(
+                Packed(submission, code, working),
                 address,
-                Submission(submission_id=job, storage=str(tmp_path), runs=(), created_at="now", code={}),
                 Storage.open(tmp_path),
-                packages=packages,
                 before=before,
                 take_back=lambda: taken_back.append(job),
                 home=tmp_path,

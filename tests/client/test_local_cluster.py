@@ -11,9 +11,10 @@ import pytest
 
 from listeners import listeners_of, open_to_others
 from trainshed.client import local_cluster
+from trainshed.client.cluster_state import LocalCluster, find
 from trainshed.client.jobs_api import JobsClient
-from trainshed.client.local_cluster import LocalCluster, down, find, up
-from trainshed.client.processes import MARK
+from trainshed.client.local_cluster import down, up
+from trainshed.environment import CLUSTER_DIR
 from trainshed.errors import ClusterError
 
 pytestmark = pytest.mark.slow
@@ -60,7 +61,7 @@ def _left_of(cluster: LocalCluster, seen: set[psutil.Process]) -> list[str]:
             if process.status() == psutil.STATUS_ZOMBIE or not process.is_running():
                 continue
             command = " ".join(process.cmdline())
-            if process in seen or cluster.temp_dir in command or process.environ().get(MARK) == cluster.temp_dir:
+            if process in seen or cluster.temp_dir in command or process.environ().get(CLUSTER_DIR) == cluster.temp_dir:
                 left.append(f"{process.pid} {command}")
         except psutil.Error:
             continue

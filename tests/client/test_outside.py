@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from job_texts import PREPARE, TRAIN, changed, text
-from trainshed.client.check import Known, check
+from submitting import checked
 from trainshed.client.outside import address_fault, template_fault
 from trainshed.errors import SpecError
 from trainshed.record.storage import Storage
@@ -18,7 +18,7 @@ def faults(folder, *jobs, local=True):
     file = folder / "job.yaml"
     file.write_text(text(*jobs))
     try:
-        check(load_files([file]), Known(Storage.open(folder / "storage")), local=local)
+        checked(load_files([file]), Storage.open(folder / "storage"), local=local)
     except SpecError as error:
         return [str(fault).removeprefix(f"{file}:") for fault in error.faults]
     return []

@@ -9,8 +9,9 @@ import yaml
 
 from job_texts import PREPARE, TRAIN, TUNE, changed, text
 from paths import ROOT
-from trainshed.client.check import Known, check, plans
-from trainshed.client.submit import _submission
+from submitting import checked, planned
+from trainshed.client.pack import pack
+from trainshed.client.plan import Planned
 from trainshed.errors import PlanError, SpecError
 from trainshed.record.cluster import ClusterName
 from trainshed.record.run import Record
@@ -28,16 +29,16 @@ FROM_BEST = {
 
 
 @pytest.fixture
-def planned(tmp_path):
+def made_plans(tmp_path):
     sweep = changed(TUNE, **{f"train__{key}": value for key, value in AUTO.items()})
     file = tmp_path / "job.yaml"
     file.write_text(text(PREPARE, changed(TRAIN, **AUTO), sweep, FROM_BEST))
     storage = Storage.open(tmp_path / "storage")
-    return plans(load_files([file]), Known(storage), machine_bytes=16 * 10**9), storage
+    return planned(load_files([file]), storage, machine_bytes=16 * 10**9), storage
 
 
-def test_every_document_is_handed_over_with_numbers(planned):
-    (settled, _), _ = planned
+def test_every_document_is_handed_over_with_numbers(made_plans):
+    (settled, _), _ = made_plans
     for one in settled:
         said = one.job.model_dump_json().replace('"concurrent":"auto"', "")  # which the cluster answers
         assert "auto" not in said
@@ -50,15 +51,15 @@ def test_trials_that_run_side_by_side_share_the_machine(tmp_path):
     def limit(concurrent):
         file = tmp_path / "job.yaml"
         file.write_text(text(PREPARE, changed(TUNE, search__concurrent=concurrent)))
-        return plans(load_files([file]), Known(Storage.open(tmp_path)), machine_bytes=16 * 10**9)[1][0].limit.bytes
+        return planned(load_files([file]), Storage.open(tmp_path), machine_bytes=16 * 10**9)[1][0].limit.bytes
 
     assert limit(2) < limit(1) / 2
     assert limit(1) >= limit("auto") > 0
 
 
-def test_the_run_keeps_what_was_asked(planned):
-    (settled, made), storage = planned
-    submission, _ = _submission(settled, storage, "code", ClusterName(url="http://127.0.0.1:8265"))
+def test_the_run_keeps_what_was_asked(made_plans):
+    (settled, made), storage = made_plans
+    submission = pack(Planned(settled, made), storage, ClusterName(url="http://127.0.0.1:8265")).submission
     begin_runs(submission, storage)
     prepare, train = (Record(storage, run.run_id).job for run in submission.runs[:2])
     assert "asked" not in prepare
@@ -70,7 +71,7 @@ def test_the_run_keeps_what_was_asked(planned):
 
 @pytest.mark.parametrize("file", sorted(ROOT.glob("jobs/*.yaml")), ids=lambda file: file.name)
 def test_every_job_file_we_ship_can_be_planned(file, tmp_path):
-    settled, made = plans(load_files([file]), Known(Storage.open(tmp_path)))
+    settled, made = planned(load_files([file]), Storage.open(tmp_path))
     assert made
     assert all("auto" not in str(one.job.engine) for one in settled if hasattr(one.job, "engine"))
 
@@ -79,7 +80,7 @@ def test_every_job_file_we_ship_can_be_planned(file, tmp_path):
     ("name", "weights", "tokens"), [("sft-7b-lora", 7.6e9, 64 * 2048), ("pretrain-1b", 1.2e9, None)]
 )
 def test_a_gpu_sized_job_file_has_a_plan_with_figures(name, weights, tokens, tmp_path):
-    (found,) = plans(load_files([ROOT / "jobs" / f"{name}.yaml"]), Known(Storage.open(tmp_path)))[1]
+    (found,) = planned(load_files([ROOT / "jobs" / f"{name}.yaml"]), Storage.open(tmp_path))[1]
     assert found.cost.parameters == pytest.approx(weights, rel=0.2)
     assert tokens in (None, found.tokens_per_step), "an answer is read after its question"
     assert found.chosen in found.table
@@ -109,7 +110,7 @@ HUB_TOKENIZER = {"kind": "pretrained", "name_or_path": "org/model"}
 def planned_with(tmp_path, train, *, tokenizer, memory=4 * 10**9):
     file = tmp_path / "job.yaml"
     file.write_text(text(changed(PREPARE, tokenizer=tokenizer), train))
-    return plans(load_files([file]), Known(Storage.open(tmp_path)), machine_bytes=memory)
+    return planned(load_files([file]), Storage.open(tmp_path), machine_bytes=memory)
 
 
 @pytest.mark.parametrize("tokenizer", [CHARACTERS, HUB_TOKENIZER], ids=["characters", "of the hub"])
@@ -232,7 +233,7 @@ def test_a_folder_that_is_no_whole_model_is_one_line_at_its_key(file, content, s
     job = tmp_path / "job.yaml"
     job.write_text(text(changed(PREPARE, tokenizer=HUB_TOKENIZER), further(mistral)))
     with pytest.raises(SpecError) as caught:
-        check(load_files([job]), Known(Storage.open(tmp_path)))
+        checked(load_files([job]), Storage.open(tmp_path))
     (fault,) = str(caught.value).splitlines()
     assert fault.startswith(f"{job}:") or "job.yaml:" in fault
     assert "model.name_or_path: " in fault

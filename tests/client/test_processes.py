@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from trainshed.client.processes import MARK, alive, end_cluster
+from trainshed.client.processes import alive, end_cluster
+from trainshed.environment import CLUSTER_DIR
 
 SLEEP = "import time; time.sleep(300)"
 # A child in a session of its own, whose parent is then gone: what a job may leave behind.
@@ -60,10 +61,10 @@ def test_a_zombie_is_not_alive(start: Start, wait_for: Callable[[Callable[[], ob
 
 def test_an_orphan_that_carries_the_mark_ends_and_its_neighbours_live(start: Start, tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ts-a", tmp_path / "ts-ab"
-    made = subprocess.check_output([sys.executable, "-c", ORPHAN], env={**os.environ, MARK: str(ours)})
+    made = subprocess.check_output([sys.executable, "-c", ORPHAN], env={**os.environ, CLUSTER_DIR: str(ours)})
     orphan = psutil.Process(int(made))
     orphan_created = orphan.create_time()
-    neighbour = start(SLEEP, env={**os.environ, MARK: str(theirs)})
+    neighbour = start(SLEEP, env={**os.environ, CLUSTER_DIR: str(theirs)})
     stranger = start(SLEEP)
     end_cluster(None, ours, grace_s=5)
     assert alive(orphan.pid, orphan_created) is None

@@ -3,7 +3,9 @@
 import pytest
 
 from job_texts import TUNE, changed, text
-from trainshed.client.check import Known, check, plans
+from results_on_disk import finished
+from submitting import checked as all_checked
+from submitting import planned
 from trainshed.errors import SpecError
 from trainshed.record.bound import bind
 from trainshed.record.run import Record
@@ -36,7 +38,7 @@ def prepared(folder, name, *, held_out="22", block_size=32, vocab_size=512, day=
         "fingerprint": f"{name} {day}",
         "splits": splits,
     }
-    record.finish("succeeded", data=f"data/{name}", manifest=manifest)
+    finished(record, "succeeded", data=f"data/{name}", manifest=manifest)
     return record
 
 
@@ -44,8 +46,8 @@ def checked(folder, job=OVER_DATA):
     file = folder / "job.yaml"
     file.write_text(text(job))
     loaded, storage = load_files([file]), Storage.open(folder)
-    check(loaded, Known(storage))
-    return plans(loaded, Known(storage))
+    all_checked(loaded, storage)
+    return planned(loaded, storage)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def swept(folder, data, **values):
     sweep = Record(Storage.open(folder), "before-261120-000000-abcdef01")
     sweep.begin(changed(TUNE, name="before", **values), **created(0))
     bind(sweep, {"run://text": data})
-    sweep.finish("succeeded", best={"trial": "trial-00000", "settings": {}, "training": {}}, trials=[])
+    finished(sweep, "succeeded", best={"trial": "trial-00000", "settings": {}, "training": {}}, trials=[])
 
 
 def test_a_search_that_learns_from_figures_of_something_else_is_refused_at_its_line(tmp_path):

@@ -98,8 +98,8 @@ def test_a_killed_driver_is_started_again_and_no_worker_of_the_old_one_writes_on
 
 
 def test_a_run_that_loses_its_follower_is_stopped_and_loses_a_worker_goes_on_with_what_follows_it(platform, calm):
-    after = {**TRAIN, "name": "after", "schedule": {"kind": "constant"}, "steps": 2}
-    file = write(calm, {**TRAIN, "name": "paused"}, {**after, "workers": {"count": 1, "per_device_batch_size": 2}})
+    after = {**TRAIN, "name": "after", "schedule": {"kind": "constant"}, "engine": {"kind": "fsdp"}, "steps": 2}
+    file = write(calm, {**TRAIN, "name": "paused"}, after)
     following = platform.start("submit", file, stdin=subprocess.DEVNULL)
     wait_for(lambda: "paused" in [run["name"] for run in platform.json("runs")])
     folder = platform.folder("paused")

@@ -5,9 +5,13 @@ import threading
 
 import pytest
 
+from results_on_disk import finished
 from trainshed.errors import UsageError
+from trainshed.record.facts import EndFacts, VersionFacts
+from trainshed.record.index import all_runs, find_finished, find_run
+from trainshed.record.metric_rows import MetricRow
 from trainshed.record.registry import aliases, all_versions, register, resolve, set_alias
-from trainshed.record.run import Record, all_runs, find_finished, find_run, new_run_id
+from trainshed.record.run import Record, new_run_id, now
 from trainshed.record.secrets import find_secret, keep_secret, need_secret
 from trainshed.record.storage import Storage
 from trainshed.record.trials import TrialFiles
@@ -22,18 +26,20 @@ def begun(storage, name, *, kind="prepare", created="2026-01-01T00:00:00+00:00",
     record = Record(storage, new_run_id(name))
     record.begin({"kind": kind, "name": name}, submission_id="ts-1", created_at=created, number=0)
     if state:
-        record.finish(state, **({"data": "data/x", "manifest": {"splits": {}}} if kind == "prepare" else {}))
+        finished(record, state, **({"data": "data/x", "manifest": {"splits": {}}} if kind == "prepare" else {}))
     return record
 
 
-def facts_of(run_id):
+def version_of(run_id, name="gpt"):
     """What a registration says."""
-    return {
-        "run_id": run_id,
-        "model": f"runs/{run_id}/model",
-        "fingerprint": "ab" * 32,
-        "metrics": {"validation_loss": 1.0},
-    }
+    return VersionFacts(
+        name=name,
+        created_at=now(),
+        run_id=run_id,
+        model=f"runs/{run_id}/model",
+        fingerprint="ab" * 32,
+        metrics={"validation_loss": 1.0},
+    )
 
 
 def test_ids_of_one_name_differ():
@@ -45,7 +51,7 @@ def test_a_run_is_waiting_until_it_speaks_and_ended_when_it_has_a_result(storage
     assert record.state == "waiting"
     storage.write(record.at("events.jsonl"), b"{}\n")
     assert record.state == "running"
-    record.finish("failed", cause="x")
+    record.finish(EndFacts(state="failed", cause="x"))
     assert record.state == "failed"
 
 
@@ -77,7 +83,7 @@ def test_a_reference_that_cannot_be_used_says_why(storage, state, kind, said):
 
 
 def test_versions_count_up_and_latest_is_the_last(storage):
-    assert [str(register(storage, "gpt", facts_of(f"r{n}"))) for n in range(3)] == ["gpt@1", "gpt@2", "gpt@3"]
+    assert [str(register(storage, version_of(f"r{n}"))) for n in range(3)] == ["gpt@1", "gpt@2", "gpt@3"]
     assert resolve(storage, "gpt@latest").facts.run_id == "r2"
     assert resolve(storage, "gpt@1").facts.run_id == "r0"
 
@@ -90,7 +96,7 @@ def test_registrations_at_once_get_different_numbers(storage):
     def register_all(run_id):
         for name in names:
             together.wait(timeout=10)
-            register(storage, name, facts_of(run_id))
+            register(storage, version_of(run_id, name))
 
     threads = [threading.Thread(target=register_all, args=(str(n),)) for n in range(together.parties)]
     for thread in threads:
@@ -105,7 +111,7 @@ def test_registrations_at_once_get_different_numbers(storage):
 
 def test_an_alias_moves(storage):
     for number in range(2):
-        register(storage, "gpt", facts_of(f"r{number}"))
+        register(storage, version_of(f"r{number}"))
     set_alias(storage, "gpt@1", "production")
     assert str(resolve(storage, "gpt@production")) == "gpt@1"
     set_alias(storage, "gpt@2", "production")
@@ -115,7 +121,7 @@ def test_an_alias_moves(storage):
 
 @pytest.mark.parametrize("name", ["latest", "7", "Prod", "a b", "../x", "", "é"])
 def test_an_alias_that_would_mislead_is_refused(storage, name):
-    register(storage, "gpt", facts_of("r"))
+    register(storage, version_of("r"))
     with pytest.raises(UsageError, match="alias"):
         set_alias(storage, "gpt@1", name)
 
@@ -124,7 +130,7 @@ def test_an_alias_that_would_mislead_is_refused(storage, name):
     "reference", ["gpt@9", "gpt@staging", "none@1", "gpt@²", "gpt@../../x", "../models/gpt@1", "gpt@" + "9" * 6000]
 )
 def test_a_version_that_is_not_there_is_refused(storage, reference):
-    register(storage, "gpt", facts_of("r"))
+    register(storage, version_of("r"))
     with pytest.raises(UsageError):
         resolve(storage, reference)
 
@@ -142,9 +148,9 @@ def test_a_secret_comes_from_the_environment_or_an_owners_file(tmp_path, monkeyp
 @pytest.mark.parametrize("rows_since", [0, 10, 5000])
 def test_the_newest_held_out_figures_are_found_however_far_back_they_stand(storage, rows_since):
     trial = TrialFiles(storage, "runs/sweep", 0)
-    assert trial.newest() == {}
+    assert trial.newest() is None
     rows = [{"step": 1, "validation_loss": 3.0}, {"step": 2, "validation_loss": 2.0}]
     rows += [{"step": 3 + number, "train_loss": 1.0} for number in range(rows_since)]
     text = "".join(f"{json.dumps(row)}\n" for row in rows) + '{"step": 9, "validation_loss": 1'
     storage.write(f"{trial.folder}/metrics.jsonl", text.encode())
-    assert trial.newest() == trial.held_out()[-1] == rows[1]
+    assert trial.newest() == trial.held_out()[-1] == MetricRow.of(rows[1])

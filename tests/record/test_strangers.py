@@ -5,14 +5,18 @@ import json
 import pytest
 
 from job_texts import TUNE
+from results_on_disk import finished
 from trainshed.errors import DamagedFile, UsageError
 from trainshed.record.checkpoints import all_checkpoints, by_loss, fault_of, path_of, prune
 from trainshed.record.endpoints import all_endpoints, get_endpoint, put_endpoint
+from trainshed.record.facts import EndpointFacts, VersionFacts
+from trainshed.record.index import all_runs, find_finished, find_run
 from trainshed.record.journal import read_lines, read_steps
 from trainshed.record.registry import all_versions, register, resolve
-from trainshed.record.run import Record, all_runs, find_finished, find_run
+from trainshed.record.run import Record, now
 from trainshed.record.storage import Storage
 from trainshed.record.submission import TakeDown
+from trainshed.record.trial_facts import TrialEnd
 from trainshed.record.trials import TrialFiles, begun, number_of
 from trainshed.spec.load import job_from_data
 
@@ -107,13 +111,13 @@ def test_a_sweep_that_goes_on_begins_a_damaged_trial_anew(storage):
     for number in range(3):
         TrialFiles(storage, f"runs/{RUN}", number).begin({"seed": number}, training)
     broken = TrialFiles(storage, f"runs/{RUN}", 1)
-    broken.end("ended", device_s=1.0)
+    broken.end(TrialEnd(state="ended", device_s=1.0))
     storage.write(f"{broken.folder}/trial.json", b'{"settings": {"seed"')
     storage.write(f"{broken.folder}/ended.json", b"[]")
     assert [trial.number for trial in begun(storage, f"runs/{RUN}")] == [0, 2]
     assert broken.ended is None
     broken.begin({"seed": 7}, training)
-    assert [trial.facts["settings"] for trial in begun(storage, f"runs/{RUN}")] == [
+    assert [trial.facts.settings for trial in begun(storage, f"runs/{RUN}")] == [
         {"seed": 0},
         {"seed": 7},
         {"seed": 2},
@@ -135,8 +139,7 @@ def test_damaged_lines_of_a_journal_are_left_out_and_said_once(storage, caplog):
 
 @pytest.mark.parametrize("name", AWAY)
 def test_no_name_of_a_run_model_or_endpoint_leaves_its_folder(storage, name):
-    facts = {"run_id": RUN, "model": f"runs/{RUN}/model", "fingerprint": "ab" * 32, "metrics": {}}
-    register(storage, "gpt", facts)
+    register(storage, VERSION)
     for look in (find_run, get_endpoint, resolve):
         with pytest.raises(UsageError):
             look(storage, name)
@@ -150,6 +153,15 @@ def test_no_name_of_a_run_model_or_endpoint_leaves_its_folder(storage, name):
 
 
 ENDPOINT = {"url": "http://127.0.0.1:8000/gpt", "model": "gpt@1", "model_run": RUN, "run_id": RUN, "auth": ["MY_KEY"]}
+WHOLE = EndpointFacts(name="whole", deployed_at="2026-01-01T00:00:00+00:00", **ENDPOINT)
+VERSION = VersionFacts(
+    name="gpt",
+    created_at="2026-01-01T00:00:00+00:00",
+    run_id=RUN,
+    model=f"runs/{RUN}/model",
+    fingerprint="ab" * 32,
+    metrics={},
+)
 URLS = ["file:///etc/passwd", "http://", "http://a b", "http://u:p@host/x", "http://h/x?q=$(y)", "http://h/$(y)", "x"]
 
 
@@ -164,18 +176,17 @@ URLS = ["file:///etc/passwd", "http://", "http://a b", "http://u:p@host/x", "htt
     ids=repr,
 )
 def test_an_endpoint_that_no_deployment_wrote_is_none(storage, changes):
-    put_endpoint(storage, "whole", ENDPOINT)
-    put_endpoint(storage, "gpt", {**ENDPOINT, **changes})
+    put_endpoint(storage, WHOLE)
+    storage.write_json("endpoints/gpt.json", {**ENDPOINT, "name": "gpt", "deployed_at": now(), **changes})
     assert [one.name for one in all_endpoints(storage)] == ["whole"]
     with pytest.raises(DamagedFile, match=r"endpoints/gpt\.json"):
         get_endpoint(storage, "gpt")
 
 
 def test_a_file_that_says_it_is_another_is_not_believed(storage):
-    put_endpoint(storage, "whole", ENDPOINT)
+    put_endpoint(storage, WHOLE)
     storage.write("endpoints/other.json", storage.read("endpoints/whole.json"))
-    facts = {"run_id": RUN, "model": f"runs/{RUN}/model", "fingerprint": "ab" * 32, "metrics": {}}
-    register(storage, "gpt", facts)
+    register(storage, VERSION)
     storage.write("models/other/versions/1.json", storage.read("models/gpt/versions/1.json"))
     assert [one.name for one in all_endpoints(storage)] == ["whole"]
     assert [str(one) for one in all_versions(storage)] == ["gpt@1"]
@@ -202,9 +213,9 @@ def test_a_result_that_is_not_of_its_kind_is_built_on_by_nobody(storage, kind, c
     record = Record(storage, RUN)
     head = {"submission_id": "ts-1", "created_at": "2026-01-01T00:00:00+00:00", "number": 0}
     record.begin({"kind": kind, "name": "model"}, **head)
-    record.finish("succeeded", **whole[kind])
+    finished(record, "succeeded", **whole[kind])
     assert find_finished(storage, "run://model", kind) == record
-    record.finish("succeeded", **{**whole[kind], **changes})
+    finished(record, "succeeded", **{**whole[kind], **changes})
     with pytest.raises(DamagedFile, match=r"result\.json"):
         find_finished(storage, "run://model", kind)
     assert all_runs(storage) == [record], "it is listed all the same"

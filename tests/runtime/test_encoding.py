@@ -5,6 +5,7 @@ import json
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from trainshed.record.data_manifest import DataManifest
 from trainshed.runtime.encoding import Marks, TextEncoder
 from trainshed.runtime.tasks.facts import DataFacts
 
@@ -163,4 +164,4 @@ def test_a_question_to_a_task_is_text_as_its_data_was(tmp_path, obeyed, obeys):
 def test_facts_of_data_say_whether_its_texts_were_obeyed(tmp_path):
     made = {"splits": {"train": {}}}
     for job, obeyed in (({}, True), ({"job": {"special_tokens_in_text": "plain"}}, False)):
-        assert DataFacts.read(tmp_path, made | job).special_tokens_obeyed is obeyed
+        assert DataFacts.read(tmp_path, DataManifest.model_validate(made | job)).special_tokens_obeyed is obeyed

@@ -11,7 +11,8 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from trainshed.errors import DivergedError, FailureKind, PlatformError
 from trainshed.record.storage import Storage
-from trainshed.record.trials import FAILED, TrialFiles
+from trainshed.record.trial_facts import TrialEnd, TrialState
+from trainshed.record.trials import TrialFiles
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.failure import kind_of
 
@@ -118,7 +119,7 @@ def test_a_cause_is_the_innermost_error_and_not_what_a_text_in_it_says(error, ca
 def test_a_trials_record_says_what_failed_and_an_older_one_reads(tmp_path, facts, kind):
     trial = TrialFiles(Storage.open(tmp_path), "sweep", 3)
     assert trial.failure is None
-    trial.end(FAILED, **facts)
+    trial.end(TrialEnd(state=TrialState.FAILED, **facts))
     assert trial.failure is kind
-    trial.end("ended", kind="code")
+    trial.end(TrialEnd(state=TrialState.ENDED, kind="code"))
     assert trial.failure is None

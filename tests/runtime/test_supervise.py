@@ -15,10 +15,11 @@ from trainshed.runtime.supervise import Supervisor
 from waiting import wait_for
 
 FINISH = """
+from trainshed.record.facts import EndFacts
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 for run in ("a-1", "b-2"):
-    Record(Storage.open({root!r}), run).finish("succeeded")
+    Record(Storage.open({root!r}), run).finish(EndFacts(state="succeeded"))
 """
 DIE_ONCE = "import os, sys, signal\nif '--attempt' not in sys.argv: os.kill(os.getpid(), signal.SIGKILL)\n"
 
@@ -88,6 +89,33 @@ def test_after_a_stop_the_driver_is_not_started_again(submitted):
     thread.join(20)
     assert ended == [1]
     assert states(submitted) == ["stopped", "skipped"]
+
+
+LEAVE = """
+from pathlib import Path
+for run in ("a-1", "b-2"):
+    (Path({root!r}) / "runs" / run / "tune" / "experiment").mkdir(parents=True, exist_ok=True)
+    (Path({root!r}) / "runs" / run / "tune" / "experiment" / "trainable.pkl").write_text("x")
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "ended"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", ["failed", "skipped"]),
+        (
+            FINISH.replace('"succeeded"', '"stopped", cause="asked"') + "import os; os._exit(143)",
+            ["stopped", "stopped"],
+        ),
+        (FINISH, ["succeeded", "succeeded"]),
+    ],
+    ids=["killed until it is given up", "stopped at once, by SIGTERM", "ended"],
+)
+def test_ray_tunes_own_folder_is_gone_however_the_driver_ended(end, ended, submitted):
+    supervisor(submitted, LEAVE + end).run()
+    assert states(submitted) == ended
+    assert list(submitted.rglob("tune")) == []
+    assert (submitted / "runs" / "a-1" / "job.json").exists()
 
 
 def test_it_loads_neither_ray_nor_torch():

@@ -4,7 +4,9 @@ import pytest
 
 from job_texts import PREPARE, TRAIN, TUNE, changed, text
 from trainshed.errors import SpecError
-from trainshed.spec.fitting import form_of, form_of_manifest, misfits
+from trainshed.record.data_form import form_of_manifest
+from trainshed.record.data_manifest import DataManifest
+from trainshed.spec.fitting import form_of, misfits
 from trainshed.spec.load import job_from_data, load_files
 
 EXAMPLES = changed(PREPARE, pack=None, examples={"text": "text"})
@@ -140,7 +142,7 @@ def test_data_that_is_there_is_compared_like_data_that_will_be():
         "own_tokenizer": True,
         "splits": {},
     }
-    there, to_be = form_of_manifest(manifest), form_of(job_from_data(LABELLED))
+    there, to_be = form_of_manifest(DataManifest.model_validate(manifest)), form_of(job_from_data(LABELLED))
     assert (there.has, there.packed, there.label_kind) == (to_be.has, to_be.packed, to_be.label_kind)
     assert (there.sizes.context, there.sizes.vocab_size) == (to_be.sizes.context, to_be.sizes.vocab_size)
     assert there.sizes.labels == 2

@@ -233,6 +233,10 @@ def test_a_context_shorter_than_the_blocks_is_refused(tmp_path):
         ),
         ({"engine": {"kind": "deepspeed", "offload": {"optimizer": "nvme"}}}, "nvme_path is missing"),
         ({"precision": "fp16"}, "fp16 needs workers.gpus above 0"),
+        (
+            {"workers__gpus": 1, "precision": "fp16", "engine": {"kind": "fsdp"}},
+            "precision fp16 does not go with engine.kind fsdp, which scales no loss; say bf16, or engine.kind: ddp",
+        ),
         ({"workers__gpu_type": "H100"}, "gpu_type H100 needs gpus above 0"),
         (
             {"workers__gpu_type": "V100-32GB", "workers__gpus": 1, "precision": "bf16"},

@@ -14,6 +14,8 @@ from trainshed.cli import context
 from trainshed.cli.show import ago, print_facts, print_json, print_table, say, size
 
 PACKAGES = ("ray", "torch", "deepspeed", "transformers", "tokenizers", "pyarrow", "pydantic", "typer")
+PYTHONS = ((3, 11), (3, 12), (3, 13))
+"""For which there are wheels of all that constraints.txt pins."""
 NEED_DISK_BYTES = 5 * 10**9
 NEED_MEMORY_BYTES = 4 * 10**9
 
@@ -105,7 +107,7 @@ def doctor(as_json: bool = context.JsonOption) -> None:
     platform doctor
     """
     checks: list[tuple[str, Callable[[], tuple[bool, str]]]] = [
-        ("python", lambda: (sys.version_info[:2] in ((3, 11), (3, 12)), sys.version.split()[0])),
+        ("python", lambda: (sys.version_info[:2] in PYTHONS, sys.version.split()[0])),
         *((name, lambda name=name: _package(name)) for name in PACKAGES),
         ("memory", _memory),
         ("disk", _disk),

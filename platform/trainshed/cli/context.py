@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import typer
 
+from trainshed import environment
 from trainshed.cli.show import say
 
 if TYPE_CHECKING:  # these cost tens of milliseconds; `--help` must not pay for them
     from pathlib import Path
 
     from trainshed.client.address import Address
-    from trainshed.cluster.profile import Profile
     from trainshed.record.storage import Storage
 
 AddressOption = typer.Option(
@@ -45,20 +44,9 @@ StartTimeoutOption = typer.Option(
 JsonOption = typer.Option(False, "--json", help="Print JSON for programs.")
 
 
-def profile(explicit: Path | None) -> Profile | None:
-    """The cluster profile that is given, or named by PLATFORM_PROFILE; None where neither is.
-
-    Raises:
-        SpecError: every fault of the file.
-    """
-    from pathlib import Path
-
-    given = explicit or os.environ.get("PLATFORM_PROFILE")
-    if not given:
-        return None
-    from trainshed.cluster.profile import load_profile
-
-    return load_profile(Path(given))
+def profile_file(explicit: Path | None) -> Path | None:
+    """The file of the cluster profile that is given, or named by PLATFORM_PROFILE; None where neither is."""
+    return explicit or environment.profile_file()
 
 
 def home() -> Path:
@@ -72,7 +60,7 @@ def storage() -> Storage:
     """PLATFORM_STORAGE, or the home."""
     from trainshed.record.storage import Storage
 
-    return Storage.open(os.environ.get("PLATFORM_STORAGE") or home())
+    return Storage.open(environment.storage_place() or home())
 
 
 def address_or_none(explicit: str | None) -> Address | None:

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol
 
 MOST_CAUSES = 5
 
 
-def figure(trial: dict[str, Any]) -> str:
+class Figured(Protocol):
+    """A trial as a table needs it."""
+
+    @property
+    def value(self) -> float | None:
+        """What it counts by."""
+
+    @property
+    def kind(self) -> str | None:
+        """What failed, in a word."""
+
+    @property
+    def cause(self) -> str | None:
+        """Why it failed, in a sentence."""
+
+
+def figure(trial: Figured) -> str:
     """The value by four digits, or the kind of failure in a word; empty where there is neither yet."""
-    if trial["value"] is not None:
-        return f"{trial['value']:.4f}"
-    return str(trial.get("kind") or "?") if trial["cause"] else ""
+    if trial.value is not None:
+        return f"{trial.value:.4f}"
+    return trial.kind or "?" if trial.cause else ""
 
 
-def cause_lines(trials: Sequence[dict[str, Any]]) -> list[str]:
+def cause_lines(trials: Sequence[Figured]) -> list[str]:
     """`2 x diverged: step 7: the loss is nan`: each cause once, the commonest first, and how many more there are."""
-    causes = Counter((str(one.get("kind") or "?"), str(one["cause"])) for one in trials if one["cause"]).most_common()
+    causes = Counter((one.kind or "?", one.cause) for one in trials if one.cause).most_common()
     lines = [f"{count} x {kind}: {cause}" for (kind, cause), count in causes[:MOST_CAUSES]]
     return [*lines, f"and {len(causes) - MOST_CAUSES} other causes"] if len(causes) > MOST_CAUSES else lines

@@ -12,10 +12,8 @@ from trainshed.cli.plan_page import print_plans
 from trainshed.cli.show import print_json, print_json_line, say
 
 if TYPE_CHECKING:
-    from trainshed.cluster.profile import Profile
+    from trainshed.client.plan import Planned
     from trainshed.record.storage import Storage
-    from trainshed.spec.load import LoadedJob
-    from trainshed.spec.plan import Plan
 
 FilesArgument = typer.Argument(..., help="Job files; their documents run in order.", show_default=False)
 SetOption = typer.Option(
@@ -54,17 +52,17 @@ def submit(
     platform submit jobs/quickstart.yaml --set stdlib-gpt.steps=100 --detach
     platform submit prepare.yaml train.yaml --address http://head:8265
     """
-    loaded, storage, plans = _checked(files, sets, address, profile)
+    planned, storage = _prepared(files, sets, address, profile)
     if dry_run:
-        print_plans(plans, as_json=as_json)
+        print_plans(planned.plans, as_json=as_json)
         return
-    from trainshed.cli.follow import follow_submission  # HTTP and progress bars: a refused job does not pay for them
+    from trainshed.cli.follow import follow_submission  # progress bars: a refused job does not pay for them
     from trainshed.client import submit as client
     from trainshed.client.ready import until_ready
 
     where = context.address_or_local(address, start_timeout_s=start_timeout_s)
     until_ready(where, say=say, start_timeout_s=start_timeout_s)
-    submitted = client.submit(loaded, where, storage, home=context.home(), say=say)
+    submitted = client.submit(planned, where, storage, home=context.home(), say=say)
     if as_json:
         from trainshed.record.events import Submitted
 
@@ -91,7 +89,7 @@ def check(
     \b
     platform check jobs/quickstart.yaml
     """
-    loaded, _, _ = _checked(files, sets, None, profile)
+    loaded = _prepared(files, sets, None, profile)[0].loaded
     if as_json:
         print_json([one.job.model_dump(mode="json", by_alias=True) for one in loaded])
         return
@@ -114,7 +112,7 @@ def plan(
     platform plan train.yaml --set workers.memory_gb=80
     platform plan train.yaml --profile cluster/gpu-cloud.yaml
     """
-    print_plans(_checked(files, sets, None, profile)[2], as_json=as_json)
+    print_plans(_prepared(files, sets, None, profile)[0].plans, as_json=as_json)
 
 
 def schema() -> None:
@@ -128,57 +126,19 @@ def schema() -> None:
     print_json(JobDocument.model_json_schema())
 
 
-def _checked(
-    files: list[Path], sets: list[str], address: str | None, profile: Path | None
-) -> tuple[list[LoadedJob], Storage, list[Plan]]:
+def _prepared(files: list[Path], sets: list[str], address: str | None, profile: Path | None) -> tuple[Planned, Storage]:
     """Everything that is found out before anything is handed over; the cheap checks come first."""
-    loaded, machines = _read(files, sets, profile)
-    from trainshed.client import check as client  # pyarrow: a file that is wrong in itself does not pay for it
-    from trainshed.client.uploads import left_behind
+    from trainshed.client.read import read
+
+    asked = read(files, sets, context.profile_file(profile))
+    from trainshed.client.submit import prepare  # pyarrow: a file that is wrong in itself does not pay for it
+    from trainshed.record.index import Index
 
     storage = context.storage()
-    here = _is_here(address)
-    known = client.Known(storage)
-    client.check(loaded, known, local=here, priced=machines is not None)
-    for one in loaded:
-        for line in left_behind(one):
-            say(line)
-    settled, plans = client.plans(loaded, known, machine_bytes=_machine_bytes() if here else None)
-    if machines is not None:
-        from trainshed.cluster.holding import on_profile
-
-        settled, plans = on_profile(settled, plans, machines)
-    return settled, storage, plans
-
-
-def _read(files: list[Path], sets: list[str], profile: Path | None) -> tuple[list[LoadedJob], Profile | None]:
-    """Job files and the profile, which are wrong together: all faults of both at once.
-
-    Raises:
-        SpecError: every fault found.
-    """
-    from trainshed.errors import SpecError
-    from trainshed.spec.load import load_files
-
-    try:
-        loaded = load_files(files, sets)
-    except SpecError as of_jobs:
-        try:
-            context.profile(profile)
-        except SpecError as of_profile:
-            raise SpecError([*of_jobs.faults, *of_profile.faults]) from None
-        raise
-    return loaded, context.profile(profile)
+    return prepare(asked, Index(storage), here=_is_here(address), say=say), storage
 
 
 def _is_here(address: str | None) -> bool:
     """Whether the job will run on this machine."""
     found = context.address_or_none(address)
     return found is None or found.local is not None
-
-
-def _machine_bytes() -> int:
-    """This machine's memory."""
-    import psutil
-
-    return int(psutil.virtual_memory().total)

@@ -28,7 +28,9 @@ def models(as_json: bool = context.JsonOption) -> None:
     from trainshed.record.registry import aliases, all_versions
 
     storage = context.storage()
-    found = [(version, _aliases_of(version, aliases(storage, version.name))) for version in all_versions(storage)]
+    versions = all_versions(storage)
+    of_each = {name: aliases(storage, name) for name in dict.fromkeys(version.name for version in versions)}
+    found = [(version, _aliases_of(version, of_each[version.name])) for version in versions]
     if as_json:
         print_json(
             [{**version.facts.model_dump(), "version": version.version, "aliases": known} for version, known in found]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 COLUMNS = ["", "layout", "parameters", "gradients", "optimizer", "buffers", "activations", "a worker", "host", "disk"]
 
 
-def print_plans(plans: list[Plan], *, as_json: bool) -> None:
+def print_plans(plans: Sequence[Plan], *, as_json: bool) -> None:
     """Every plan, for people or for programs."""
     if as_json:
         print_json([_data(each) for each in plans])
@@ -26,12 +27,12 @@ def print_plans(plans: list[Plan], *, as_json: bool) -> None:
         typer.echo("nothing to train")
 
 
-def _data(each: Plan) -> dict[str, Any]:
+def _data(each: Plan) -> dict[str, object]:
     import dataclasses
 
     from pydantic_core import to_jsonable_python  # the layouts hold a pydantic part
 
-    data: dict[str, Any] = to_jsonable_python(dataclasses.asdict(each))
+    data: dict[str, object] = to_jsonable_python(dataclasses.asdict(each))
     return {**data, "flops": each.flops}
 
 

@@ -10,7 +10,9 @@ from trainshed.cli.figures import cause_lines, figure
 from trainshed.cli.show import print_table, printable
 
 if TYPE_CHECKING:
-    from trainshed.record.results import Outcome, SplitFacts, TrainOutcome, TuneOutcome
+    from trainshed.record.data_manifest import SplitFacts
+    from trainshed.record.metric_rows import MetricRow
+    from trainshed.record.results import Result, SweepResult, TrainResult
     from trainshed.record.run import Record
     from trainshed.spec.sweep.tune import TuneJob
 
@@ -30,26 +32,26 @@ def headline(record: Record) -> str:
 
 def facts_of(record: Record) -> list[tuple[str, Any]]:
     """What `platform show` says of a run that came to something, by its kind. Raises as `headline`."""
-    from trainshed.record.results import PrepareOutcome, ServeOutcome, TrainOutcome, TuneOutcome  # pydantic
+    from trainshed.record.results import PrepareResult, ServeResult, SweepResult, TrainResult  # pydantic
 
     outcome = record.outcome
     if outcome is None:
         return []
     said: list[tuple[str, Any]] = [("headline", headline(record))]
     match outcome:
-        case PrepareOutcome():
+        case PrepareResult():
             splits = [(name, _split_text(split)) for name, split in outcome.manifest.splits.items()]
             return [*said, *splits, ("data", outcome.address)]
-        case TuneOutcome(best=None):
+        case SweepResult(best=None):
             return said
-        case TuneOutcome():
+        case SweepResult():
             assert outcome.best is not None
             settings = [("", f"{path} = {cell(value)}") for path, value in outcome.best.settings.items()]
             picture = record.storage.address(record.at("sweep.png"))
             return [*said, ("best trial", outcome.best.trial), *settings, ("picture", picture)]
-        case TrainOutcome():
+        case TrainResult():
             return [*said, *_training_facts(record, outcome)]
-        case ServeOutcome():
+        case ServeResult():
             model = f"{outcome.model} of {outcome.model_run}"
             return [*said, ("model", model), ("fingerprint", outcome.fingerprint)]
         case _:
@@ -58,10 +60,10 @@ def facts_of(record: Record) -> list[tuple[str, Any]]:
 
 def draw(record: Record) -> None:
     """The loss curve of a training, or the trials of a sweep, in characters. Raises as `headline`."""
-    from trainshed.record.results import TuneOutcome
+    from trainshed.record.results import SweepResult
 
     outcome = record.outcome
-    if isinstance(outcome, TuneOutcome):
+    if isinstance(outcome, SweepResult):
         _draw_trials(job_of(record), outcome)
     else:
         _draw_curve(record.metrics)
@@ -88,22 +90,22 @@ def job_of(record: Record) -> TuneJob:
     return job
 
 
-def _came_to(outcome: Outcome) -> str:
-    from trainshed.record.results import PrepareOutcome, ServeOutcome, TrainOutcome, TuneOutcome
+def _came_to(outcome: Result) -> str:
+    from trainshed.record.results import PrepareResult, ServeResult, SweepResult, TrainResult
 
     match outcome:
-        case PrepareOutcome():
+        case PrepareResult():
             train = outcome.manifest.splits.get("train")
             return f"{train.tokens if train else 0:,} tokens{', unchanged' if outcome.reused else ''}"
-        case TuneOutcome(best=None):
+        case SweepResult(best=None):
             return ""
-        case TuneOutcome():
+        case SweepResult():
             assert outcome.best is not None
             return f"best {outcome.best.trial}: {outcome.metric} {digits(outcome.best.value)}"
-        case TrainOutcome():
+        case TrainResult():
             loss = digits(outcome.metrics.get("validation_loss"))
             return f"validation loss {loss} {outcome.registered or ''}".rstrip()
-        case ServeOutcome():
+        case ServeResult():
             return outcome.url
         case _:
             assert_never(outcome)
@@ -116,10 +118,11 @@ def _split_text(split: SplitFacts) -> str:
     return f"{split.documents:,} documents, {said}, unigram entropy {split.unigram_entropy_nats:.3f} nats"
 
 
-def _training_facts(record: Record, outcome: TrainOutcome) -> list[tuple[str, Any]]:
-    from trainshed.record.facts import LineageFacts, what_is_whole
+def _training_facts(record: Record, outcome: TrainResult) -> list[tuple[str, Any]]:
+    from trainshed.record.facts import what_is_whole
+    from trainshed.record.results import Lineage
 
-    lineage = LineageFacts.model_validate(what_is_whole(lambda: record.lineage, None) or {})
+    lineage = what_is_whole(lambda: record.lineage, None) or Lineage()
     trial, data, entropy = lineage.trial, lineage.data, outcome.unigram_entropy_nats
     tested = [name for name in outcome.metrics if name.startswith("test_")]
     return [
@@ -134,7 +137,7 @@ def _training_facts(record: Record, outcome: TrainOutcome) -> list[tuple[str, An
     ]
 
 
-def _draw_trials(sweep: TuneJob, outcome: TuneOutcome) -> None:
+def _draw_trials(sweep: TuneJob, outcome: SweepResult) -> None:
     from trainshed.record.ranking import rank_of  # pydantic comes with it
 
     ranked = sorted(outcome.trials, key=lambda trial: rank_of(sweep, trial.state, trial.value))
@@ -142,20 +145,17 @@ def _draw_trials(sweep: TuneJob, outcome: TuneOutcome) -> None:
     rows, best = [], outcome.best.trial if outcome.best is not None else None
     for trial in ranked:
         mark = "*" if trial.trial == best else ""
-        step = f"{trial.history[-1][0]:g}" if trial.history else 0
         settings = [cell(trial.settings.get(path, "")) for path in paths]
-        rows.append([mark, trial.trial, trial.state, step, figure(trial.model_dump()), *settings])
+        rows.append([mark, trial.trial, trial.state, f"{trial.step:g}", figure(trial), *settings])
     typer.echo("")
     print_table(["", "TRIAL", "STATE", "STEP", outcome.metric, *paths], rows, empty="")
-    for line in cause_lines([trial.model_dump() for trial in ranked]):
+    for line in cause_lines(ranked):
         typer.echo(printable(line))
 
 
-def _draw_curve(rows: list[dict[str, Any]]) -> None:
-    from trainshed.record.facts import is_measured
-
-    learnt = [(row["step"], row["train_loss"]) for row in rows if is_measured(row.get("train_loss"))]
-    held_out = [(row["step"], row["validation_loss"]) for row in rows if is_measured(row.get("validation_loss"))]
+def _draw_curve(rows: list[MetricRow]) -> None:
+    learnt = [(row.step, loss) for row in rows if (loss := row.measured("train_loss")) is not None]
+    held_out = [(row.step, loss) for row in rows if (loss := row.measured("validation_loss")) is not None]
     if len(learnt) < 2:
         return
     import plotext

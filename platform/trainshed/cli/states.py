@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from trainshed.cli import context
 
 if TYPE_CHECKING:
-    from trainshed.client.alive import Clusters
+    from trainshed.client.alive import Clusters, SeenState
     from trainshed.record.run import Record
 
-LOST = "lost"
+LOST: Literal["lost"] = "lost"
 """Its own cluster is gone, or says that it ended without a result."""
-UNKNOWN = "unknown"
+UNKNOWN: Literal["unknown"] = "unknown"
 """Its own cluster does not answer, or may not be asked."""
 
 
@@ -21,7 +21,7 @@ UNKNOWN = "unknown"
 class Seen:
     """A state, and for what a cluster had to be asked, what was found there."""
 
-    state: str
+    state: SeenState
     why: str = ""
 
 
@@ -57,6 +57,6 @@ class States:
             return Seen(record.state)
         return Seen(LOST if answer.sign is Sign.OVER else UNKNOWN, answer.why)
 
-    def of(self, record: Record) -> str:
+    def of(self, record: Record) -> SeenState:
         """Its name alone."""
         return self.see(record).state

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
 from trainshed.cli import context
-from trainshed.cli.figures import cause_lines, figure
-from trainshed.cli.run_page import cell, job_of
-from trainshed.cli.show import duration, is_terminal, print_json, print_table, printable
+from trainshed.cli.figures import cause_lines
+from trainshed.cli.show import is_terminal, print_json, print_table, printable
 from trainshed.cli.states import LOST, UNKNOWN, States
+from trainshed.cli.trial_table import Trials
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from trainshed.record.facts import SpentFacts
     from trainshed.record.run import Record
-    from trainshed.record.trials import TrialFiles
 
 EVERY_S = 1.0
 LOOKS_A_QUESTION = 10
 """Between two questions to the sweep's cluster whether it still runs."""
-RUNNING = "running"
-LIMITS = ("hours", "device_hours", "money")
-HEAD = ("", "TRIAL", "STATE", "STEP")
 
 sweeps = typer.Typer(
     help="List sweeps, and watch the trials of one.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
@@ -46,7 +41,7 @@ def list_sweeps(address: str | None = context.RunAddressOption, as_json: bool = 
     \b
     platform sweeps list
     """
-    from trainshed.record.run import all_runs
+    from trainshed.record.index import all_runs
 
     states = States(address)
     found = [
@@ -62,10 +57,10 @@ def list_sweeps(address: str | None = context.RunAddressOption, as_json: bool = 
 
 def _best_value(run: Record) -> float | None:
     from trainshed.record.facts import what_is_whole
-    from trainshed.record.results import TuneOutcome
+    from trainshed.record.results import SweepResult
 
     outcome = what_is_whole(lambda: run.outcome, None)
-    return outcome.best.value if isinstance(outcome, TuneOutcome) and outcome.best is not None else None
+    return outcome.best.value if isinstance(outcome, SweepResult) and outcome.best is not None else None
 
 
 def show_sweep(
@@ -81,7 +76,8 @@ def show_sweep(
     platform sweeps show stdlib-sweep --json
     """
     from trainshed.errors import UsageError
-    from trainshed.record.run import ENDED, find_run
+    from trainshed.record.index import find_run
+    from trainshed.record.run import ENDED
 
     record = find_run(context.storage(), run)
     if record.facts.job.kind != "tune":
@@ -89,7 +85,7 @@ def show_sweep(
     state = States(address).of(record)
     table = Trials(record, found=state)
     if as_json:
-        print_json(table.rows())
+        print_json([asdict(row) for row in table.rows()])
     elif once or not is_terminal() or state in (*ENDED, LOST, UNKNOWN):
         rows = table.rows()
         typer.echo(table.headline(rows))
@@ -98,120 +94,6 @@ def show_sweep(
             typer.echo(printable(line))
     else:
         _watch(record, table, address)
-
-
-class Trials:
-    """The trials of a sweep as they stand; what has ended, and a file that has not grown, is not read again."""
-
-    def __init__(self, record: Record, *, found: str | None = None) -> None:
-        """`found`: the state that its cluster gives it while it has no result."""
-        self._record, self.found = record, found
-        self._job = job_of(record)
-        self._newest: dict[str, tuple[int, dict[str, Any]]] = {}
-        self._over: dict[str, dict[str, Any]] = {}
-
-    @property
-    def state(self) -> str:
-        """The sweep's: its Record's where it has ended, however its cluster was understood."""
-        from trainshed.record.run import ENDED
-
-        state = self._record.state
-        return state if state in ENDED else self.found or state
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One a trial, the best first: trial, state, by, step, value, settings, device_s, kind, cause."""
-        from trainshed.record.facts import what_is_whole
-        from trainshed.record.ranking import rank_of
-        from trainshed.record.run import ENDED
-        from trainshed.record.trials import CUT, begun
-
-        otherwise = CUT if self.state in (*ENDED, LOST) else RUNNING
-        known = list(self._over.values())
-        begun_since = begun(self._record.storage, self._record.at(), but=self._over)
-        new = [what_is_whole(partial(self._row, trial, otherwise), None) for trial in begun_since]
-        found = [*known, *(row for row in new if row is not None)]
-        return sorted(found, key=lambda row: (rank_of(self._job, row["state"], row["value"]), row["trial"]))
-
-    def cells(self, rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-        """Head and lines of the table."""
-        paths = list(dict.fromkeys(path for row in rows for path in row["settings"]))
-        best = _best(rows)
-        lines = [
-            [
-                "*" if row is best else "",
-                row["trial"],
-                row["state"],
-                str(row["step"]),
-                figure(row),
-                *(cell(row["settings"].get(path, "")) for path in paths),
-                "" if row["device_s"] is None else f"{row['device_s'] / 60:.1f}",
-            ]
-            for row in rows
-        ]
-        return [*HEAD, self._job.metric, *paths, "DEVICE-MINUTES"], lines
-
-    def headline(self, rows: list[dict[str, Any]]) -> str:
-        """How far it is, what it has used up, and of what."""
-        from trainshed.record.trials import CUT
-
-        done = sum(row["state"] not in (RUNNING, CUT) for row in rows)
-        spent = _spent(self._record)
-        budget, hours = self._job.budget, spent.device_s / 3600
-        limits = [f"{key} {value:g}" for key in LIMITS if (value := getattr(budget, key)) is not None]
-        best = _best(rows)
-        found = "" if best is None else f", best {best['value']:.4f}"
-        said = f"{self._record.run_id}: {self.state}, {done} of {self._job.trials} trials done{found}"
-        used = f"; {duration(spent.wall_s)}, {hours:.2f} device-hours"
-        if (cost := budget.cost(hours)) is not None:
-            used += f", {budget.money_text(cost)}"
-        return said + used + (f" (limits: {', '.join(limits)})" if limits else "")
-
-    def _row(self, trial: TrialFiles, otherwise: str) -> dict[str, Any]:
-        from trainshed.record.ranking import exports_best, figure_of
-
-        facts, ended = trial.facts or {"settings": {}}, trial.ended or {"state": otherwise}
-        newest = counts = self._newest_figures(trial)
-        if exports_best(facts.get("training") or {}):  # it counts by a row that may lie anywhere
-            counts = figure_of(facts, trial.held_out())
-        row = {
-            "trial": trial.name,
-            "state": ended["state"],
-            "by": ended.get("by"),
-            "step": newest.get("step", 0),
-            "value": None if ended["state"] == "failed" else _number(counts.get(self._job.metric)),
-            "settings": facts["settings"],
-            "device_s": ended.get("device_s"),
-            "kind": ended.get("kind"),
-            "cause": ended.get("cause"),
-        }
-        if "device_s" in ended:  # it is written last
-            self._over[trial.name] = row
-        return row
-
-    def _newest_figures(self, trial: TrialFiles) -> dict[str, Any]:
-        path = f"{trial.folder}/metrics.jsonl"
-        size = trial.storage.size(path)
-        before, known = self._newest.get(path, (-1, {}))
-        if size != before:
-            known = trial.newest()
-            self._newest[path] = (size, known)
-        return known
-
-
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) else None
-
-
-def _spent(record: Record) -> SpentFacts:
-    from trainshed.record.facts import SpentFacts, read_facts, what_is_whole
-
-    return what_is_whole(lambda: read_facts(record.storage, record.at("spent.json"), SpentFacts), None) or SpentFacts()
-
-
-def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    from trainshed.record.trials import is_measured
-
-    return rows[0] if rows and is_measured(rows[0]["value"]) else None
 
 
 def _watch(record: Record, table: Trials, address: str | None) -> None:

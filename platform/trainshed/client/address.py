@@ -13,12 +13,12 @@ from enum import Enum
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from trainshed.client.cluster_state import LocalCluster, find
 from trainshed.client.known_clusters import known_url, name_of
-from trainshed.client.local_cluster import LocalCluster, find
+from trainshed.environment import Setting, cluster_address
 from trainshed.errors import UsageError
 from trainshed.record.cluster import ClusterName
 
-_VARIABLES = ("PLATFORM_ADDRESS", "RAY_ADDRESS")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -51,10 +51,10 @@ def find_address(home: Path, explicit: str | None) -> Address | None:
     Raises UsageError for an address that is not a dashboard's, and for a token file that cannot be read.
     """
     local = find(home)
-    source, given = _given(explicit)
-    if not source:
+    given = _given(explicit)
+    if given is None:
         return Address(local.dashboard_url, local.token, local) if local else None
-    url = _dashboard_url(source, given)
+    url = _dashboard_url(given)
     if local is not None and _endpoint(url) == _endpoint(local.dashboard_url):
         return Address(url, local.token, local)
     return Address(url, _remote_token(), None)
@@ -70,8 +70,8 @@ def own_address(home: Path, name: ClusterName) -> Address | Unreached:
         return Unreached.ELSEWHERE if known is None else Unreached.ENDED
     if local is not None and _endpoint(local.dashboard_url) == _endpoint(name.url):
         return Address(local.dashboard_url, local.token, local)
-    source, given = _given(None)
-    if source and same_cluster(_dashboard_url(source, given), name.url):
+    given = _given(None)
+    if given is not None and same_cluster(_dashboard_url(given), name.url):
         return find_address(home, None) or Unreached.UNVOUCHED
     return Unreached.UNVOUCHED if known is None else Address(known, _remote_token(), None)
 
@@ -83,24 +83,22 @@ def same_cluster(one: str, other: str) -> bool:
     return urlsplit(one).path.rstrip("/") == urlsplit(other).path.rstrip("/")
 
 
-def _given(explicit: str | None) -> tuple[str, str]:
-    if explicit is not None:
-        return "--address", explicit.strip()
-    values = ((name, os.environ.get(name, "").strip()) for name in _VARIABLES)
-    return next(((name, value) for name, value in values if value), ("", ""))
+def _given(explicit: str | None) -> Setting | None:
+    return Setting("--address", explicit.strip()) if explicit is not None else cluster_address()
 
 
-def _dashboard_url(source: str, given: str) -> str:
+def _dashboard_url(given: Setting) -> str:
     try:
-        parts = urlsplit(given)
+        parts = urlsplit(given.value)
         valid = parts.scheme in _DEFAULT_PORTS and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number
         valid = False
     if not valid:
         raise UsageError(
-            f"{source}: {given!r} is not the address of a Ray dashboard; give that one, such as http://HOST:8265"
+            f"{given.said_by}: {given.value!r} is not the address of a Ray dashboard; give that one, "
+            "such as http://HOST:8265"
         )
-    return given.rstrip("/")
+    return given.value.rstrip("/")
 
 
 def _endpoint(url: str) -> tuple[str, str, int]:

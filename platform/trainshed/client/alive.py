@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trainshed.client.address import Address, Unreached, find_address, own_address, same_cluster
 from trainshed.client.jobs_api import JobsClient, UnknownJob
 from trainshed.errors import ClusterError, UsageError
 from trainshed.record.cluster import ClusterName, cluster_of
+from trainshed.record.run import RunState
 
+SeenState = RunState | Literal["lost", "unknown"]
+"""The state of a run as a laptop sees it: what its own cluster says of it counts where it has no result."""
 ANSWER_S = 5.0
 HANDING_OVER_S = 120.0
 """A run stands in storage before its cluster has taken the job; so long it may not know it yet."""

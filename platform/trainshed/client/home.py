@@ -5,10 +5,9 @@ Knows one directory. Does not know what lies in it: each part of the client name
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from trainshed.errors import UsageError
+from trainshed.environment import home_folder
 
 
 def platform_home() -> Path:
@@ -17,10 +16,6 @@ def platform_home() -> Path:
     Raises:
         UsageError: it cannot be told where that is.
     """
-    given = os.environ.get("PLATFORM_HOME") or "~/.trainshed"
-    try:
-        home = Path(given).expanduser().absolute()
-    except RuntimeError as error:  # a user that does not exist
-        raise UsageError(f"PLATFORM_HOME: {given}: {error}; give another folder") from None
+    home = home_folder()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     return home

@@ -1,15 +1,12 @@
 """The cluster that comes with the laptop: one Ray head on the loopback, started and ended by the platform.
 
-Knows `<home>/cluster/`: state.json (which cluster runs), token, lock, ray.log, start_took_s. One home has at most one
-cluster; two homes have two, which never touch each other or any other Ray on the machine.
+Knows processes and Ray's start; `cluster_state` is what a home remembers of it. One home has at most one cluster; two
+homes have two, which never touch each other or any other Ray on the machine.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -17,22 +14,32 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
-from pydantic import TypeAdapter, ValidationError
 
+from trainshed.client.cluster_state import (
+    LocalCluster,
+    directory_of,
+    find,
+    forget_state,
+    last_start_s,
+    locked,
+    read_state,
+    remember_start,
+    write_private,
+    write_state,
+)
 from trainshed.client.jobs_api import JobsClient, Unreachable
 from trainshed.client.processes import alive, end_cluster
-from trainshed.client.ray_head import LOOPBACK, default_cpus, free_ports, head_command, head_environment
+from trainshed.client.ray_head import default_cpus, free_ports, head_command, head_environment
 from trainshed.client.ray_log import error_in
-from trainshed.errors import ClusterError, DamagedFile
+from trainshed.environment import LOOPBACK
+from trainshed.errors import ClusterError
 from trainshed.patience import Wait
-from trainshed.record.facts import passed_over, said_of
 
 Say = Callable[[str], None]
 
@@ -53,48 +60,6 @@ class _EndedByRay(ClusterError):
     """The head ended so late that it may have been its own deadline; a wrong setting ends it at once."""
 
 
-@dataclass(frozen=True)
-class LocalCluster:
-    """A running head: how to reach it and how to recognise its first process."""
-
-    pid: int
-    pid_started: float
-    dashboard_url: str
-    gcs_address: str
-    token_path: str
-    temp_dir: str
-    serve_port: int
-    cpus: int
-    gpus: int
-    started_at: str
-    ray_version: str
-    log: str
-
-    @property
-    def token(self) -> str:
-        """The secret that every request must carry.
-
-        Raises:
-            ClusterError: its file is gone, or cannot be read.
-        """
-        try:
-            return Path(self.token_path).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ClusterError(
-                f"the local cluster runs (process {self.pid}), but its token cannot be read: {error}; "
-                "`platform cluster down` ends it"
-            ) from None
-
-    @property
-    def identity(self) -> str:
-        """Tells it from every other local cluster, before it and elsewhere; no secret."""
-        made = f"{self.temp_dir} {self.started_at} {self.pid} {self.pid_started}"
-        return hashlib.sha256(made.encode()).hexdigest()[:16]
-
-
-_STATE: TypeAdapter[LocalCluster] = TypeAdapter(LocalCluster)
-
-
 def up(
     home: Path, *, say: Say, cpus: int | None = None, start_timeout_s: float | None = None
 ) -> tuple[LocalCluster, bool]:
@@ -103,7 +68,7 @@ def up(
     Raises ClusterError if it is not ready for jobs in time; what was started has then been ended. How long that is
     depends on how busy this machine is and how long the last start took here, unless `start_timeout_s` says it.
     """
-    with _locked(home):
+    with locked(home):
         wait = _wait_for_start(home, start_timeout_s)
         if (running := find(home)) is not None:
             return _ready(running, wait), False
@@ -123,26 +88,20 @@ def _up(home: Path, cpus: int, wait: Wait) -> LocalCluster:
     began = time.monotonic()
     cluster = _start(home, cpus=cpus)
     try:
-        _write_state(home, cluster)  # at once: if this process is killed now, `down` still finds the cluster
+        write_state(home, cluster)  # at once: if this process is killed now, `down` still finds the cluster
         cluster = _ready(cluster, wait)
-        _write_state(home, cluster)
-        _write_private(_took_path(home), f"{time.monotonic() - began:.1f}\n")
+        write_state(home, cluster)
+        remember_start(home, time.monotonic() - began)
     except BaseException:
         _end(cluster)
-        _state_path(home).unlink(missing_ok=True)
+        forget_state(home)
         raise
     return cluster
 
 
-def find(home: Path) -> LocalCluster | None:
-    """The cluster of `home` if its process is alive."""
-    cluster = _read_state(home)
-    return cluster if cluster is not None and alive(cluster.pid, cluster.pid_started) else None
-
-
 def down(home: Path, *, say: Say) -> bool:
     """End the cluster of `home` with every process it started and remove its files; False if none was running."""
-    with _locked(home):
+    with locked(home):
         if running := find(home) is not None:
             say("ending the local Ray cluster")
         _remove(home)
@@ -150,9 +109,9 @@ def down(home: Path, *, say: Say) -> bool:
 
 
 def _start(home: Path, *, cpus: int) -> LocalCluster:
-    directory = _directory(home)
+    directory = directory_of(home)
     token_path, log = directory / "token", directory / "ray.log"
-    _write_private(token_path, secrets.token_hex(32))
+    write_private(token_path, secrets.token_hex(32))
     temp_dir = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=_TEMP_ROOT))  # 0700; Ray opens its own to everybody
     ports = free_ports()
     environment = head_environment(ports, temp_dir=temp_dir, home=home, token_path=token_path, inherited=os.environ)
@@ -185,11 +144,7 @@ def _start(home: Path, *, cpus: int) -> LocalCluster:
 def _wait_for_start(home: Path, start_timeout_s: float | None) -> Wait:
     if start_timeout_s is not None:
         return Wait(start_timeout_s, exact=True)
-    try:
-        took_s = float(_took_path(home).read_text())
-    except (OSError, ValueError):  # none has been started here
-        took_s = 0.0
-    return Wait(START_S, took_s=took_s)
+    return Wait(START_S, took_s=last_start_s(home))
 
 
 def _ready(cluster: LocalCluster, wait: Wait) -> LocalCluster:
@@ -230,55 +185,7 @@ def _end(cluster: LocalCluster) -> None:
 
 
 def _remove(home: Path) -> None:
-    cluster = _read_state(home)
+    cluster = read_state(home)
     if cluster is not None:
         _end(cluster)
-    _state_path(home).unlink(missing_ok=True)
-
-
-def _directory(home: Path) -> Path:
-    directory = home / "cluster"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return directory
-
-
-def _state_path(home: Path) -> Path:
-    return home / "cluster" / "state.json"
-
-
-def _took_path(home: Path) -> Path:
-    return home / "cluster" / "start_took_s"
-
-
-def _read_state(home: Path) -> LocalCluster | None:
-    """What the file says; None where there is none, or one of another version of the platform, which is said."""
-    path = _state_path(home)
-    try:
-        return _STATE.validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        passed_over(DamagedFile(f"{path}: {said_of(error)}"))
-    except OSError as error:
-        passed_over(error)
-    return None
-
-
-def _write_state(home: Path, cluster: LocalCluster) -> None:
-    _write_private(_state_path(home), json.dumps(asdict(cluster), indent=2) + "\n")
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replace the file in one step; nobody but its owner ever can read it."""
-    new = path.with_suffix(f".{secrets.token_hex(4)}.new")
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    new.replace(path)
-
-
-@contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    """One `up` or `down` of this home at a time."""
-    with (_directory(home) / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    forget_state(home)

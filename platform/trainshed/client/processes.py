@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-# In the environment of every process of a cluster: the cluster's directory.
-MARK = "PLATFORM_CLUSTER_DIR"
+from trainshed.environment import cluster_directory
+
 _SWEEPS = 5
 _POLL_S = 0.05
 
@@ -71,7 +71,7 @@ def _carries(process: psutil.Process, directory: Path) -> bool:
     reads a log is a bystander.
     """
     try:
-        if process.environ().get(MARK) == str(directory):
+        if cluster_directory(process.environ()) == str(directory):
             return True
         written = (file.path for file in process.open_files() if getattr(file, "mode", "r") != "r")
         return any(path.startswith(f"{directory}/") for path in written)

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import psutil
 
-from trainshed.client.processes import MARK
+from trainshed.environment import LOOPBACK, of_local_cluster
 from trainshed.errors import ClusterError
 
-LOOPBACK = "127.0.0.1"
 # Above Ray's own defaults, below the ports that Linux and macOS hand to outgoing connections.
 _LOWEST_PORT, _HIGHEST_PORT = 20_000, 32_000
 _BLOCK = 16
@@ -91,7 +90,6 @@ def head_environment(
     binaries = str(Path(sys.executable).parent)  # a job's `python` is this one
     return kept | {
         "PATH": os.pathsep.join([binaries, inherited.get("PATH", os.defpath)]),
-        MARK: str(temp_dir),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_path),
         # Ray replaces 127.0.0.1 by the address of the network card, which others can reach and which changes with the
@@ -107,8 +105,7 @@ def head_environment(
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # reports and deaths of workers are seen at this interval
         "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "ignore",  # torch warns once per worker and import
-        "PLATFORM_HOME": str(home),
-        "PLATFORM_SERVE_PORT": str(ports.serve),
+        **of_local_cluster(home=home, serve_port=ports.serve, directory=temp_dir),
     }
 
 

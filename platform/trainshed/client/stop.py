@@ -6,12 +6,12 @@ import secrets
 import time
 
 from trainshed.client.address import Address
+from trainshed.client.hand_over import hand_over_take_down
 from trainshed.client.jobs_api import JobsClient
 from trainshed.client.ray_answers import JobStatus
-from trainshed.client.submit import hand_over_take_down
 from trainshed.errors import ClusterError
 from trainshed.patience import Wait
-from trainshed.record.run import Record
+from trainshed.record.run import Record, RunState
 from trainshed.record.storage import Storage
 from trainshed.record.submission import TakeDown
 
@@ -31,7 +31,7 @@ def stop_submission(address: Address, submission_id: str) -> JobStatus:
         return _until_ended(jobs, submission_id, Wait(STOP_WAIT_S), ask_to_stop=True)
 
 
-def stop_run(address: Address, record: Record, *, grace_s: float = GRACE_S) -> str:
+def stop_run(address: Address, record: Record, *, grace_s: float = GRACE_S) -> RunState:
     """Ends a run; the state it is in then. A training or a sweep is asked first, and has `grace_s` seconds to save.
 
     Raises:

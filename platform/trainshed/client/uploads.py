@@ -9,7 +9,8 @@ import ast
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from trainshed.errors import Fault, SpecError
 from trainshed.record.finding import LocalDisk
@@ -31,7 +32,7 @@ class Uploads:
     """Files by their name in the package, and the job as the cluster shall read it."""
 
     files: dict[str, Path]
-    job: dict[str, Any]
+    job: dict[str, JsonValue]
 
 
 def uploads(one: LoadedJob) -> Uploads:
@@ -40,7 +41,7 @@ def uploads(one: LoadedJob) -> Uploads:
     Raises:
         SpecError: more than 64 MB would go up.
     """
-    job: dict[str, Any] = one.job.model_dump(mode="json", by_alias=True, exclude_none=True)
+    job = one.job.model_dump(mode="json", by_alias=True, exclude_none=True)
     files: dict[str, Path] = {}
     if isinstance(one.job, PrepareJob):
         for key, place in places(one.job.source).items():

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pydantic import TypeAdapter, ValidationError
 
 from trainshed.errors import PlatformError, UsageError
-from trainshed.record.results import PrepareOutcome
-from trainshed.record.run import Record, find_finished
+from trainshed.record.built_on import fingerprint_of, prepared
+from trainshed.record.index import Index
+from trainshed.record.run import Record
 from trainshed.spec.document.part import RunRef
 
 FILE = "data.json"
@@ -51,32 +52,14 @@ def runs_of(reader: Record, references: Iterable[str], find: Callable[[str], Rec
     return runs
 
 
-def prepared(run: Record) -> PrepareOutcome:
-    """What a prepare run came to.
-
-    Raises:
-        UsageError: it came to nothing, or its result is gone.
-    """
-    outcome = run.outcome
-    if not isinstance(outcome, PrepareOutcome):
-        raise UsageError(f"run://{run.run_id}: its data is not there any more; submit the job again")
-    return outcome
-
-
-def fingerprints(sweep: Record, references: Iterable[str]) -> dict[str, str]:
+def fingerprints(sweep: Record, references: Iterable[str], index: Index) -> dict[str, str]:
     """Of the data that a sweep read, by reference; what is not there any more is left out."""
     bound, found = bound_runs(sweep), {}
     for reference in references:
         try:
-            run = bound.get(reference) or find_finished(sweep.storage, reference, "prepare")
-        except UsageError:
+            fingerprint = fingerprint_of(bound.get(reference) or index.finished(reference, "prepare").run)
+        except UsageError:  # its run is gone
             continue
-        if (fingerprint := fingerprint_of(run)) is not None:
+        if fingerprint is not None:
             found[reference] = fingerprint
     return found
-
-
-def fingerprint_of(run: Record) -> str | None:
-    """Of the data that a prepare run made; None where it made nothing."""
-    found = ((run.result or {}).get("manifest") or {}).get("fingerprint")
-    return None if found is None else str(found)

@@ -11,10 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from trainshed.errors import DamagedFile
-from trainshed.record.facts import CheckpointFacts, is_measured, parse_facts, passed_over
+from trainshed.record.facts import CheckpointFacts, passed_over, read_facts
 from trainshed.record.hashes import sha256_of
 from trainshed.record.storage import Storage
 
@@ -31,17 +30,17 @@ class Checkpoint:
 
     storage: Storage
     path: str
-    manifest: dict[str, Any]
+    manifest: CheckpointFacts
 
     @property
     def step(self) -> int:
         """Optimizer steps done when it was taken."""
-        return int(self.manifest["step"])
+        return self.manifest.step
 
     @property
     def files(self) -> list[str]:
         """The workers' parts, in the order of the workers."""
-        return sorted(self.manifest["files"])
+        return sorted(self.manifest.files)
 
 
 def path_of(folder: str, step: int) -> str:
@@ -72,12 +71,11 @@ def all_checkpoints(storage: Storage, folder: str) -> list[Checkpoint]:
 def _complete(storage: Storage, path: str) -> list[Checkpoint]:
     """The checkpoint in a folder, or nothing; its files are those of its workers, and no others."""
     place = f"{path}/{MANIFEST}"
-    manifest = storage.read_json(place)
+    manifest = read_facts(storage, place, CheckpointFacts)
     if manifest is None:
         return []
-    facts = parse_facts(manifest, CheckpointFacts, storage.address(place))
-    if not path.endswith(f"/{path_of('', facts.step).rpartition('/')[2]}"):
-        raise DamagedFile(f"{storage.address(place)}: step: it is of step {facts.step}")
+    if not path.endswith(f"/{path_of('', manifest.step).rpartition('/')[2]}"):
+        raise DamagedFile(f"{storage.address(place)}: step: it is of step {manifest.step}")
     return [Checkpoint(storage, path, manifest)]
 
 
@@ -88,7 +86,7 @@ def fault_of(checkpoint: Checkpoint, file: str) -> str | None:
         found = sha256_of(storage.fs, storage.path(f"{checkpoint.path}/{file}"))
     except OSError as error:
         return f"{checkpoint.path}/{file}: {error}"
-    expected = checkpoint.manifest["files"][file]["sha256"]
+    expected = checkpoint.manifest.files[file].sha256
     if found != expected:
         return f"{checkpoint.path}/{file}: its hash is {found[:16]}, the manifest says {expected[:16]}"
     return None
@@ -102,8 +100,8 @@ def kept(checkpoints: Sequence[Checkpoint], *, last: int, best: int, metric: str
 
 def by_loss(checkpoints: Sequence[Checkpoint], metric: str) -> list[Checkpoint]:
     """Those that `metric` was measured at, the lowest first; of equal ones the newest."""
-    measured = [one for one in checkpoints if is_measured(one.manifest["metrics"].get(metric))]
-    return sorted(measured, key=lambda one: (one.manifest["metrics"][metric], -one.step))
+    measured = [(value, one) for one in checkpoints if (value := one.manifest.measured(metric)) is not None]
+    return [one for _, one in sorted(measured, key=lambda pair: (pair[0], -pair[1].step))]
 
 
 def prune(storage: Storage, folder: str, *, last: int, best: int, metric: str) -> list[int]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from trainshed.errors import DamagedFile, UsageError
 from trainshed.record.facts import EndpointFacts, passed_over, read_facts
 from trainshed.record.names import JOB_NAME, is_hidden, is_one
+from trainshed.record.results import ServeResult
 from trainshed.record.run import now
 from trainshed.record.storage import Storage
 
 
-def put_endpoint(storage: Storage, name: str, facts: dict[str, Any]) -> None:
-    """Says that `name` is served: url, model, run_id, key names, lineage fingerprint."""
-    storage.write_json(_path(name), {"name": name, "deployed_at": now(), **facts})
+def endpoint_of(name: str, served: ServeResult) -> EndpointFacts:
+    """What is written of an endpoint that has just answered for the first time."""
+    said = {key: value for key, value in served.as_json().items() if key != "first_answer"}
+    return EndpointFacts.model_validate({"name": name, "deployed_at": now(), **said})
+
+
+def put_endpoint(storage: Storage, endpoint: EndpointFacts) -> None:
+    """Says that it is served."""
+    storage.write_json(_path(endpoint.name), endpoint.as_json())
 
 
 def drop_endpoint(storage: Storage, name: str) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from trainshed.errors import DamagedFile
 from trainshed.record.names import (
@@ -35,10 +35,27 @@ log = logging.getLogger("trainshed.record")
 SHOWN_CHARACTERS = 60
 
 
+Number: TypeAlias = int | float
+"""A figure as it was written: JSON tells 5 from 5.0, and so does a file that is written again."""
+Settings: TypeAlias = dict[str, JsonValue]
+"""Of a trial, by dotted path."""
+RunEnd = Literal["succeeded", "failed", "stopped", "skipped", "budget_reached"]
+"""The states of a run that has ended."""
+
+
 class Facts(BaseModel):
     """What one file says, or a part of it."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)  # a verb reads few of the kinds of file
+    model_config = ConfigDict(
+        extra="allow",
+        frozen=True,
+        defer_build=True,  # a verb reads few of the kinds of file
+        ser_json_inf_nan="constants",  # a loss may be NaN, and the json module writes and reads that
+    )
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """What stands in the file: each key that was given or read, as JSON. A key that nobody gave is left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 class CodeFacts(Facts):
@@ -60,8 +77,16 @@ class Before(Facts):
     """How a run ended that went on under another submission."""
 
     submission_id: SubmissionId
-    job: dict[str, Any]
-    result: dict[str, Any] | None = None
+    job: dict[str, JsonValue]
+    result: dict[str, JsonValue] | None = None
+
+
+class TrialOrigin(Facts):
+    """The trial whose settings a training had."""
+
+    run_id: RunId | None = None
+    trial: str | None = None
+    settings: Settings = Field(default_factory=dict)
 
 
 class JobFacts(Facts):
@@ -75,38 +100,20 @@ class JobFacts(Facts):
     handed_over_at: Time | None = None
     file: str = ""
     code: CodeFacts = CodeFacts()
+    trial: TrialOrigin | None = None
+    """Of a training that says from_best."""
     before: tuple[Before, ...] = ()
 
 
 class EndFacts(Facts):
     """result.json of any kind of run; `record.results` says what it holds besides where the run came to something."""
 
-    state: Literal["succeeded", "failed", "stopped", "skipped", "budget_reached"]
+    state: RunEnd
     ended_at: Time | None = None
     cause: str | None = None
     log: str | None = None
     step: int | None = None
     checkpoint: str | None = None
-
-
-class RunFacts(Facts):
-    """A run that something was made by."""
-
-    run_id: RunId | None = None
-
-
-class TrialOrigin(RunFacts):
-    """The trial whose settings a training had."""
-
-    trial: str | None = None
-
-
-class LineageFacts(Facts):
-    """lineage.json, of a training or of an endpoint."""
-
-    fingerprint: Sha256 | None = None
-    trial: TrialOrigin | None = None
-    data: RunFacts | None = None
 
 
 class VersionFacts(Facts):
@@ -116,7 +123,8 @@ class VersionFacts(Facts):
     run_id: RunId
     model: ModelFolder
     fingerprint: Fingerprint
-    metrics: dict[str, float | None]
+    model_sha256: str | None = None
+    metrics: dict[str, Number | None]
     created_at: Time
 
 
@@ -136,6 +144,7 @@ class EndpointFacts(Facts):
     run_id: RunId
     fingerprint: Fingerprint | None = None
     auth: Annotated[tuple[SecretName, ...], Field(min_length=1)]
+    replicas: dict[str, JsonValue] = Field(default_factory=dict)
     deployed_at: Time
 
 
@@ -143,48 +152,24 @@ class PartFacts(Facts):
     """One worker's file of a checkpoint."""
 
     sha256: Sha256
+    bytes: int | None = None
 
 
 class CheckpointFacts(Facts):
-    """manifest.json of a checkpoint."""
+    """manifest.json of a checkpoint: how far the training was, what was measured there, and the workers' files."""
 
     step: Annotated[int, Field(ge=0)]
-    metrics: dict[str, Any]
+    order_hash: str | None = None
+    left_out: tuple[int, ...] = ()
+    held_out: tuple[Number, ...] = ()
+    metrics: dict[str, JsonValue]
+    workers: int | None = None
     files: dict[PartName, PartFacts]
 
-
-class EarlyStopping(Facts):
-    """Whether a training exports its best step; see `record.ranking`."""
-
-    restore_best: bool
-
-
-class Regularization(Facts):
-    """What a trial's figure depends on."""
-
-    early_stopping: EarlyStopping | None = None
-
-
-class TrialTraining(Facts):
-    """The training of a trial, as far as it is read here; the rest is the business of `spec`."""
-
-    regularization: Regularization | None = None
-
-
-class TrialFacts(Facts):
-    """trial.json."""
-
-    settings: dict[str, Any]
-    training: TrialTraining | None = None
-
-
-class TrialEnd(Facts):
-    """ended.json."""
-
-    state: str
-    cause: str | None = None
-    kind: str | None = None
-    device_s: float | None = None
+    def measured(self, metric: str) -> float | None:
+        """A figure that compares with others; None where there is none."""
+        value = self.metrics.get(metric)
+        return float(value) if isinstance(value, int | float) and is_measured(value) else None
 
 
 class SpentFacts(Facts):

@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from trainshed.record.storage import Storage
@@ -46,7 +47,7 @@ class Journal:
             if self._file is not None and error.errno not in NO_ROOM:
                 raise
 
-    def json(self, value: dict[str, Any]) -> None:
+    def json(self, value: Mapping[str, object]) -> None:
         """Appends one JSON object as a line."""
         self.line(json.dumps(value, default=float))
 

@@ -1,4 +1,4 @@
-"""What made a thing: code, configuration, data, trial, checkpoint. One dictionary, one fingerprint.
+"""What made a thing: code, configuration, data, trial, checkpoint. One file, one fingerprint.
 
 The fingerprint travels with every served answer (`system_fingerprint`), so an answer leads back to this file.
 """
@@ -8,6 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import Any
+
+from pydantic import JsonValue
+
+from trainshed.record.facts import CodeFacts, TrialOrigin
+from trainshed.record.results import CheckpointOrigin, DataOrigin, Lineage
 
 
 def canonical(value: Any) -> bytes:
@@ -28,24 +33,24 @@ def fingerprint(value: Any) -> str:
 def training_lineage(
     *,
     run_id: str,
-    job: dict[str, Any],
-    code: dict[str, Any],
-    data: dict[str, Any],
-    trial: dict[str, Any] | None,
-    checkpoint: dict[str, Any] | None,
+    job: dict[str, JsonValue],
+    code: CodeFacts,
+    data: DataOrigin,
+    trial: TrialOrigin | None,
+    checkpoint: CheckpointOrigin | None,
     model_sha256: str,
     environment: dict[str, str],
-) -> dict[str, Any]:
-    """lineage.json of a training: everything that made its weights, and their hash."""
-    made_by = {
-        "run_id": run_id,
-        "code": code,
-        "configuration_sha256": fingerprint(job),
-        "configuration": job,
-        "data": data,
-        "trial": trial,
-        "checkpoint": checkpoint,
-        "environment": environment,
-        "model_sha256": model_sha256,
-    }
-    return {**made_by, "fingerprint": fingerprint(made_by)}
+) -> Lineage:
+    """The lineage of a training, `job` as JSON; its fingerprint is that of all that it says besides."""
+    made_by = Lineage(
+        run_id=run_id,
+        code=code,
+        configuration_sha256=fingerprint(job),
+        configuration=job,
+        data=data,
+        trial=trial,
+        checkpoint=checkpoint,
+        environment=environment,
+        model_sha256=model_sha256,
+    )
+    return made_by.model_copy(update={"fingerprint": fingerprint(made_by.as_json())})

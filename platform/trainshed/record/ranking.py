@@ -7,35 +7,31 @@ files.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from trainshed.record.checkpoints import METRIC
-from trainshed.record.trials import CUT, EARLY, is_measured
+from trainshed.record.facts import is_measured
+from trainshed.record.metric_rows import MetricRow
+from trainshed.record.trial_facts import TrialFacts, TrialState
 from trainshed.spec.sweep.tune import TuneJob
 
 Rank = tuple[bool, bool, float]
 
 
-def figure_of(facts: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of a trial's held-out rows the one that it counts by; empty where there is none.
+def figure_of(facts: TrialFacts | None, rows: Sequence[MetricRow]) -> MetricRow | None:
+    """Of a trial's held-out rows the one that it counts by; None where there is none.
 
     The last one; where the training exports its best step, the row of that step: of equal losses the newest. Folds
     report the mean over their best steps already; see `runtime.tuning.folds`.
     """
     if not rows:
-        return {}
-    measured = [row for row in rows if is_measured(row.get(METRIC))]
-    if not exports_best(facts.get("training") or {}) or not measured or "fold" in rows[-1]:
+        return None
+    measured = [(value, row) for row in rows if (value := row.measured(METRIC)) is not None]
+    exports_best = facts is not None and facts.exports_best
+    if not exports_best or not measured or "fold" in rows[-1].values:
         return rows[-1]
-    lowest = min(row[METRIC] for row in measured)
-    return next(row for row in reversed(measured) if row[METRIC] == lowest)
-
-
-def exports_best(training: Mapping[str, Any]) -> bool:
-    """Whether a training, as JSON, exports the weights of its best step; see `Training.exports_best`."""
-    policy = (training.get("regularization") or {}).get("early_stopping")
-    return policy is not None and bool(policy["restore_best"])
+    lowest = min(value for value, _ in measured)
+    return next(row for value, row in reversed(measured) if value == lowest)
 
 
 def rank_of(job: TuneJob, state: str, value: float | None) -> Rank:
@@ -45,5 +41,5 @@ def rank_of(job: TuneJob, state: str, value: float | None) -> Rank:
     """
     if not is_measured(value) or value is None:
         return True, False, math.inf
-    cut_off = job.best_among == "finished" and state in (EARLY, CUT)
+    cut_off = job.best_among == "finished" and state in (TrialState.EARLY, TrialState.CUT)
     return False, cut_off, value if job.mode == "min" else -value

@@ -1,6 +1,6 @@
 """Model versions `NAME@N` and aliases as small JSON files: a version is created once, an alias is replaced whole.
 
-models/<name>/versions/<N>.json   {"run_id", "model", "fingerprint", "metrics", "created_at"}
+models/<name>/versions/<N>.json   {"name", "run_id", "model", "fingerprint", "metrics", "created_at", ...}
 models/<name>/aliases/<alias>.json   {"version"}
 """
 
@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from trainshed.errors import DamagedFile, UsageError
 from trainshed.record.facts import AliasFacts, VersionFacts, passed_over, read_facts
@@ -33,14 +32,13 @@ class ModelVersion:
         return f"{self.name}@{self.version}"
 
 
-def register(storage: Storage, name: str, facts: dict[str, Any]) -> ModelVersion:
-    """Makes the next version of `name`; two at once get two numbers."""
-    number = max(_numbers(storage, name), default=0) + 1
-    facts = {"name": name, "created_at": now(), **facts}
-    checked = VersionFacts.model_validate(facts)
-    while not storage.create(_path(name, number), json.dumps(facts, indent=2).encode()):
+def register(storage: Storage, facts: VersionFacts) -> ModelVersion:
+    """Makes the next version of a name; two at once get two numbers."""
+    number = max(_numbers(storage, facts.name), default=0) + 1
+    content = json.dumps(facts.as_json(), indent=2).encode()
+    while not storage.create(_path(facts.name, number), content):
         number += 1
-    return ModelVersion(name, number, checked)
+    return ModelVersion(facts.name, number, facts)
 
 
 def resolve(storage: Storage, reference: str) -> ModelVersion:
@@ -50,8 +48,12 @@ def resolve(storage: Storage, reference: str) -> ModelVersion:
         UsageError: there is no such model, version or alias.
         DamagedFile: its file is not what a registration writes.
     """
+    return resolve_among(numbers_of(storage, reference.partition("@")[0]), storage, reference)
+
+
+def resolve_among(numbers: list[int], storage: Storage, reference: str) -> ModelVersion:
+    """As `resolve`, where the numbers of that model's versions are known."""
     name, _, selector = reference.partition("@")
-    numbers = _numbers(storage, name) if is_one(MODEL_NAME, name) else []
     if not numbers:
         raise UsageError(f"no model {name!r} is registered in {storage.uri}; `platform models` lists them")
     number = max(numbers) if selector in ("", "latest") else _selected(storage, name, selector)
@@ -60,6 +62,11 @@ def resolve(storage: Storage, reference: str) -> ModelVersion:
         known = ", ".join(map(str, sorted(numbers)))
         raise UsageError(f"{reference}: no such version or alias; versions of {name}: {known}")
     return found
+
+
+def numbers_of(storage: Storage, name: str) -> list[int]:
+    """The numbers of a model's versions; none where no model can have that name."""
+    return _numbers(storage, name) if is_one(MODEL_NAME, name) else []
 
 
 def set_alias(storage: Storage, reference: str, alias: str) -> ModelVersion:

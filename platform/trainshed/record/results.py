@@ -1,119 +1,128 @@
-"""What a run that came to something says in result.json, by its kind of job. One union: `Outcome`."""
+"""What a run that came to something says in result.json, by its kind of job, and what made it, in lineage.json.
+
+Both are written and read through these types. One union: `Result`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pydantic import Field, JsonValue
 
-from pydantic import Field
-
-from trainshed.record.facts import Facts
-from trainshed.record.names import DataFolder, Fingerprint, ModelFolder, RunId, ServedModel, TrialName, Url
-
-Counted = Annotated[int, Field(ge=0)]
+from trainshed.record.data_manifest import DataManifest
+from trainshed.record.facts import CodeFacts, Facts, Number, TrialOrigin
+from trainshed.record.names import DataFolder, Fingerprint, ModelFolder, RunId, ServedModel, Sha256, Url
+from trainshed.record.trial_facts import BestTrial, TrialResult
 
 
-class ShardFacts(Facts):
-    """One shard of a split."""
-
-    file: str
-
-
-class SplitFacts(Facts):
-    """One split of prepared data."""
-
-    samples: Counted = 0
-    tokens: Counted = 0
-    documents: Counted = 0
-    unigram_entropy_nats: float | None = None
-    shards: tuple[ShardFacts, ...] = ()
-
-
-class ImageFacts(Facts):
-    """The form of the images."""
-
-    size: Annotated[int, Field(ge=1)]
-    channels: Annotated[int, Field(ge=1)]
-
-
-class DataManifest(Facts):
-    """manifest.json of prepared data: what `spec.fitting.form_of_manifest` compares with a training."""
-
-    splits: dict[str, SplitFacts]
-    vocab_size: Counted | None = None
-    block_size: Counted | None = None
-    max_tokens: Counted | None = None
-    max_target_tokens: Counted = 0
-    label_kind: str | None = None
-    labels: tuple[str, ...] = ()
-    image: ImageFacts | None = None
-    has: tuple[str, ...] = ()
-    form: str = "packed"
-    special_tokens: tuple[str, ...] = ()
-    own_tokenizer: bool = True
-
-
-class PrepareOutcome(Facts):
+class PrepareResult(Facts):
     """Prepared data."""
 
     data: DataFolder
-    manifest: DataManifest
     address: str = ""
     reused: bool = False
+    """Whether the data was there already."""
+    manifest: DataManifest
 
 
-class TrialStory(Facts):
-    """One trial of a sweep."""
+class Used(Facts):
+    """What a sweep has used up."""
 
-    trial: TrialName
-    settings: dict[str, Any]
-    state: str = ""
-    value: float | None = None
-    cause: str | None = None
-    kind: str | None = None
-    history: tuple[tuple[float, float | None], ...] = ()
+    hours: float
+    device_hours: float
+    cost: float | None = None
+    """None where nothing says what a device-hour costs."""
+    currency: str | None = None
 
 
-class BestTrial(TrialStory):
-    """The best one, with its whole training."""
-
-    training: dict[str, Any]
-
-
-class TuneOutcome(Facts):
+class SweepResult(Facts):
     """A sweep."""
 
-    best: BestTrial | None
-    """None where a budget ended before any figure."""
-    trials: tuple[TrialStory, ...]
+    trials: tuple[TrialResult, ...]
     metric: str = "validation_loss"
     goal: str = "min"
+    limit: str | None = None
+    """The limit of the budget that ended it, in words."""
+    best: BestTrial | None
+    """None where a budget ended before any figure."""
     registered: str | None = None
+    spent: Used | None = None
+    refused: int = 0
+    """Draws that could not be a trial."""
+    failure: str | None = Field(default=None, exclude=True)
+    """Why it failed all the same, as where the best trial could not be registered; it becomes the run's `cause`."""
 
 
-class TrainOutcome(Facts):
+class TrainResult(Facts):
     """A training."""
 
-    metrics: dict[str, Any]
-    model: ModelFolder
-    checkpoint: str | None = None
+    metrics: dict[str, JsonValue]
+    """The last ones."""
     unigram_entropy_nats: float | None = None
+    """Of its validation data: no model of single tokens has a lower loss."""
+    checkpoint: str | None = None
+    model: ModelFolder
     registered: str | None = None
 
 
-class ServeOutcome(Facts):
+class ServeResult(Facts):
     """An endpoint, as it was when it was deployed."""
 
     url: Url
     model: ServedModel
     model_run: RunId
+    run_id: RunId | None = None
     fingerprint: Fingerprint
+    auth: tuple[str, ...] = ()
+    """Names of its keys."""
+    replicas: dict[str, JsonValue] = Field(default_factory=dict)
+    first_answer: str = ""
 
 
-Outcome = PrepareOutcome | TuneOutcome | TrainOutcome | ServeOutcome
-OUTCOMES: dict[str, type[Outcome]] = {
-    "prepare": PrepareOutcome,
-    "tune": TuneOutcome,
-    "train": TrainOutcome,
-    "serve": ServeOutcome,
+Result = PrepareResult | SweepResult | TrainResult | ServeResult
+RESULTS: dict[str, type[Result]] = {
+    "prepare": PrepareResult,
+    "tune": SweepResult,
+    "train": TrainResult,
+    "serve": ServeResult,
 }
 """By the `kind` of the job."""
+
+
+class DataOrigin(Facts):
+    """The prepared data that a training read."""
+
+    run_id: RunId | None = None
+    fingerprint: str | None = None
+    made_by: str | None = None
+    tokenizer_sha256: str | None = None
+    files: int | None = None
+
+
+class CheckpointOrigin(Facts):
+    """The checkpoint that was exported; its folder is relative to the run's."""
+
+    folder: str
+    step: Number
+
+
+class Lineage(Facts):
+    """lineage.json of a training or a sweep: everything that made its weights, and their hash."""
+
+    run_id: RunId | None = None
+    code: CodeFacts = CodeFacts()
+    configuration_sha256: str | None = None
+    configuration: dict[str, JsonValue] = Field(default_factory=dict)
+    data: DataOrigin | None = None
+    trial: TrialOrigin | None = None
+    checkpoint: CheckpointOrigin | None = None
+    environment: dict[str, str] = Field(default_factory=dict)
+    model_sha256: str | None = None
+    fingerprint: Sha256 | None = None
+    """Of all of the above; see `record.lineage`."""
+
+
+class EndpointLineage(Facts):
+    """lineage.json of an endpoint."""
+
+    endpoint: str
+    model: str
+    made_by: Lineage

@@ -1,4 +1,4 @@
-"""The Record: one run's directory, and finding runs again by id or name.
+"""The Record: one run's directory. `record.index` finds runs again by id or name.
 
     runs/<run_id>/job.json  events.jsonl  metrics.jsonl  logs/  checkpoints/  model/  result.json  lineage.json
                   stop.json, where somebody wants it to end
@@ -9,24 +9,34 @@ A run's state is what its files say: no result.json means waiting or running; re
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, get_args
+
+from pydantic import JsonValue
 
 from trainshed.errors import DamagedFile, UsageError
-from trainshed.record.facts import EndFacts, JobFacts, LineageFacts, parse_facts, passed_over
-from trainshed.record.journal import read_lines, read_steps
-from trainshed.record.names import RUN_ID, is_hidden, is_one
-from trainshed.record.results import OUTCOMES, Outcome, TuneOutcome
+from trainshed.record.facts import EndFacts, JobFacts, RunEnd, parse_facts, passed_over, read_facts
+from trainshed.record.journal import read_lines
+from trainshed.record.metric_rows import MetricRow, read_rows
+from trainshed.record.results import (
+    RESULTS,
+    EndpointLineage,
+    Lineage,
+    Result,
+    SweepResult,
+)
 from trainshed.record.storage import Storage
 
 STOP = "stop.json"
-ENDED = ("succeeded", "failed", "stopped", "skipped", "budget_reached")
+RunState = RunEnd | Literal["waiting", "running", "damaged"]
+ENDED: tuple[RunEnd, ...] = get_args(RunEnd)
 HANDED = ("cluster", "handed_over_at")
 """What job.json says of the newest submission beside its id: where to, and when, where that is not `created_at`."""
-USABLE = ("succeeded", "budget_reached")
+USABLE: tuple[RunEnd, ...] = ("succeeded", "budget_reached")
 """What later documents can stand on: a sweep that reached its budget has kept the best so far."""
+TUNE = "tune"
+"""Ray Tune's own folder while a sweep runs: a sweep goes on from its trials' files, so none of it is kept."""
 DAMAGED = "damaged"
 """The state of a run whose result.json is not what a run writes."""
 
@@ -68,7 +78,7 @@ class Record:
         return self._job()[1]
 
     @property
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> dict[str, JsonValue] | None:
         """result.json, or None while the run has not ended.
 
         Raises:
@@ -86,51 +96,53 @@ class Record:
         return None if found is None else EndFacts.model_validate(found)
 
     @property
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> Result | None:
         """What the run came to, by its kind; None where it has come to nothing that can be built on.
 
         Raises:
             DamagedFile: result.json does not say that.
         """
-        found, kind = self.result, OUTCOMES.get(self.facts.job.kind)
+        found, kind = self.result, RESULTS.get(self.facts.job.kind)
         if found is None or kind is None:
             return None
-        if found["state"] not in USABLE and not (kind is TuneOutcome and "trials" in found):
+        if found["state"] not in USABLE and not (kind is SweepResult and "trials" in found):
             return None
         return parse_facts(found, kind, self.storage.address(self.at("result.json")))
 
     @property
-    def lineage(self) -> dict[str, Any] | None:
-        """lineage.json, or None where the run made nothing.
+    def lineage(self) -> Lineage | None:
+        """lineage.json of a training or a sweep, or None where the run made nothing.
 
         Raises:
             DamagedFile: it is not what a run writes.
         """
-        found = self.storage.read_json(self.at("lineage.json"))
-        if found is not None:
-            parse_facts(found, LineageFacts, self.storage.address(self.at("lineage.json")))
-        return found or None
+        return read_facts(self.storage, self.at("lineage.json"), Lineage)
 
     @property
-    def events(self) -> list[dict[str, Any]]:
+    def endpoint_lineage(self) -> EndpointLineage | None:
+        """The same of an endpoint. Raises as `lineage`."""
+        return read_facts(self.storage, self.at("lineage.json"), EndpointLineage)
+
+    @property
+    def events(self) -> list[dict[str, JsonValue]]:
         """Every event so far."""
         return read_lines(self.storage, self.at("events.jsonl"))
 
     @property
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[MetricRow]:
         """Every row of metrics so far, one for each optimizer step that was kept."""
-        return read_steps(self.storage, self.at("metrics.jsonl"))
+        return read_rows(self.storage, self.at("metrics.jsonl"))
 
     @property
-    def state(self) -> str:
-        """waiting, running, succeeded, failed, stopped, skipped or budget_reached; damaged where result.json is."""
+    def state(self) -> RunState:
+        """Where the run is; damaged where result.json is not what a run writes."""
         try:
-            result = self.result
+            end = self.end
         except DamagedFile as error:
             passed_over(error)
-            return DAMAGED
-        if result is not None:
-            return str(result["state"])
+            return "damaged"
+        if end is not None:
+            return end.state
         return "running" if self.storage.exists(self.at("events.jsonl")) else "waiting"
 
     @property
@@ -142,7 +154,7 @@ class Record:
         """Leaves word for the run that it should save and end; its driver looks once a second."""
         self.storage.write_json(self.at(STOP), {"asked_at": now()})
 
-    def reopen(self, submission_id: str, job: dict[str, Any], **handed: Any) -> None:
+    def reopen(self, submission_id: str, job: dict[str, JsonValue], **handed: Any) -> None:
         """An ended or lost run goes on under another submission; what ended it stays in job.json.
 
         `handed`: to which cluster it goes now, and when.
@@ -165,13 +177,14 @@ class Record:
         if before["result"] is not None:
             self.storage.write_json(self.at("result.json"), before["result"])
 
-    def begin(self, job: dict[str, Any], **facts: Any) -> None:
+    def begin(self, job: dict[str, JsonValue], **facts: Any) -> None:
         """Writes job.json; called again when the job is resolved further."""
         self.storage.write_json(self.at("job.json"), {"run_id": self.run_id, **facts, "job": job})
 
-    def finish(self, state: str, **facts: Any) -> None:
-        """Writes result.json: the run has ended."""
-        self.storage.write_json(self.at("result.json"), {"state": state, "ended_at": now(), **facts})
+    def finish(self, end: EndFacts, result: Result | None = None) -> None:
+        """Writes result.json: the run has ended so, and with a result where it came to something."""
+        said = {"state": end.state, "ended_at": now(), **end.as_json(), **({} if result is None else result.as_json())}
+        self.storage.write_json(self.at("result.json"), said)
 
     def _job(self) -> tuple[dict[str, Any], JobFacts]:
         path = self.at("job.json")
@@ -179,72 +192,3 @@ class Record:
         if found is None:
             raise UsageError(f"no run {self.run_id!r} in {self.storage.uri}; `platform runs` lists them")
         return found, parse_facts(found, JobFacts, self.storage.address(path))
-
-
-def all_runs(storage: Storage) -> list[Record]:
-    """Every run, newest first; what is none is passed over."""
-    return [run for run, _ in _newest_first(storage)]
-
-
-def find_run(storage: Storage, target: str) -> Record:
-    """The run with this id, or the newest run of this name.
-
-    Raises:
-        UsageError: there is neither.
-    """
-    if is_one(RUN_ID, target):
-        if storage.exists(f"runs/{target}/job.json"):
-            return Record(storage, target)
-        for run, facts in _newest_first(storage):
-            if facts.job.name == target:
-                return run
-    raise UsageError(f"no run {target!r} in {storage.uri}; `platform runs` lists them")
-
-
-def find_finished(storage: Storage, target: str, kind: str) -> Record:
-    """What `run://TARGET` means: the run of that id, or the newest run of that name and kind that can be built on.
-
-    Raises:
-        UsageError: there is none, or it is of another kind, or none of them succeeded.
-        DamagedFile: its result does not say what it came to.
-    """
-    name = target.removeprefix("run://")
-    named = [(run, facts) for run, facts in _newest_first(storage) if name in (run.run_id, facts.job.name)]
-    if not named:
-        raise UsageError(f"run://{name} is neither an earlier document here nor a run in {storage.uri}")
-    fitting = [run for run, facts in named if facts.job.kind == kind]
-    if not fitting:
-        raise UsageError(f"run://{name} is a {named[0][1].job.kind} run; a {kind} run is needed here")
-    for run in fitting:
-        if _can_be_built_on(run):
-            return run
-    missing = "has a best trial" if kind == "tune" else "has succeeded"
-    raise UsageError(
-        f"run://{name}: no run of that name {missing}; the newest, {fitting[0].run_id}, is {fitting[0].state}"
-    )
-
-
-def _can_be_built_on(run: Record) -> bool:
-    """A sweep that could not register its model has a best trial all the same; one whose budget was too small, none."""
-    outcome = run.outcome
-    return outcome.best is not None if isinstance(outcome, TuneOutcome) else outcome is not None
-
-
-def _newest_first(storage: Storage) -> list[tuple[Record, JobFacts]]:
-    found = list(_with_facts(storage))
-    return sorted(found, key=lambda one: (one[1].created_at, one[1].number), reverse=True)
-
-
-def _with_facts(storage: Storage) -> Iterator[tuple[Record, JobFacts]]:
-    for name in storage.names("runs"):
-        if is_hidden(name):
-            continue
-        try:
-            if not is_one(RUN_ID, name):
-                raise DamagedFile(f"{storage.address('runs')}/{name}: no run")
-            run = Record(storage, name)
-            yield run, run.facts
-        except UsageError:
-            passed_over(DamagedFile(f"{storage.address(f'runs/{name}')}: no run: it has no job.json"))
-        except (DamagedFile, OSError) as error:
-            passed_over(error)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 
 from trainshed.record.cluster import KEY, ClusterName
+from trainshed.record.facts import CodeFacts
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.spec.document.part import Name, Part
@@ -19,11 +18,11 @@ class PlannedRun(Part):
     """One document and the run it will be."""
 
     run_id: str
-    job: dict[str, Any]
+    job: dict[str, JsonValue]
     """The job as JSON; the cluster validates it with the same classes."""
     file: str
     """The job file, as the user named it."""
-    asked: dict[str, Any] | None = None
+    asked: dict[str, JsonValue] | None = None
     """The job as the user wrote it, where the plan has put numbers in place of `auto`."""
 
 
@@ -35,7 +34,7 @@ class Submission(Part):
     """Folder or URI that laptop and cluster both see."""
     runs: tuple[PlannedRun, ...]
     created_at: str
-    code: dict[str, Any]
+    code: CodeFacts
     """Version and hash of the package that runs, and the git commit of the folder it was submitted from."""
     cluster: ClusterName | None = None
     """Where it was handed over."""
@@ -77,7 +76,7 @@ def begin_runs(submission: Submission, storage: Storage) -> None:
                 created_at=submission.created_at,
                 number=number,
                 file=planned.file,
-                code=submission.code,
+                code=submission.code.as_json(),
                 **({} if submission.cluster is None else {KEY: submission.cluster.model_dump()}),
                 **({} if planned.asked is None else {"asked": planned.asked}),
             )

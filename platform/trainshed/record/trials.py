@@ -7,32 +7,24 @@ trial.json is written when a trial begins and again when its training changes; e
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from trainshed.errors import DamagedFile, FailureKind
 from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
-from trainshed.record.facts import TrialEnd, TrialFacts, parse_facts, passed_over
-from trainshed.record.facts import is_measured as is_measured  # of trials, to those who compare them
-from trainshed.record.journal import of_steps, parse_lines, read_steps
+from trainshed.record.facts import Settings, passed_over, read_facts
+from trainshed.record.journal import of_steps, parse_lines
+from trainshed.record.metric_rows import MetricRow, read_rows
 from trainshed.record.names import is_hidden
 from trainshed.record.run import now
 from trainshed.record.storage import Storage
+from trainshed.record.trial_facts import Taken, TrialEnd, TrialFacts
 from trainshed.spec.training.train import Training
 
 END_BYTES = 1 << 16
 NUMBERED = re.compile(r"trial-([0-9]{5,9})")
-ENDED = "ended"
-EARLY = "stopped early"
-FAILED = "failed"
-FIRST = "first_settings"
-"""In trial.json of a population's member: what its weights began with; what came later stands in `took_over`."""
-OWN_STOP = "early_stopping"
-"""What `by` in ended.json says of a trial that ended by its training's own rule; else it is the sweep's rule."""
-CUT = "cut off"
-"""The sweep ended before the trial did: at a limit of its budget."""
 
 
 def name_of(number: int) -> str:
@@ -72,22 +64,22 @@ class TrialFiles:
         return f"{self.sweep}/trials/{self.name}"
 
     @property
-    def facts(self) -> dict[str, Any] | None:
+    def facts(self) -> TrialFacts | None:
         """trial.json: settings, and the whole training with them; None where the trial has not begun.
 
         Raises:
             DamagedFile: it is not what a trial writes.
         """
-        return self._read("trial.json", TrialFacts)
+        return read_facts(self.storage, f"{self.folder}/trial.json", TrialFacts)
 
     @property
-    def ended(self) -> dict[str, Any] | None:
-        """ended.json: `state`, and for a failed trial `kind` and `cause`; None while it has not ended.
+    def ended(self) -> TrialEnd | None:
+        """ended.json; None while it has not ended.
 
         One that is damaged says nothing: the trial goes on, and ends again.
         """
         try:
-            return self._read("ended.json", TrialEnd)
+            return read_facts(self.storage, f"{self.folder}/ended.json", TrialEnd)
         except DamagedFile as error:
             passed_over(error)
             return None
@@ -95,40 +87,57 @@ class TrialFiles:
     @property
     def failure(self) -> FailureKind | None:
         """What failed; None where it has not ended, or not by a failure."""
-        return failure_of(self.ended)
+        ended = self.ended
+        return None if ended is None else ended.failure
 
-    def begin(self, settings: dict[str, Any], training: Training, **more: Any) -> None:
-        """The trial runs with this training from here on."""
+    @property
+    def training(self) -> Training:
+        """The whole training of trial.json.
+
+        Raises:
+            DamagedFile: it has not begun, or its file is not what a trial writes.
+            ValidationError: this version cannot read the training.
+        """
+        facts = self.facts
+        if facts is None or facts.training is None:
+            raise DamagedFile(f"{self.storage.address(self.folder)}/trial.json: it says no training")
+        return Training.model_validate_json(json.dumps(facts.training.as_json()), strict=True)
+
+    def begin(self, settings: Settings, training: Training, taken: Taken | None = None) -> None:
+        """The trial runs with this training from here on; what it had noted before stands."""
         try:
-            before = self.facts or {}
+            before = self.facts
         except DamagedFile as error:
             passed_over(error)
-            before = {}
-        facts = {"settings": settings, "training": training.model_dump(mode="json"), **more}
-        self.storage.write_json(f"{self.folder}/trial.json", {"began_at": now(), **before, **facts})
+            before = None
+        facts = {"settings": settings, "training": training.model_dump(mode="json")}
+        noted = {} if before is None else before.as_json()
+        said = {"began_at": now(), **noted, **facts, **({} if taken is None else taken.as_json())}
+        self.storage.write_json(f"{self.folder}/trial.json", TrialFacts.model_validate(said).as_json())
 
-    def end(self, state: str, **facts: Any) -> None:
+    def end(self, end: TrialEnd) -> None:
         """The trial is over, and is not run again."""
-        self.storage.write_json(f"{self.folder}/ended.json", {"state": state, "ended_at": now(), **facts})
+        dated = end if end.ended_at is not None else end.model_copy(update={"ended_at": now()})
+        self.storage.write_json(f"{self.folder}/ended.json", dated.as_json())
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[MetricRow]:
         """metrics.jsonl."""
-        return read_steps(self.storage, f"{self.folder}/metrics.jsonl")
+        return read_rows(self.storage, f"{self.folder}/metrics.jsonl")
 
-    def held_out(self) -> list[dict[str, Any]]:
+    def held_out(self) -> list[MetricRow]:
         """The rows that held-out figures were taken at."""
-        return [row for row in self.rows() if "validation_loss" in row]
+        return [row for row in self.rows() if row.is_held_out]
 
-    def newest(self) -> dict[str, Any]:
-        """The last of `held_out`, from the end of the file alone; empty where there is none."""
+    def newest(self) -> MetricRow | None:
+        """The last of `held_out`, from the end of the file alone; None where there is none."""
         path, length = f"{self.folder}/metrics.jsonl", END_BYTES
         while size := self.storage.size(path):
-            read = of_steps(parse_lines(self.storage.read_end(path, length)))
-            rows = [row for row in read if "validation_loss" in row]
+            read = map(MetricRow.of, of_steps(parse_lines(self.storage.read_end(path, length))))
+            rows = [row for row in read if row.is_held_out]
             if rows or length >= size:
-                return rows[-1] if rows else {}
+                return rows[-1] if rows else None
             length *= 8
-        return {}
+        return None
 
     def drop_state(self) -> None:
         """Removes its checkpoints, its folds' too: nothing goes on from them any more."""
@@ -137,21 +146,6 @@ class TrialFiles:
 
     def _folds(self) -> list[str]:
         return [f"{self.folder}/{name}" for name in self.storage.names(self.folder) if name.startswith("fold-")]
-
-    def _read(self, file: str, kind: type[TrialFacts] | type[TrialEnd]) -> dict[str, Any] | None:
-        path = f"{self.folder}/{file}"
-        found = self.storage.read_json(path)
-        if found is not None:
-            parse_facts(found, kind, self.storage.address(path))
-        return found or None
-
-
-def failure_of(ended: dict[str, Any] | None) -> FailureKind | None:
-    """What an ended.json says that failed; `unknown` where it has no kind, or one of another version."""
-    if ended is None or ended.get("state") != FAILED:
-        return None
-    kind = ended.get("kind")
-    return FailureKind(kind) if kind in list(FailureKind) else FailureKind.UNKNOWN
 
 
 def begun(storage: Storage, sweep: str, *, but: Container[str] = ()) -> Iterator[TrialFiles]:

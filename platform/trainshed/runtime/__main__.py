@@ -17,14 +17,18 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import Any, assert_never
+from typing import assert_never
 
 import ray
 
 from trainshed.errors import BudgetReached, PlatformError
 from trainshed.record.bound import bind, runs_of
+from trainshed.record.built_on import best_trial
 from trainshed.record.events import Begin, End
-from trainshed.record.run import Record, find_finished
+from trainshed.record.facts import EndFacts, RunEnd, TrialOrigin
+from trainshed.record.index import find_finished
+from trainshed.record.results import Result, SweepResult, TrainResult
+from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, TakeDown, begin_runs
 from trainshed.runtime.cause import cause_of
@@ -72,9 +76,10 @@ class Driver:
         for planned in self.submission.runs:
             record = Record(self.storage, planned.run_id)
             if record.state == "succeeded":
-                self.done[planned.job["name"]] = record
+                self.done[str(planned.job["name"])] = record
                 continue
-            state = (record.result or {}).get("state") or self._one(planned)
+            end = record.end
+            state = self._one(planned) if end is None else end.state
             if state != "succeeded":
                 self._skip_rest(f"{planned.job['name']} before it {state}")
                 return BudgetReached.exit_code if state == "budget_reached" else 1
@@ -84,7 +89,8 @@ class Driver:
         """SIGTERM: says so in every Record and is gone. Ray swallows what a handler raises, and kills after 3 s."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Ray and the supervisor both send it
         if self.running is not None:
-            self._end(self.running, "stopped", cause="stopped by `platform stop`, or the cluster went down")
+            cause = "stopped by `platform stop`, or the cluster went down"
+            self._end(self.running, EndFacts(state="stopped", cause=cause))
         self._skip_rest("the submission was stopped")
         os._exit(128 + signal.SIGTERM)
 
@@ -92,10 +98,10 @@ class Driver:
         for planned in self.submission.runs:
             record = Record(self.storage, planned.run_id)
             if record.result is None:
-                record.finish("skipped", cause=cause)
+                record.finish(EndFacts(state="skipped", cause=cause))
                 self.voice.say(planned.run_id, End(state="skipped", cause=cause))
 
-    def _one(self, planned: PlannedRun) -> str:
+    def _one(self, planned: PlannedRun) -> RunEnd:
         """One document to its end; the state it ended in."""
         record = Record(self.storage, planned.run_id)
         again = record.state == "running"
@@ -109,19 +115,18 @@ class Driver:
         try:
             result = self._do(job, reporter)
         except Stopped as stopped:
-            return self._end(reporter, "stopped", cause=str(stopped), checkpoint=stopped.checkpoint, step=stopped.step)
+            cause, saved = str(stopped), stopped.checkpoint
+            return self._end(reporter, EndFacts(state="stopped", cause=cause, checkpoint=saved, step=stopped.step))
         except Exception as error:
             reporter.log(traceback.format_exc().rstrip(), detail=True)
             log_path = self.storage.address(record.at("logs"))
-            return self._end(reporter, "failed", cause=cause_of(error), log=log_path)
-        if failure := result.pop("failure", None):
-            return self._end(reporter, "failed", cause=failure, **result)
-        if result.get("limit"):
-            return self._end(reporter, "budget_reached", cause=result["limit"], **result)
-        self.done[job.name] = record
-        return self._end(reporter, "succeeded", **result)
+            return self._end(reporter, EndFacts(state="failed", cause=cause_of(error), log=log_path))
+        end = _end_of(result)
+        if end.state == "succeeded":
+            self.done[job.name] = record
+        return self._end(reporter, end, result)
 
-    def _do(self, job: Job, reporter: Reporter) -> dict[str, Any]:
+    def _do(self, job: Job, reporter: Reporter) -> Result:
         """Imports inside: each kind has libraries of its own, which take seconds, and a job waits for its own only."""
         match job:
             case PrepareJob():
@@ -136,14 +141,15 @@ class Driver:
                 data = bound(job, reporter.record, lambda target: self._find(target, "prepare"))
                 return sweep(job, reporter, data=data, earlier=earlier, code=self.submission.code)
             case TrainJob():
-                return self._train(job, reporter, trial=reporter.record.job.get("trial"))
+                return self._train(job, reporter, trial=reporter.record.facts.trial)
             case TrainFromBest():
                 swept = self._find(job.from_best, "tune")
-                best = (swept.result or {})["best"]
-                training = Training.model_validate_json(json.dumps(best["training"]), strict=True)
+                best = best_trial(swept)
+                training = Training.model_validate_json(json.dumps(best.training), strict=True)
                 full = job.resolve(training, recorded(swept.job["job"]))
-                trial = {"run_id": swept.run_id, "trial": best["trial"], "settings": best["settings"]}
-                facts = {**reporter.record.job, "job": full.model_dump(mode="json", by_alias=True), "trial": trial}
+                trial = TrialOrigin(run_id=swept.run_id, trial=best.trial, settings=best.settings)
+                said = {"job": full.model_dump(mode="json", by_alias=True), "trial": trial.as_json()}
+                facts = {**reporter.record.job, **said}
                 reporter.record.begin(**{key: facts[key] for key in facts if key != "run_id"})
                 return self._train(full, reporter, trial=trial)
             case ServeJob():
@@ -153,7 +159,7 @@ class Driver:
             case _:
                 assert_never(job)
 
-    def _train(self, job: TrainJob, reporter: Reporter, *, trial: dict[str, Any] | None) -> dict[str, Any]:
+    def _train(self, job: TrainJob, reporter: Reporter, *, trial: TrialOrigin | None) -> TrainResult:
         from trainshed.runtime.training.ray_train.spares import Spares  # Ray Train, which other kinds do without
 
         data, standby = self._data(job.data, reporter.record), Spares()
@@ -172,13 +178,25 @@ class Driver:
         """`run://NAME`: a document of this submission first, then the newest one in storage."""
         return self.done.get(target.removeprefix("run://")) or find_finished(self.storage, target, kind)
 
-    def _end(self, reporter: Reporter, state: str, **facts: Any) -> str:
-        reporter.record.finish(state, **facts)
+    def _end(self, reporter: Reporter, end: EndFacts, result: Result | None = None) -> RunEnd:
+        reporter.record.finish(end, result)
         self.running = None
-        told = {key: facts[key] for key in ("cause", "log", "url", "model", "registered", "reused") if key in facts}
-        reporter(End.model_validate({"state": state, **told}))
+        said = end.as_json() | ({} if result is None else result.as_json())
+        told = {key: said[key] for key in ("cause", "log", "url", "model", "registered", "reused") if key in said}
+        reporter(End.model_validate({"state": end.state, **told}))
         reporter.close()
-        return state
+        return end.state
+
+
+def _end_of(result: Result) -> EndFacts:
+    """How a document ends that came to a result: a sweep may have failed, or reached its budget, all the same."""
+    match result:
+        case SweepResult(failure=str(cause)):
+            return EndFacts(state="failed", cause=cause)
+        case SweepResult(limit=str(cause)):
+            return EndFacts(state="budget_reached", cause=cause)
+        case _:
+            return EndFacts(state="succeeded")
 
 
 def _attempt(arguments: list[str]) -> tuple[int, str | None]:

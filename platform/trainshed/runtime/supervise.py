@@ -19,7 +19,8 @@ from types import FrameType
 
 from trainshed.errors import PlatformError
 from trainshed.record.events import End
-from trainshed.record.run import Record
+from trainshed.record.facts import EndFacts, RunEnd
+from trainshed.record.run import TUNE, Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import Submission
 from trainshed.runtime.report import Voice
@@ -43,6 +44,11 @@ class Supervisor:
 
     def run(self) -> int:
         """Until the end; the exit code of the job."""
+        code = self._until_all_have_a_result()
+        self._leave_nothing_of_tunes()
+        return code
+
+    def _until_all_have_a_result(self) -> int:
         attempt, in_a_row, after = 1, 0, ""
         while True:
             began = time.monotonic()
@@ -85,13 +91,24 @@ class Supervisor:
         records = [Record(storage, planned.run_id) for planned in self._submission.runs]
         return [record for record in records if record.result is None]
 
-    def _end(self, left: list[Record], attempt: int, state: str, cause: str) -> int:
+    def _leave_nothing_of_tunes(self) -> None:
+        """A driver that was killed or told to stop leaves Ray Tune's own folder; it writes no more by now."""
+        storage = Storage.open(self._submission.storage)
+        for planned in self._submission.runs:
+            try:
+                storage.delete(Record(storage, planned.run_id).at(TUNE))
+            except OSError as error:  # a few files too many are no failure of the job
+                print(f"{planned.run_id}: Ray Tune's own folder stays: {error}", flush=True)
+
+    def _end(self, left: list[Record], attempt: int, state: RunEnd, cause: str) -> int:
         """Gives the document that was running the state, and skips the rest."""
         voice = Voice(attempt)
         for number, record in enumerate(left):
-            ended, why = (state, cause) if number == 0 else ("skipped", f"the document before it {state}")
-            record.finish(ended, cause=why)
-            voice.say(record.run_id, End(state=ended, cause=why))
+            end = EndFacts(state=state, cause=cause)
+            if number > 0:
+                end = EndFacts(state="skipped", cause=f"the document before it {state}")
+            record.finish(end)
+            voice.say(record.run_id, End(state=end.state, cause=end.cause))
         return 1
 
 

@@ -1,13 +1,12 @@
 """Does a training fit the data it names, and a task its model? Pure comparison, before anything is started.
 
-Knows what data is made of, from the document that makes it or from the manifest of data that is there.
+Knows what data is made of, from the document that makes it; `record.data_form` says the same of data that is there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from trainshed.spec.data.prepare import PrepareJob, PretrainedTokenizer
 from trainshed.spec.data.sources import Builtin, image_of
@@ -53,28 +52,6 @@ def form_of(job: PrepareJob) -> DataForm:
     )
     own = job.tokenizer is not None and not isinstance(job.tokenizer, PretrainedTokenizer)
     return DataForm(tuple(job.read_fields), job.pack is not None, sizes, label_kind, job.special_tokens, own)
-
-
-def form_of_manifest(manifest: dict[str, Any]) -> DataForm:
-    """The form of data that is there."""
-    label_kind = manifest.get("label_kind")
-    labels = {None: 0, "number": 1}.get(label_kind, len(manifest.get("labels", ())))
-    image = manifest.get("image")
-    sizes = DataSizes(
-        vocab_size=manifest.get("vocab_size"),
-        context=int(manifest.get("block_size") or manifest.get("max_tokens") or 0),
-        labels=labels,
-        image=(image["size"], image["channels"]) if image else None,
-        target=int(manifest.get("max_target_tokens", 0)),
-    )
-    return DataForm(
-        has=tuple(manifest.get("has", ("text",))),
-        packed=manifest.get("form", "packed") == "packed",
-        sizes=sizes,
-        label_kind=label_kind,
-        special_tokens=tuple(manifest.get("special_tokens", ())),
-        own_tokenizer=bool(manifest.get("own_tokenizer", True)),
-    )
 
 
 def misfits(training: Training, form: DataForm) -> list[tuple[str, str]]:

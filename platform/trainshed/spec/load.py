@@ -98,8 +98,8 @@ def outside_references(loaded: Sequence[LoadedJob]) -> list[tuple[LoadedJob, Ref
     faults: list[Fault] = []
     for index, one in enumerate(loaded):
         for reference in references(one.job):
-            earlier = [other for other in loaded[:index] if _answers(other.job, reference)]
-            later = [other for other in loaded[index:] if _answers(other.job, reference)]
+            earlier = [other for other in loaded[:index] if answers(other.job, reference)]
+            later = [other for other in loaded[index:] if answers(other.job, reference)]
             if later and not earlier:
                 message = f"{reference.target} stands later in the file; put it before {one.job.name!r}"
                 faults.append(one.fault(reference.key, message))
@@ -230,7 +230,8 @@ def misfits_with(one: LoadedJob, data: str, form: DataForm) -> list[Fault]:
     return [one.fault(inside + key, said) for key, said in misfits(training, form)]
 
 
-def _answers(job: Job, reference: Reference) -> bool:
+def answers(job: Job, reference: Reference) -> bool:
+    """Whether what a job makes is what a reference of another document names."""
     if reference.target.startswith("run://"):
         return job.name == reference.target.removeprefix("run://")
     registered = getattr(job, "register_as", None)

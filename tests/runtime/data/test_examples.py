@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer
 
 from trainshed.errors import PlatformError
+from trainshed.record.data_manifest import SamplesFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime.data import builtin, tokenizer
 from trainshed.runtime.data import examples as encode_samples
@@ -152,7 +153,9 @@ def test_a_sample_that_spells_special_tokens_has_them_only_where_the_job_says_so
         assert form.tokenizer.decode(tokens, skip_special_tokens=True) == text
     tally = Tally()
     tally.add(made_of["spelled"].to_pylist())
-    assert tally.facts == {"special_tokens_in_text": {"<|endoftext|>": 2, "<|sep|>": 2}}
+    said = tally.said_of(SamplesFacts(splits={}))
+    assert said.as_json() == {"splits": {}, "special_tokens_in_text": {"<|endoftext|>": 2, "<|sep|>": 2}}
+    assert Tally().said_of(SamplesFacts(splits={})).as_json() == {"splits": {}}
 
 
 @pytest.mark.parametrize("kind", ["train_bpe", "characters"])
@@ -177,7 +180,7 @@ def test_ids_may_have_gaps(tmp_path):
     writer = BlockWriter(Storage.open(tmp_path), "data", "train", 8, form.ids)
     writer.add(np.array([5, 9, 3] * 8, dtype=np.uint32))
     facts = writer.close()
-    assert (facts["samples"], round(facts["unigram_entropy_nats"], 3)) == (3, 1.099)
+    assert (facts.samples, round(facts.unigram_entropy_nats, 3)) == (3, 1.099)
 
 
 def test_special_tokens_leave_the_numbers_of_packed_data_alone(tmp_path):
@@ -215,9 +218,9 @@ def test_shards_give_back_every_column(tmp_path, monkeypatch):
     writer.add(pa.Table.from_pylist(made[:5], schema=schema))
     writer.add(pa.Table.from_pylist(made[5:], schema=schema))
     facts = writer.close()
-    manifest = {"form": "examples", "image": {"size": 2, "channels": 3}, "splits": {"train": facts}}
-    assert (facts["samples"], facts["label_counts"], len(facts["shards"])) == (8, [4, 8], 3)
-    taken = Examples(tmp_path / "data", manifest, "train").take(np.array([7, 0, 4]))
+    made_of = SamplesFacts(form="examples", image={"size": 2, "channels": 3}, splits={"train": facts})
+    assert (facts.samples, facts.label_counts, len(facts.shards)) == (8, (4, 8), 3)
+    taken = Examples(tmp_path / "data", made_of, "train").take(np.array([7, 0, 4]))
     assert [tokens.tolist() for tokens in taken["tokens"]] == [list(range(7)), [], list(range(4))]
     assert [target.tolist() for target in taken["target"]] == [[7, 7], [0, 7], [4, 7]]
     assert taken["label"].tolist() == [[1.0, 1.0], [0.0, 1.0], [0.0, 1.0]]

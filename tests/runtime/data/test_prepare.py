@@ -64,22 +64,22 @@ def review_job(folder):
 
 def test_labelled_lines_become_samples_and_two_workers_measure_what_one_does(local_ray, tmp_path):
     result = run(tmp_path, review_job(tmp_path))
-    manifest = result["manifest"]
-    sizes = {split: facts["samples"] for split, facts in manifest["splits"].items()}
+    manifest = result.manifest
+    sizes = {split: facts.samples for split, facts in manifest.splits.items()}
     assert sizes["train"] + sizes["validation"] == 60
     assert 3 <= sizes["validation"] <= 25
     assert sizes["test"] == 10
-    assert (manifest["labels"], manifest["label_kind"]) == (["bad", "good"], "class")
-    taken = open_split(Path(result["address"]), manifest, "test").take(np.arange(10))
+    assert (manifest.labels, manifest.label_kind) == (("bad", "good"), "class")
+    taken = open_split(Path(result.address), manifest, "test").take(np.arange(10))
     assert taken["label"].tolist() == [int(number % 3 > 0) for number in range(100, 110)]
 
     again = run(tmp_path, review_job(tmp_path) | {"name": "again"})
-    assert (again["reused"], again["data"]) == (True, result["data"])
+    assert (again.reused, again.data) == (True, result.data)
     job = review_job(tmp_path)
     moved = job | {"source": job["source"] | {"test": None, "validation": job["source"]["test"]}}
-    assert run(tmp_path, moved)["reused"] is False
+    assert run(tmp_path, moved).reused is False
 
-    check_two_workers(Path(result["address"]), tmp_path / "workers")
+    check_two_workers(Path(result.address), tmp_path / "workers")
 
 
 def check_two_workers(data, folder):
@@ -121,8 +121,8 @@ def test_text_is_cut_by_position_into_characters(local_ray, tmp_path):
         "split": {"by": "position", "validation": 0.2},
     }
     result = run(tmp_path, job)
-    manifest, folder = result["manifest"], Path(result["address"])
-    assert manifest["vocab_size"] == 4  # end, unknown, a, b: the rest stands only in what is held out
+    manifest, folder = result.manifest, Path(result.address)
+    assert manifest.vocab_size == 4  # end, unknown, a, b: the rest stands only in what is held out
     train, held_out = (open_split(folder, manifest, split) for split in ("train", "validation"))
     assert len(train) == 100
     assert set(held_out.take(np.arange(len(held_out)))["tokens"].ravel()) == {1}
@@ -144,10 +144,10 @@ def test_documents_keep_the_order_of_their_files_whichever_is_read_first(local_r
         "split": {"validation": 0.2},
     }
     result = run(tmp_path, job)
-    vocabulary = Tokenizer.from_file(f"{result['address']}/tokenizer/tokenizer.json").get_vocab()
+    vocabulary = Tokenizer.from_file(f"{result.address}/tokenizer/tokenizer.json").get_vocab()
     letters = np.array([text[:1] for text in sorted(vocabulary, key=vocabulary.__getitem__)])
     for split in ("train", "validation"):
-        blocks = open_split(Path(result["address"]), result["manifest"], split)
+        blocks = open_split(Path(result.address), result.manifest, split)
         text = "".join(letters[blocks.take(np.arange(len(blocks)))["tokens"].ravel()])
         seen = [int(found) for found in re.findall(r"(\d\d): ", text)]
         assert len(seen) > 3
@@ -169,9 +169,9 @@ def test_folders_of_images_become_samples_of_their_classes(local_ray, tmp_path):
         "split": {"validation": 0.3},
     }
     result = run(tmp_path, job)
-    taken = open_split(Path(result["address"]), result["manifest"], "train").take(np.arange(10))
+    taken = open_split(Path(result.address), result.manifest, "train").take(np.arange(10))
     assert taken["pixels"].shape == (10, 1, 4, 4)
-    assert result["manifest"]["labels"] == ["dark", "light"]
+    assert result.manifest.labels == ("dark", "light")
     means = taken["pixels"].mean(axis=(1, 2, 3))
     assert ((means > 127) == (taken["label"] == 1)).all()
 
@@ -221,10 +221,10 @@ def test_bad_rows_are_left_out_and_counted_and_a_text_that_spells_a_mark_stays_t
         "bad_rows": {"kind": "skip", "limit": 3},
     }
     result = run(tmp_path, job)
-    manifest, folder = result["manifest"], Path(result["address"])
-    assert manifest["special_tokens_in_text"] == {"<|endoftext|>": 23}
-    assert manifest["holds"] == {"path": "1 .jsonl.gz, 1 .ndjson; left out: 1 .txt"}
-    assert manifest["bad_rows"]["left_out"] == 3
+    manifest, folder = result.manifest, Path(result.address)
+    assert manifest.special_tokens_in_text == {"<|endoftext|>": 23}
+    assert manifest.holds == {"path": "1 .jsonl.gz, 1 .ndjson; left out: 1 .txt"}
+    assert manifest.bad_rows.left_out == 3
     kept = [json.loads(line) for line in (folder / "bad_rows.jsonl").read_text().splitlines()]
     assert [row["origin"].rpartition("/")[2] for row in kept] == ["a.jsonl.gz:6", "a.jsonl.gz:7", "b.ndjson:1"]
     splits = [open_split(folder, manifest, split) for split in ("train", "validation")]

@@ -33,7 +33,7 @@ def questions(folder, name, rows):
 
 def answers_of(result, split):
     """The target ids of a split, as a set: each answer is other ids."""
-    samples = open_split(Path(result["address"]), result["manifest"], split)
+    samples = open_split(Path(result.address), result.manifest, split)
     return {tuple(target.tolist()) for target in samples.take(np.arange(len(samples)))["target"]}
 
 
@@ -59,9 +59,9 @@ def test_a_copy_goes_from_training_and_five_answers_to_one_question_stay_five(lo
         "kept": {"split": {"remove_leaks": False}},
     }.items():
         result, said = run(tmp_path, {**job, **fields, "name": name})
-        splits = result["manifest"]["splits"]
+        splits = result.manifest.splits
         sizes[name] = {split: facts["samples"] for split, facts in splits.items()}
-        leaks[name] = result["manifest"]["leaks"]
+        leaks[name] = result.manifest.leaks
         assert len(answers_of(result, "validation")) == 6, "what is held out is never made smaller"
         assert any("training samples stand in the validation set too" in line for line in said)
         if name == "unique":
@@ -89,19 +89,19 @@ def test_what_is_missing_or_damaged_is_made_anew_and_another_tokenizer_is_other_
     }
     first, _ = run(tmp_path, job)
     again, said = run(tmp_path, {**job, "name": "again"})
-    assert (again["reused"], any("no work done" in line for line in said)) == (True, True)
+    assert (again.reused, any("no work done" in line for line in said)) == (True, True)
 
     folder = Path(first["address"])
     (folder / "train-00000.arrow").unlink()
     (folder / "tokenizer" / "tokenizer.json").write_text("{}")
     mended, said = run(tmp_path, {**job, "name": "mended"})
     assert any("the data is made anew" in line and "and 1 more" in line for line in said)
-    assert (mended["reused"], mended["manifest"]["splits"]) == (False, first["manifest"]["splits"])
-    assert run(tmp_path, {**job, "name": "whole"})[0]["reused"]
+    assert (mended.reused, mended.manifest.splits) == (False, first.manifest.splits)
+    assert run(tmp_path, {**job, "name": "whole"})[0].reused
 
     moved = shutil.copytree(model, tmp_path / "elsewhere")
     there = {**job, "name": "moved", "tokenizer": {"kind": "pretrained", "name_or_path": str(moved)}}
-    assert run(tmp_path, there)[0]["reused"], "the same tokenizer in another place"
+    assert run(tmp_path, there)[0].reused, "the same tokenizer in another place"
     tokenizer.save(tokenizer.train(spec, [line[::-1] for line in lines]), spec, 64, model)
     other, _ = run(tmp_path, {**job, "name": "other"})
-    assert (other["reused"], other["data"] == first["data"]) == (False, False), "another one in the same place"
+    assert (other.reused, other["data"] == first["data"]) == (False, False), "another one in the same place"

@@ -72,6 +72,14 @@ def engine(gpt2_dir: Path) -> Iterator[TextEngine]:
     built.stop()
 
 
+@pytest.fixture
+def own_engine(gpt2_dir: Path) -> Iterator[TextEngine]:
+    """An engine that a test may break."""
+    built = build_engine(gpt2_dir, EngineSettings(max_requests=3))
+    yield built
+    built.stop()
+
+
 @pytest.fixture(scope="session")
 def chat_engine(chat_dir: Path) -> Iterator[TextEngine]:
     built = build_engine(chat_dir, EngineSettings())

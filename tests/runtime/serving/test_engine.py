@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import random
 import shutil
-import threading
-from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -22,65 +18,15 @@ from trainshed.runtime.serving.engines import (
     EngineDeadError,
     EngineFullError,
     EngineSettings,
-    Finish,
     RequestError,
     Sampling,
     TextEngine,
     build_engine,
 )
 
-Answer = tuple[list[int], Finish | None]
+from .asking import WAIT_S, Answer, collect, generated, greedy, prompts_of, together, until_idle
+
 LENGTHS = [(1, 8), (3, 40), (17, 20), (31, 5), (32, 50), (33, 10), (64, 60), (100, 30), (200, 56), (5, 1)]
-WAIT_S = 30
-
-
-async def collect(engine: TextEngine, prompt: list[int], sampling: Sampling) -> Answer:
-    tokens: list[int] = []
-    finish = None
-    async for step in engine.generate(prompt, sampling):
-        tokens += step.tokens
-        finish = step.finish
-    return tokens, finish
-
-
-def together(engine: TextEngine, asks: list[tuple[list[int], Sampling]]) -> list[Answer]:
-    async def all_at_once() -> list[Answer]:
-        return await asyncio.wait_for(asyncio.gather(*(collect(engine, *ask) for ask in asks)), WAIT_S)
-
-    return asyncio.run(all_at_once())
-
-
-async def until_idle(engine: TextEngine) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while engine.running_requests:
-            await asyncio.sleep(0.01)
-
-
-def greedy(max_tokens: int) -> Sampling:
-    return Sampling(max_tokens=max_tokens, temperature=0)
-
-
-def prompts_of(lengths: list[tuple[int, int]]) -> list[tuple[list[int], Sampling]]:
-    source = random.Random(5)
-    return [([source.randrange(1, 320) for _ in range(length)], greedy(tokens)) for length, tokens in lengths]
-
-
-def generated(model_dir: Path, asks: list[tuple[list[int], Sampling]]) -> list[list[int]]:
-    """What transformers generates for each prompt alone."""
-    model = AutoModelForCausalLM.from_pretrained(model_dir)
-    answers = []
-    for prompt, sampling in asks:
-        whole = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=sampling.max_tokens)
-        answers.append(whole[0, len(prompt) :].tolist())
-    return answers
-
-
-@pytest.fixture
-def own_engine(gpt2_dir: Path) -> Iterator[TextEngine]:
-    """An engine that a test may break."""
-    built = build_engine(gpt2_dir, EngineSettings(max_requests=3))
-    yield built
-    built.stop()
 
 
 def test_greedy_requests_together_equal_generate_also_after_a_restart(model_dir: Path) -> None:
@@ -90,12 +36,6 @@ def test_greedy_requests_together_equal_generate_also_after_a_restart(model_dir:
         engine = build_engine(model_dir, EngineSettings())
         assert [tokens for tokens, _ in together(engine, asks)] == expected
         engine.stop()
-
-
-def test_the_models_thread_is_less_urgent_than_the_event_loop(own_engine: TextEngine) -> None:
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    behind = [one for one in threading.enumerate() if os.getpriority(os.PRIO_PROCESS, one.native_id or 0) > own]
-    assert len(behind) == 1
 
 
 def test_requests_that_do_not_fit_the_cache_together_still_equal_generate(gpt2_dir: Path) -> None:
@@ -227,7 +167,7 @@ def test_a_dead_engine_fails_its_requests_and_its_check(own_engine: TextEngine) 
         waiting = asyncio.create_task(collect(own_engine, [5, 6], greedy(250)))
         while not own_engine.running_requests:
             await asyncio.sleep(0.01)
-        own_engine._manager.add_request([10_000], max_new_tokens=2, sampling=greedy(2))  # type: ignore[attr-defined]
+        own_engine._model.ask([10_000], greedy(2), lambda _: None, whole=True, loop=None)  # type: ignore[attr-defined]
         with pytest.raises(EngineDeadError):
             await asyncio.wait_for(waiting, WAIT_S)
         with pytest.raises(EngineDeadError):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trainshed.errors import PlatformError
+from trainshed.record.data_manifest import DataManifest
 from trainshed.record.storage import Storage
 from trainshed.runtime import shards
 from trainshed.runtime.shards import Blocks, BlockWriter, entropy, intact, open_data
@@ -15,7 +16,7 @@ def write(tmp_path, documents, *, block_size=4):
     writer = BlockWriter(Storage.open(tmp_path), "data", "train", block_size, 1000)
     for document in documents:
         writer.add(np.array(document, dtype=np.uint32))
-    return {"block_size": block_size, "splits": {"train": writer.close()}}
+    return DataManifest(block_size=block_size, splits={"train": writer.close()})
 
 
 def test_blocks_are_the_documents_joined_and_cut(tmp_path):
@@ -23,15 +24,15 @@ def test_blocks_are_the_documents_joined_and_cut(tmp_path):
     blocks = Blocks(tmp_path / "data", manifest, "train")
     assert blocks.take(np.array([1, 0]))["tokens"].tolist() == [[5, 6, 7, 8], [1, 2, 3, 4]]
     assert len(blocks) == 2
-    assert manifest["splits"]["train"]["tokens_left_out"] == 2
-    assert manifest["splits"]["train"]["documents"] == 3
+    assert manifest.splits["train"].tokens_left_out == 2
+    assert manifest.splits["train"].documents == 3
 
 
 def test_many_shards_read_like_one(tmp_path, monkeypatch):
     documents = [list(range(start, start + 7)) for start in range(0, 210, 7)]
     monkeypatch.setattr(shards.blocks, "SHARD_TOKENS", 16)
     manifest = write(tmp_path, documents)
-    assert len(manifest["splits"]["train"]["shards"]) > 5
+    assert len(manifest.splits["train"].shards) > 5
     blocks = Blocks(tmp_path / "data", manifest, "train")
     assert blocks.take(np.arange(len(blocks)))["tokens"].ravel().tolist() == list(range(len(blocks) * 4))
 
@@ -65,7 +66,8 @@ def test_data_that_is_not_what_was_written_is_never_opened(tmp_path, file, how):
     manifest = write(tmp_path, [[1, 2, 3, 4, 5, 6, 7, 8]])
     (tmp_path / "data" / "tokenizer").mkdir()
     (tmp_path / "data" / "tokenizer" / "tokenizer.json").write_text("{}")
-    manifest["tokenizer_files"] = {"tokenizer.json": hashlib.sha256(b"{}").hexdigest()}
+    hashes = {"tokenizer.json": hashlib.sha256(b"{}").hexdigest()}
+    manifest = manifest.model_copy(update={"tokenizer_files": hashes})
     (opened,) = open_data(tmp_path / "data", manifest)
     assert len(opened) == 2
     breaks, said = BREAKS[how]
@@ -90,6 +92,14 @@ def test_a_file_is_read_once_for_all_workers_of_a_machine_and_again_when_it_was_
 
 def test_a_manifest_cannot_name_a_file_outside_of_its_folder(tmp_path):
     manifest = write(tmp_path, [[1, 2, 3, 4]])
-    manifest["splits"]["train"]["shards"][0]["file"] = "../../etc/passwd"
+    said = manifest.as_json()
+    said["splits"]["train"]["shards"][0]["file"] = "../../etc/passwd"
     with pytest.raises(PlatformError, match="which is none of its own"):
-        open_data(tmp_path / "data", manifest)
+        open_data(tmp_path / "data", DataManifest.model_validate(said))
+
+
+def test_a_shard_whose_hash_nobody_wrote_down_is_damaged(tmp_path):
+    said = write(tmp_path, [[1, 2, 3, 4]]).as_json()
+    del said["splits"]["train"]["shards"][0]["sha256"]
+    with pytest.raises(PlatformError, match="damaged: its hash is"):
+        open_data(tmp_path / "data", DataManifest.model_validate(said))

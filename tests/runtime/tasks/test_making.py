@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from trainshed.runtime.tasks.making import made_in_parts
+from trainshed.runtime.tasks.weight_roles import layers_of
 
 MODELS = {
     "gpt2": (AutoModelForCausalLM, GPT2Config(n_layer=4, n_head=2, n_embd=32, vocab_size=64, n_positions=16)),
@@ -76,16 +77,19 @@ def test_every_weight_is_there_and_drawn_as_its_family_draws_it(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_parts_that_are_taken_away_at_once_are_the_same_and_never_all_there(name, growth):
     whole = {key: value.clone() for key, value in make(name, growth=growth).state_dict().items()}
-    sizes, taken = [], {}
+    sizes, taken, called_layers = [], {}, []
 
-    def take(part):
+    def take(part, *, layer):
         for parameter in part.parameters():
             if parameter.numel():
                 taken[id(parameter)] = parameter.detach().clone()
                 parameter.data = torch.empty(0)
         sizes.append(sum(value.numel() for value in taken.values()))
+        called_layers.extend([part] if layer else [])
 
     model = make(name, place=take, growth=growth)
+    assert called_layers == [layer for _, layer in layers_of(model)]
+    assert len(called_layers) == 4
     assert all(parameter.numel() == 0 for parameter in model.parameters())
     got = {key: taken[id(parameter)] for key, parameter in model.named_parameters(remove_duplicate=False)}
     assert all(torch.equal(got[key], whole[key]) for key in got)

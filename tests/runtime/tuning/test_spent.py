@@ -70,7 +70,7 @@ def test_a_trial_that_is_paused_holds_nothing(local_ray, tmp_path):
             name="turns", storage_path=str(tmp_path / "tune"), verbose=0, callbacks=[watcher]
         ),
     ).fit()
-    each = [TrialFiles(record.storage, record.at(), number).ended["device_s"] for number in (0, 1)]
+    each = [TrialFiles(record.storage, record.at(), number).ended.device_s for number in (0, 1)]
     assert min(each) >= 1.0, "a stretch is missing"
     assert sum(each) <= watcher.last - watcher.first, "what only waited was counted"
     assert spent.device_s == pytest.approx(sum(each))

@@ -4,9 +4,11 @@ import pytest
 
 from job_texts import TUNE, changed
 from trainshed.errors import PlatformError
-from trainshed.record.run import Record, find_finished, now
+from trainshed.record.facts import CodeFacts, EndFacts
+from trainshed.record.index import find_finished
+from trainshed.record.run import Record, now
 from trainshed.record.storage import Storage
-from trainshed.record.trials import CUT, EARLY, ENDED, FAILED, OWN_STOP
+from trainshed.record.trial_facts import EndedBy, TrialState
 from trainshed.runtime.report import Reporter, Voice
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.runtime.tuning.conclusion import conclude
@@ -29,7 +31,9 @@ def concluded(folder, sweep, *, budget_over=False, run_id="sweep-1"):
     ceilings = Ceilings(sweep.budget, spent, asked=lambda: False, too_many=lambda: None)
     assert ceilings.stop_all() == budget_over
     try:
-        return conclude(sweep, reporter, plan(sweep, record), ceilings, spent, data={"run://text": record}, code={})
+        return conclude(
+            sweep, reporter, plan(sweep, record), ceilings, spent, data={"run://text": record}, code=CodeFacts()
+        )
     finally:
         reporter.close()
 
@@ -41,15 +45,15 @@ def plan(sweep, record):
 @pytest.mark.parametrize(
     ("among", "losses", "states", "best"),
     [
-        ("finished", [3.0, 2.0], [ENDED, EARLY], 0),
-        ("all", [3.0, 2.0], [ENDED, EARLY], 1),
-        ("finished", [3.0, 2.0], [ENDED, CUT], 0),
-        ("all", [3.0, 2.0], [ENDED, CUT], 1),
-        ("finished", [3.0, 2.0], [EARLY, CUT], 1),
-        ("finished", [3.0, 2.0, 2.5], [ENDED, EARLY, ENDED], 2),
-        ("finished", [3.0, float("nan")], [EARLY, ENDED], 0),
-        ("finished", [3.0, 2.0], [EARLY, FAILED], 0),
-        ("all", [3.0, 2.0], [ENDED, FAILED], 0),
+        ("finished", [3.0, 2.0], [TrialState.ENDED, TrialState.EARLY], 0),
+        ("all", [3.0, 2.0], [TrialState.ENDED, TrialState.EARLY], 1),
+        ("finished", [3.0, 2.0], [TrialState.ENDED, TrialState.CUT], 0),
+        ("all", [3.0, 2.0], [TrialState.ENDED, TrialState.CUT], 1),
+        ("finished", [3.0, 2.0], [TrialState.EARLY, TrialState.CUT], 1),
+        ("finished", [3.0, 2.0, 2.5], [TrialState.ENDED, TrialState.EARLY, TrialState.ENDED], 2),
+        ("finished", [3.0, float("nan")], [TrialState.EARLY, TrialState.ENDED], 0),
+        ("finished", [3.0, 2.0], [TrialState.EARLY, TrialState.FAILED], 0),
+        ("all", [3.0, 2.0], [TrialState.ENDED, TrialState.FAILED], 0),
     ],
 )
 @pytest.mark.parametrize("goal", ["minimize", "maximize"])
@@ -60,9 +64,9 @@ def test_one_that_came_to_its_end_is_better_than_one_cut_off_unless_the_job_says
     sign = 1 if goal == "minimize" else -1
     stories = []
     for number, (loss, state) in enumerate(zip(losses, states, strict=True)):
-        ended = None if state == CUT else {"state": state}
+        ended = None if state == TrialState.CUT else {"state": state}
         stories.append(story(sweep, trial_on_disk(tmp_path, sweep.train, number, [sign * loss], ended=ended)))
-    assert best_of(sweep, stories)["trial"] == f"trial-0000{best}"
+    assert best_of(sweep, stories).trial == f"trial-0000{best}"
 
 
 def test_where_a_training_exports_its_best_step_the_trial_counts_by_that_step(tmp_path):
@@ -71,11 +75,11 @@ def test_where_a_training_exports_its_best_step_the_trial_counts_by_that_step(tm
         job(train__regularization={"early_stopping": {"restore_best": best}}).train for best in (True, False)
     )
     losses = [4.0, 2.0, 2.0, float("nan"), 3.0]
-    whole = {"state": ENDED}
+    whole = {"state": TrialState.ENDED}
     best, plain = (trial_on_disk(tmp_path, one, n, losses, ended=whole) for n, one in enumerate((waits, last)))
-    assert (story(sweep, best)["value"], story(sweep, plain)["value"]) == (2.0, 3.0)
-    assert len(story(sweep, best)["history"]) == 5
-    assert best_of(sweep, [story(sweep, one) for one in (plain, best)])["trial"] == best.name
+    assert (story(sweep, best).value, story(sweep, plain).value) == (2.0, 3.0)
+    assert len(story(sweep, best).history) == 5
+    assert best_of(sweep, [story(sweep, one) for one in (plain, best)]).trial == best.name
 
 
 @pytest.mark.parametrize(
@@ -86,9 +90,9 @@ def test_where_a_training_exports_its_best_step_the_trial_counts_by_that_step(tm
         (False, [2.0, 3.0], None, 3.0),
         (False, [2.0, float("nan")], None, None),
         (True, [2.0], None, None),
-        (True, [2.0], {"state": EARLY, "by": "asha"}, None),
-        (True, [2.0], {"state": ENDED, "by": OWN_STOP}, 2.0),
-        (False, [2.0], {"state": ENDED, "by": OWN_STOP}, 2.0),
+        (True, [2.0], {"state": TrialState.EARLY, "by": "asha"}, None),
+        (True, [2.0], {"state": TrialState.ENDED, "by": EndedBy.ITSELF}, 2.0),
+        (False, [2.0], {"state": TrialState.ENDED, "by": EndedBy.ITSELF}, 2.0),
         (True, [], None, None),
     ],
 )
@@ -124,9 +128,9 @@ def figure_at(number):
 def test_a_budget_that_ends_before_the_first_figure_is_a_result_with_the_limit_and_nothing_to_go_on_from(tmp_path):
     sweep = job(budget={"hours": 1e-12})
     result = concluded(tmp_path, sweep, budget_over=True)
-    assert result["limit"] == "budget.hours: 1e-12 hours are over"
-    assert (result["best"], result["trials"]) == (None, [])
-    Record(Storage.open(tmp_path), "sweep-1").finish("budget_reached", **result)
+    assert result.limit == "budget.hours: 1e-12 hours are over"
+    assert (result.best, result.trials) == (None, ())
+    Record(Storage.open(tmp_path), "sweep-1").finish(EndFacts(state="budget_reached", cause=result.limit), result)
     with pytest.raises(PlatformError, match="no run of that name has a best trial; the newest, sweep-1, is budget_re"):
         find_finished(Storage.open(tmp_path), "run://sweep", "tune")
 
@@ -134,12 +138,12 @@ def test_a_budget_that_ends_before_the_first_figure_is_a_result_with_the_limit_a
 def test_a_sweep_whose_model_cannot_be_registered_has_a_result_that_others_go_on_from(tmp_path):
     sweep = job(register="mine")
     for number, loss in enumerate([3.0, 2.0]):
-        trial_on_disk(tmp_path, sweep.train, number, [loss], sweep="runs/sweep-1", ended={"state": EARLY})
+        trial_on_disk(tmp_path, sweep.train, number, [loss], sweep="runs/sweep-1", ended={"state": TrialState.EARLY})
     result = concluded(tmp_path, sweep)
-    assert result["failure"].startswith("register: no trial came to its end with a figure; the best of the others is")
-    assert (result["registered"], result["best"]["trial"]) == (None, "trial-00001")
+    assert result.failure.startswith("register: no trial came to its end with a figure; the best of the others is")
+    assert (result.registered, result.best.trial) == (None, "trial-00001")
     assert (tmp_path / "runs" / "sweep-1" / "report.html").exists()
-    Record(Storage.open(tmp_path), "sweep-1").finish("failed", **result)
+    Record(Storage.open(tmp_path), "sweep-1").finish(EndFacts(state="failed", cause=result.failure), result)
     assert find_finished(Storage.open(tmp_path), "run://sweep", "tune").run_id == "sweep-1"
 
 
@@ -154,8 +158,8 @@ def test_of_trials_that_are_over_only_the_best_ones_checkpoints_stay_as_many_as_
         budget={"hours": 1e-12},
     )
     where = {"sweep": "runs/sweep-1", "checkpoints": (5, 10)}
-    best = trial_on_disk(tmp_path, sweep.train, 0, [2.0, 1.0], ended={"state": ENDED}, **where)
-    other = trial_on_disk(tmp_path, sweep.train, 1, [3.0, 2.0], ended={"state": ENDED}, **where)
+    best = trial_on_disk(tmp_path, sweep.train, 0, [2.0, 1.0], ended={"state": TrialState.ENDED}, **where)
+    other = trial_on_disk(tmp_path, sweep.train, 1, [3.0, 2.0], ended={"state": TrialState.ENDED}, **where)
     cut = trial_on_disk(tmp_path, sweep.train, 2, [3.0], **where)
     other.storage.write(f"{other.folder}/fold-1/checkpoints/step-0000005/part", b"weights")
     concluded(tmp_path, sweep, budget_over=True)

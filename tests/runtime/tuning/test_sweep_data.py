@@ -1,14 +1,14 @@
 """Trials over several data sets: bound once, and each trained on its own."""
 
-import json
-
 import pytest
 import torch.distributed as dist
 
 from job_texts import TUNE, changed
 from prepared_on_disk import prepared
+from results_on_disk import finished
 from trainshed.errors import PlatformError
-from trainshed.record.run import Record, find_finished
+from trainshed.record.index import find_finished
+from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import Submission
 from trainshed.record.trials import TrialFiles
@@ -99,13 +99,13 @@ def test_nothing_is_taken_of_an_earlier_sweep_on_something_else_and_that_is_said
     prepared(storage, "low", 1)
     prepared(storage, "high", 2)
     data = bound(JOB, Record(storage, "sweep-1"), found_in(storage))
-    trials = [{"settings": {"data": "run://high"}, "value": 0.9, "state": "ended"}]
+    trials = [{"settings": {"data": "run://high"}, "value": 0.9, "state": "ended", "trial": "trial-00000"}]
     said = []
     for number, values in enumerate([{}, {"metric": "validation_accuracy"}, {"train__steps": 8}]):
         sweep = Record(storage, f"before-{number}")
         created = {"submission_id": "ts-1", "created_at": "2026-11-20T00:00:00.000+00:00", "number": 0}
         sweep.begin(changed(SWEEP, **values), **created)
-        sweep.finish("succeeded", trials=trials)
+        finished(sweep, "succeeded", trials=trials, best=None)
         known = known_before(JOB, data, [sweep], sink=lambda event: said.append(event.message))
         assert known == ([({"data": "run://high"}, 0.9)] if not values else [])
     assert said == [
@@ -128,15 +128,14 @@ def test_each_trial_trains_on_the_data_that_its_settings_name_and_the_best_names
         for number, name in enumerate(["run://low", "run://high", "run://low"]):
             trial, settings = TrialFiles(storage, sweep.at(), number), {"data": name}
             training, sender = override(JOB.train, settings), HeartbeatSender(beats, number)
-            _to_its_end(training, trial, plan, Link(lambda row: None, 0, sender), settings=settings, story={})
+            _to_its_end(training, trial, plan, Link(lambda row: None, 0, sender), settings=settings)
             sender.end()
             assert trial.ended is None, trial.ended
-            first_losses.append(trial.rows()[0]["train_loss"])
+            first_losses.append(trial.rows()[0].figure("train_loss"))
     finally:
         dist.destroy_process_group()
         local_ray.kill(beats)
     assert first_losses[0] == first_losses[2] != first_losses[1]
     best = training_of(JOB, TrialFiles(storage, sweep.at(), 1), runs)
-    assert best["data"] == f"run://{high.run_id}"
-    assert found_in(storage)(best["data"]).run_id == high.run_id
-    assert json.dumps(best)
+    assert best.data == f"run://{high.run_id}"
+    assert found_in(storage)(best.data).run_id == high.run_id

@@ -183,12 +183,7 @@ IN_WORDS = RuntimeError("row 3: Connection closed by peer")
         (group_error(w1=CLOSED), True, True, "a worker is gone (worker 1 lost its connection to it)"),
         (group_error(w1=IN_WORDS), True, True, "worker 1: RuntimeError: row 3"),
         (group_error(w0=ValueError("a bug")), True, True, "worker 0: ValueError: a bug"),
-        (
-            group_error(w0=Preempted("saved after step 5"), w1=Preempted("saved after step 5")),
-            True,
-            False,
-            "saved after step",
-        ),
+        (group_error(w0=Preempted("saved after 5"), w1=Preempted("saved after 5")), True, False, "saved after"),
         (group_error(w0=Preempted("saved"), w1=GONE), True, False, "process is gone"),
         (ControllerError(WorkerGroupStartupTimeoutError(2)), True, False, "no room"),
         (ControllerError(InsufficientClusterResourcesError("never")), False, False, "never"),

@@ -4,7 +4,7 @@ import pytest
 
 from trainshed.errors import PlanError
 from trainshed.spec.plan import needed, plan, refuse_what_cannot_fit, resolved
-from trainshed.spec.training.engines import Ddp, DeepSpeed, Offload
+from trainshed.spec.training.engines import Ddp, DeepSpeed, Fsdp, Offload
 from trainshed.spec.training.models import DataSizes, Gpt2, Llama
 from trainshed.spec.training.optimizers import Adafactor, AdamW
 from trainshed.spec.training.train import Training
@@ -157,6 +157,45 @@ def test_what_cannot_fit_is_refused_with_the_nearest_that_would(job, sizes, said
     with pytest.raises(PlanError, match="would fit") as caught:
         refuse_what_cannot_fit(made, job)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        (DeepSpeed(zero_stage=1, offload=Offload(optimizer="cpu")), "ZeRO-1, optimizer on cpu with 1 sample"),
+        (Ddp(), "ddp with 1 sample"),
+        (Fsdp(), "fsdp with 1 sample"),
+    ],
+)
+def test_a_batch_that_nothing_fits_is_refused_by_the_jobs_own_layout(engine, said):
+    job = large(engine=engine, precision="fp32", memory_gb=24.0)
+    made = plan("a", job, BILLIONS)
+    assert made.chosen is None
+    with pytest.raises(PlanError, match=said):
+        refuse_what_cannot_fit(made, job)
+
+
+def test_fsdp_splits_everything_in_fp32_and_holds_whole_what_it_is_told_to():
+    """16 bytes a weight over the workers; whole gradients and weights where the job says so."""
+    shape = large(engine=Fsdp(), memory_gb=1000.0, per_device_batch_size=1)
+    made = plan("a", shape, BILLIONS)
+    count, table = made.cost.parameters, layouts(made)
+    assert made.chosen == table["fsdp"]
+    assert made.chosen.states == 16 * count // 8
+    assert list(table) == ["fsdp, weights kept whole, gradients kept whole", "fsdp, weights kept whole",
+                           "fsdp, gradients kept whole", "fsdp"]  # fmt: skip
+    assert table["fsdp, gradients kept whole"].gradients == 8 * made.chosen.gradients
+    layer = 4 * 4096**2 + 3 * 4096 * 11_008
+    gathered = count - 30 * layer
+    assert made.chosen.buffers == gathered * (2 + 4)
+    assert table["fsdp, weights kept whole"].buffers == 2 * count + 4 * gathered
+
+
+def test_fsdp_is_refused_with_what_it_could_be_told_first():
+    engine = Fsdp(reshard_after_forward=False, activation_checkpointing=True)
+    job = large(engine=engine, per_device_batch_size=1, memory_gb=25.0)
+    with pytest.raises(PlanError, match=r"engine\.reshard_after_forward: true and .* would fit"):
+        refuse_what_cannot_fit(plan("a", job, BILLIONS), job)
 
 
 def test_what_fits_is_not_refused():

@@ -4,6 +4,8 @@ import copy
 
 import pytest
 
+from trainshed.record.data_form import measured_on
+from trainshed.record.data_manifest import DataManifest
 from trainshed.spec.sweep.held_out import difference
 
 MANIFEST = {
@@ -27,13 +29,17 @@ def other(**values):
         for parent in parents:
             here = here[int(parent) if parent.isdigit() else parent]
         here[last] = value
-    return made
+    return measured(made)
+
+
+def measured(manifest):
+    return measured_on(DataManifest.model_validate(manifest))
 
 
 def test_data_sets_with_other_training_samples_and_the_same_held_out_ones_compare():
     more = other(splits__train={"samples": 20, "shards": [{"file": "train-00000.arrow", "sha256": "33"}]})
-    assert difference({"run://a": MANIFEST, "run://b": more, "run://c": MANIFEST}) is None
-    assert difference({"run://a": MANIFEST}) is None
+    assert difference({"run://a": other(), "run://b": more, "run://c": other()}) is None
+    assert difference({"run://a": other()}) is None
 
 
 @pytest.mark.parametrize(
@@ -50,7 +56,7 @@ def test_data_sets_with_other_training_samples_and_the_same_held_out_ones_compar
     ],
 )
 def test_what_makes_a_figure_another_one_is_named(values, said):
-    found = difference({"run://a": MANIFEST, "run://same": MANIFEST, "run://b": other(**values)})
+    found = difference({"run://a": other(), "run://same": other(), "run://b": other(**values)})
     assert found is not None
     assert found.startswith("run://a and run://b do not compare")
     assert said in found

@@ -6,7 +6,8 @@ from pydantic import TypeAdapter, ValidationError
 from job_texts import TRAIN, changed, text
 from trainshed.errors import SpecError
 from trainshed.spec.load import load_files
-from trainshed.spec.training.optimizers import Optimizer, misfit, moments
+from trainshed.spec.training.engines.deepspeed import misfit
+from trainshed.spec.training.optimizers import Optimizer, moments
 
 KINDS = ["sgd", "adam", "adamw", "adagrad", "rmsprop", "adafactor", "lion", "muon"]
 
@@ -40,6 +41,14 @@ def test_muon_under_zero_is_one_line_that_says_what_to_do(tmp_path):
     assert found[0].endswith(
         "optimizer muon needs whole matrices, and engine.zero_stage 2 gives it flat pieces; "
         "set engine.zero_stage: 0, or use optimizer adamw"
+    )
+
+
+def test_adafactor_under_fsdp_is_one_line_that_says_what_to_do(tmp_path):
+    job = changed(TRAIN, optimizer={"kind": "adafactor", "learning_rate": 0.02}, engine={"kind": "fsdp"})
+    assert faults(tmp_path, job)[0].endswith(
+        "optimizer adafactor needs whole matrices, and engine.kind fsdp gives it a worker's rows of them; "
+        "set engine.kind: ddp, or use optimizer adamw"
     )
 
 

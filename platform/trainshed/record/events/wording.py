@@ -96,7 +96,8 @@ def in_short(value: Any) -> str:
 
 def _trial_text(event: TrialMoved) -> str:
     settings = ", ".join(f"{path.rsplit('.', 1)[-1]} {in_short(value)}" for path, value in event.settings.items())
-    found = (f"{key} {event.figures[key]:.4f}" for key in ("validation_loss", "train_loss") if key in event.figures)
+    figures = [(name, value) for name, value in event.figures.items() if isinstance(value, int | float)]
+    found = (f"{name} {value:.4f}" for name, value in figures if name.startswith("validation_") or name == "train_loss")
     return f"{event.trial} {event.state} at step {event.step}: {next(found, 'no metric')} ({settings})"
 
 

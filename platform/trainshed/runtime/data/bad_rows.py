@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from trainshed.errors import PlatformError
+from trainshed.record.data_manifest import BadRowsFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime.report import Reporter
 from trainshed.spec.data.bad_rows import Refuse, Skip
@@ -46,8 +46,8 @@ class BadRows:
         rows = [[row.origin, row.found] for row in found]
         self.storage.write_json(f"{self._parts}/{number:09d}.json", rows)
 
-    def judge(self, reporter: Reporter) -> dict[str, Any]:
-        """What the manifest says of the rows that were left out; nothing where there are none.
+    def judge(self, reporter: Reporter) -> BadRowsFacts | None:
+        """What the manifest says of the rows that were left out; None where there are none.
 
         Raises:
             PlatformError: there are more than the job allows.
@@ -57,12 +57,12 @@ class BadRows:
         if len(found) > self.limit:
             raise PlatformError(self._refusal(found))
         if not found:
-            return {}
+            return None
         kept = f"{self.folder}/bad_rows.jsonl"
         lines = [json.dumps({"origin": row.origin, "found": row.found}) for row in found]
         self.storage.write(kept, "".join(f"{line}\n" for line in lines).encode())
         reporter.log(f"{len(found)} bad rows are left out, see {self.storage.address(kept)}; the first: {found[0]}")
-        return {"bad_rows": {"left_out": len(found), "first": [str(row) for row in found[:SHOWN]]}}
+        return BadRowsFacts(left_out=len(found), first=tuple(map(str, found[:SHOWN])))
 
     @property
     def _parts(self) -> str:

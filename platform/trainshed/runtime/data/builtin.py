@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import numpy as np
 
@@ -19,12 +18,12 @@ GREY_LEVELS = 16
 """load_digits counts from 0 to 16."""
 
 
-def rows(source: Builtin) -> list[dict[str, Any]]:
+def rows(source: Builtin) -> list[dict[str, object]]:
     """Every sample with its fields by name."""
     return _digits() if source.name == "digits" else _dates(source.samples, source.seed)
 
 
-def _digits() -> list[dict[str, Any]]:
+def _digits() -> list[dict[str, object]]:
     from sklearn.datasets import load_digits  # heavy, and wanted for this one source
 
     bunch = load_digits()
@@ -35,9 +34,9 @@ def _digits() -> list[dict[str, Any]]:
     ]
 
 
-def _dates(samples: int, seed: int) -> list[dict[str, Any]]:
+def _dates(samples: int, seed: int) -> list[dict[str, object]]:
     draw = random.Random(seed)
-    made = []
+    made: list[dict[str, object]] = []
     for number in range(samples):
         month = draw.randrange(12)
         day, year = draw.randint(1, DAYS[month]), draw.randint(FIRST_YEAR, LAST_YEAR)

@@ -27,7 +27,7 @@ CHARACTERS_PER_PIECE = 1 << 20
 """What is tokenised at a time: an encoding takes some twenty times the bytes of its text."""
 
 
-def tables(samples: Iterable[dict[str, Any]], names: Sequence[str]) -> Iterator[pa.Table]:
+def tables(samples: Iterable[dict[str, object]], names: Sequence[str]) -> Iterator[pa.Table]:
     """Samples as tables with these columns; one without rows where there are no samples."""
     schema = pa.schema([(name, TYPES[name]) for name in names])
     source = iter(samples)

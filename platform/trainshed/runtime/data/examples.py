@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 
+from trainshed.record.data_manifest import SamplesFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime.data.classes import class_names
 from trainshed.runtime.data.columns import by_split, lists, pieces
@@ -33,7 +34,7 @@ def write(
     storage: Storage,
     folder: str,
     splits: tuple[str, ...],
-) -> dict[str, Any]:
+) -> SamplesFacts:
     """Writes the samples of every split; what the manifest says of them.
 
     Raises:
@@ -63,14 +64,15 @@ def write(
             tally.add(batch.filter(pc.not_equal(batch["spelled"], ""))["spelled"].to_pylist())
         if "done" in batch.column_names:
             done.update(what for one in batch["done"].to_pylist() for what in json.loads(one))
-    made: dict[str, Any] = {"form": "examples", "max_tokens": spec.max_tokens, **tally.facts}
+    made: dict[str, object] = {"form": "examples", "max_tokens": spec.max_tokens}
     if spec.target is not None:
         made["max_target_tokens"] = spec.max_target_tokens
     if label_kind is not None:
         made |= {"label_kind": label_kind, "labels": labels}
     if image is not None:
         made |= {"image": {"size": image[0], "channels": image[1]}, "images_changed": dict(sorted(done.items()))}
-    return {**made, "splits": {split: writer.close() for split, writer in writers.items()}}
+    made["splits"] = {split: writer.close() for split, writer in writers.items()}
+    return tally.said_of(SamplesFacts.model_validate(made))
 
 
 class Encode:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +11,7 @@ import ray.data
 from tokenizers import Tokenizer
 
 from trainshed.errors import PlatformError
+from trainshed.record.data_manifest import SamplesFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime.data.columns import by_split, lists, pieces
 from trainshed.runtime.data.spelled import MarkFinder, Tally, TextForm
@@ -31,7 +31,7 @@ def pack(
     storage: Storage,
     folder: str,
     splits: tuple[str, ...],
-) -> dict[str, Any]:
+) -> SamplesFacts:
     """Writes the blocks of every split; what the manifest says of them.
 
     Raises:
@@ -57,7 +57,7 @@ def pack(
             writers[split].extend(tokens, documents=part.num_rows)
         tally.add(batch.filter(pc.not_equal(batch["spelled"], ""))["spelled"].to_pylist())
     made = {split: writer.close() for split, writer in writers.items()}
-    return {"form": "packed", "block_size": spec.block_size, "splits": made, **tally.facts}
+    return tally.said_of(SamplesFacts(form="packed", block_size=spec.block_size, splits=made))
 
 
 def encode(table: pa.Table, serialized: str, end: int, finder: MarkFinder, threads: int = 1) -> Iterator[pa.Table]:

@@ -7,12 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import ray.data
 
 from trainshed.errors import PlatformError
+from trainshed.record.data_manifest import (
+    DataManifest,
+    PreparedFrom,
+    ReadingFacts,
+    SamplesFacts,
+    SourceFacts,
+    SplitFacts,
+    TokenizerFacts,
+)
+from trainshed.record.facts import read_facts
 from trainshed.record.lineage import sha256
+from trainshed.record.results import PrepareResult
 from trainshed.record.storage import Storage
 from trainshed.runtime.data import examples, packing, sources, splitting, steps, tokenizer
 from trainshed.runtime.data.bad_rows import BadRows
@@ -29,7 +39,7 @@ from trainshed.spec.data.prepare import Examples, Pack, PrepareJob, PretrainedTo
 from trainshed.spec.data.sources import places
 
 
-def prepare(job: PrepareJob, reporter: Reporter) -> dict[str, Any]:
+def prepare(job: PrepareJob, reporter: Reporter) -> PrepareResult:
     """Runs the job and returns its result: where the data lies and its manifest.
 
     Raises:
@@ -41,7 +51,7 @@ def prepare(job: PrepareJob, reporter: Reporter) -> dict[str, Any]:
     folder = f"data/{key}"
     there = _intact(storage, folder, reporter)
     if there is not None:
-        reporter.log(f"unchanged: the data is already there, made by {there['made_by']}; no work done", reused=True)
+        reporter.log(f"unchanged: the data is already there, made by {there.made_by}; no work done", reused=True)
         return _result(storage, folder, there, reused=True)
     for place, holds in found.holds.items():
         reporter.log(f"{places(job.source)[place]}: {holds}")
@@ -49,20 +59,26 @@ def prepare(job: PrepareJob, reporter: Reporter) -> dict[str, Any]:
         reporter.log("the data is made, no file is read")
     sources.set_up()
     bad_rows = BadRows(storage, folder, job.bad_rows)
-    manifest = _Pipeline(job, reporter, storage, folder, bad_rows).run(sources.read(job, found, bad_rows))
-    facts = {"fingerprint": key, "made_by": reporter.record.run_id, "files": len(found.files), "holds": found.holds}
-    manifest |= {**facts, "job": what_matters(job), "libraries": libraries_of(job)}
-    storage.write_json(f"{folder}/manifest.json", manifest)
+    source = SourceFacts(
+        fingerprint=key,
+        made_by=reporter.record.run_id,
+        files=len(found.files),
+        holds=found.holds,
+        job=PreparedFrom.model_validate(what_matters(job)),
+        libraries=libraries_of(job),
+    )
+    manifest = _Pipeline(job, reporter, storage, folder, bad_rows).run(sources.read(job, found, bad_rows), source)
+    storage.write_json(f"{folder}/manifest.json", manifest.as_json())
     return _result(storage, folder, manifest, reused=False)
 
 
-def _intact(storage: Storage, folder: str, reporter: Reporter) -> dict[str, Any] | None:
+def _intact(storage: Storage, folder: str, reporter: Reporter) -> DataManifest | None:
     """The manifest of data that is there with every byte; else None, and what must be made anew is said."""
     try:
-        manifest: dict[str, Any] | None = storage.read_json(f"{folder}/manifest.json")
+        manifest = read_facts(storage, f"{folder}/manifest.json", DataManifest)
         wrong = damaged(storage, folder, manifest) if manifest is not None else {}
-    except (ValueError, KeyError, TypeError, AttributeError, PlatformError):
-        manifest, wrong = {}, {"manifest.json": "damaged"}
+    except PlatformError:
+        manifest, wrong = None, {"manifest.json": "damaged"}
     if not wrong:
         return manifest
     name, fault = min(wrong.items())
@@ -79,7 +95,7 @@ class _Pipeline:
     folder: str
     bad_rows: BadRows
 
-    def run(self, samples: ray.data.Dataset) -> dict[str, Any]:
+    def run(self, samples: ray.data.Dataset, source: SourceFacts) -> DataManifest:
         """Everything between reading and the manifest; returns the manifest."""
         total = 3 + len(self.job.steps)
         self.reporter.progress("prepare", 0, total, what="read")
@@ -97,12 +113,17 @@ class _Pipeline:
         self.reporter.log(f"{samples.count()} documents after {done}")
         samples, leaks = self._without_leaks(samples, named)
         self.reporter.progress("prepare", total - 2, total, what="tokenizer")
-        form, facts = self._tokenizer(samples, threads) if self.job.tokenizer is not None else (None, {})
+        form, tokenizer_facts = (
+            self._tokenizer(samples, threads) if self.job.tokenizer is not None else (None, TokenizerFacts())
+        )
         self.reporter.progress("prepare", total - 1, total, what="make samples")
         splits = ("train", "validation", *(("test",) if "test" in named or self.job.split.test > 0 else ()))
         made = self._make(samples, form, splits)
         self.reporter.progress("prepare", total, total, what="done")
-        return {**facts, "has": list(self.job.read_fields), **made, **left_out, "leaks": leaks}
+        reading = ReadingFacts(has=tuple(self.job.read_fields), leaks=leaks)
+        if left_out is not None:
+            reading = reading.model_copy(update={"bad_rows": left_out})
+        return DataManifest.of(source, tokenizer_facts, reading, made)
 
     def _without_leaks(self, samples: ray.data.Dataset, named: set[str]) -> tuple[ray.data.Dataset, dict[str, int]]:
         """The samples, and how many of training each held-out set has too; by a hash equal texts stay together."""
@@ -114,7 +135,7 @@ class _Pipeline:
             self.reporter.log(f"{count:,} training samples stand in the {split} set too" + f": {taken}" * bool(count))
         return samples, leaks
 
-    def _tokenizer(self, samples: ray.data.Dataset, threads: int) -> tuple[TextForm, dict[str, Any]]:
+    def _tokenizer(self, samples: ray.data.Dataset, threads: int) -> tuple[TextForm, TokenizerFacts]:
         """How texts are tokenised, kept beside the data, and what the manifest says of it."""
         fields: list[str] = [name for name in ("text", "target") if name in self.job.read_fields]
         with scratch("tokenizer") as local:
@@ -123,15 +144,15 @@ class _Pipeline:
             hashes = {path.name: sha256(path.read_bytes()) for path in sorted(local.iterdir()) if path.is_file()}
             obeyed = self.job.special_tokens_in_text == "obeyed"
             form = TextForm(made, Marks.read(local), obeyed, threads)
-        return form, {
-            "vocab_size": form.ids,
-            "tokenizer_sha256": hashes["tokenizer.json"],
-            "tokenizer_files": hashes,
-            "special_tokens": list(self.job.special_tokens),
-            "own_tokenizer": not isinstance(self.job.tokenizer, PretrainedTokenizer),
-        }
+        return form, TokenizerFacts(
+            vocab_size=form.ids,
+            tokenizer_sha256=hashes["tokenizer.json"],
+            tokenizer_files=hashes,
+            special_tokens=self.job.special_tokens,
+            own_tokenizer=not isinstance(self.job.tokenizer, PretrainedTokenizer),
+        )
 
-    def _make(self, samples: ray.data.Dataset, form: TextForm | None, splits: tuple[str, ...]) -> dict[str, Any]:
+    def _make(self, samples: ray.data.Dataset, form: TextForm | None, splits: tuple[str, ...]) -> SamplesFacts:
         """Shards of every split, and what the manifest says of them."""
         match self.job:
             case PrepareJob(pack=Pack() as spec) if form is not None:
@@ -140,30 +161,30 @@ class _Pipeline:
                 made = examples.write(samples, form, self.job, self.storage, self.folder, splits)
             case _:
                 raise ValueError("a job says pack or examples, and text has a tokenizer")
-        for split, facts in made["splits"].items():
-            if not facts["samples"]:
+        for split, facts in made.splits.items():
+            if not facts.samples:
                 raise PlatformError(_too_small(split, self.job, facts))
-            entropy = facts.get("unigram_entropy_nats")
+            entropy = facts.unigram_entropy_nats
             said = f", unigram entropy {entropy:.3f} nats per token" if entropy is not None else ""
-            self.reporter.log(f"{split}: {facts['samples']:,} samples, {facts['tokens']:,} tokens{said}")
+            self.reporter.log(f"{split}: {facts.samples:,} samples, {facts.tokens:,} tokens{said}")
         self._say_what_was_found(made)
         return made
 
-    def _say_what_was_found(self, made: dict[str, Any]) -> None:
+    def _say_what_was_found(self, made: SamplesFacts) -> None:
         """What in the data nobody may have thought of."""
-        if spelled := made.get("special_tokens_in_text"):
+        if spelled := made.special_tokens_in_text:
             taken = "obeyed" if self.job.special_tokens_in_text == "obeyed" else "taken as text"
             counts = ", ".join(f"{count:,} {mark}" for mark, count in spelled.items())
             self.reporter.log(f"special tokens that texts spell, {taken}: {counts}; see special_tokens_in_text")
-        if changed := made.get("images_changed"):
+        if changed := made.images_changed:
             self.reporter.log(f"images: {', '.join(f'{count:,} {what}' for what, count in changed.items())}")
 
 
-def _too_small(split: str, job: PrepareJob, facts: dict[str, Any]) -> str:
+def _too_small(split: str, job: PrepareJob, facts: SplitFacts) -> str:
     if job.pack is None:
         return f"the {split} split has no samples; give more data or another split.{split}"
     return (
-        f"the {split} split has {facts['tokens_left_out']} tokens, less than one block of {job.pack.block_size}; "
+        f"the {split} split has {facts.tokens_left_out} tokens, less than one block of {job.pack.block_size}; "
         f"give more text, a smaller pack.block_size or another split.validation"
     )
 
@@ -176,5 +197,5 @@ def _texts(samples: ray.data.Dataset, fields: list[str]) -> Iterator[str]:
                 yield from part[field].to_pylist()
 
 
-def _result(storage: Storage, folder: str, manifest: dict[str, Any], *, reused: bool) -> dict[str, Any]:
-    return {"data": folder, "address": storage.address(folder), "reused": reused, "manifest": manifest}
+def _result(storage: Storage, folder: str, manifest: DataManifest, *, reused: bool) -> PrepareResult:
+    return PrepareResult(data=folder, address=storage.address(folder), reused=reused, manifest=manifest)

@@ -37,13 +37,13 @@ class SampleReader:
         self._bad_rows = bad_rows
         self._here = os.getcwd()
 
-    def samples(self, file: dict[str, Any]) -> list[dict[str, Any]]:
+    def samples(self, file: dict[str, Any]) -> list[dict[str, object]]:
         """Every sample of the file with a `path` and a `number`; what is none is kept as a finding.
 
         Raises:
             PlatformError: the file cannot be read at all.
         """
-        made: list[dict[str, Any]] = []
+        made: list[dict[str, object]] = []
         bad: list[BadRow] = []
         for sample in self.read(_content(self._found.fs, file["path"]), file["path"]):
             if not isinstance(sample, BadRow):
@@ -56,14 +56,14 @@ class SampleReader:
             self._bad_rows.keep(file["number"], bad)
         return made
 
-    def read(self, content: bytes, path: str) -> Iterator[dict[str, Any] | BadRow]:
+    def read(self, content: bytes, path: str) -> Iterator[dict[str, object] | BadRow]:
         """The samples and the bad rows in a file's bytes, in their order."""
         for row in self._rows(content, path):
             yield row if isinstance(row, BadRow) else self.sample(row, self._found.splits[path])
 
-    def sample(self, row: Row, split: str) -> dict[str, Any] | BadRow:
+    def sample(self, row: Row, split: str) -> dict[str, object] | BadRow:
         """What the job reads of a row, by what it is."""
-        made: dict[str, Any] = {"origin": row.origin, "split": split}
+        made: dict[str, object] = {"origin": row.origin, "split": split}
         for what, field in self._fields.items():
             if field not in row.fields:
                 return BadRow.of(row.origin, f"no field {field!r}; it has {_named(row.fields)}")
@@ -114,6 +114,6 @@ def _content(fs: pafs.FileSystem, path: str) -> bytes:
         raise PlatformError(f"{path}: cannot be read: {error}") from None
 
 
-def _named(fields: dict[str, Any]) -> str:
+def _named(fields: dict[str, object]) -> str:
     names = list(map(str, fields))
     return ", ".join(names[:FIELDS_SAID]) + (", ..." if len(names) > FIELDS_SAID else "") or "none"

@@ -39,7 +39,7 @@ def read(job: PrepareJob, found: Found, bad_rows: BadRows) -> ray.data.Dataset:
     reader = SampleReader(job, found, bad_rows)
     names = names_of(job.read_fields)
     if isinstance(job.source, Builtin):
-        found_in = (reader.sample(Row(row, row["origin"]), "") for row in builtin.rows(job.source))
+        found_in = (reader.sample(Row(row, str(row["origin"])), "") for row in builtin.rows(job.source))
         made = (sample for sample in found_in if not isinstance(sample, BadRow))  # what we make ourselves has none
         return ray.data.from_arrow(list(tables(made, names)))
     files = [{"path": path, "number": number} for number, path in enumerate(found.files)]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from tokenizers import Tokenizer
 
+from trainshed.record.data_manifest import SamplesFacts
 from trainshed.runtime.encoding import Marks
 
 PREFIX_CHARACTERS = 2
@@ -76,7 +77,8 @@ class Tally:
                 self.counts.update(json.loads(one))
                 self.texts += 1
 
-    @property
-    def facts(self) -> dict[str, dict[str, int]]:
-        """What the manifest says; nothing where nothing was found."""
-        return {"special_tokens_in_text": dict(sorted(self.counts.items()))} if self.counts else {}
+    def said_of(self, samples: SamplesFacts) -> SamplesFacts:
+        """The samples with what was found in their texts; the same where nothing was."""
+        if not self.counts:
+            return samples
+        return samples.model_copy(update={"special_tokens_in_text": dict(sorted(self.counts.items()))})

@@ -15,21 +15,13 @@ from trainshed.errors import PlatformError
 from trainshed.runtime.models.load import load_whole
 from trainshed.runtime.models.locate import LOAD_ERRORS, first_line
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-
 
 def load_tokenizer(model_dir: Path) -> Any:
-    """The directory's own tokenizer.
+    """The directory's own tokenizer; its files are there, see `folder`.
 
     Raises:
-        PlatformError: no directory, or none in it. (transformers would return one of a single token and say nothing.)
+        PlatformError: they cannot be read.
     """
-    if not model_dir.is_dir():
-        raise PlatformError(f"{model_dir}: no such directory on this node")
-    if not any((model_dir / name).is_file() for name in _TOKENIZER_FILES):
-        raise PlatformError(
-            f"{model_dir}: no tokenizer there; one of {', '.join(_TOKENIZER_FILES)} must stand beside it"
-        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True, trust_remote_code=False)
     except LOAD_ERRORS as error:
@@ -43,11 +35,9 @@ def load_model(model_dir: Path, *, attention: str, gpu: bool) -> Any:
     """The directory's causal language model in evaluation mode, in the type its weights were saved in.
 
     Raises:
-        PlatformError: no directory, no safetensors, weights that are missing or of another model, an architecture that
-            does not generate text.
+        PlatformError: no safetensors, weights that are missing or of another model, an architecture that does not
+            generate text.
     """
-    if not (model_dir / "config.json").is_file():
-        raise PlatformError(f"{model_dir}: no model there: config.json is missing")
     if gpu and not torch.cuda.is_available():
         raise PlatformError("replicas.gpus is over 0, but torch finds no GPU on this node")
     try:

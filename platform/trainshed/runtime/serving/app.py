@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from ray import serve
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from starlette.types import ASGIApp
@@ -22,10 +20,6 @@ __all__ = ["AppSettings", "Replica", "build_application"]
 DEPLOYMENT = "replica"
 """The name of an application's one deployment."""
 
-_SWITCH_S = 0.0005
-"""How long the model's thread may keep the interpreter while the event loop wants it. With Python's own 5 ms `/health`
-took a third longer while 160 clients waited."""
-
 _SURGE_PERCENT = 25
 """Replicas over the target while a new version takes over, one at least: an old one stops only when a new one is
 ready. Serve's default of 0 stops the old ones first, and a version that cannot start leaves nothing that answers."""
@@ -36,7 +30,6 @@ class Replica:
 
     def __init__(self, settings: AppSettings) -> None:
         listen_on_own_address()
-        sys.setswitchinterval(_SWITCH_S)
         self._settings = settings
         with scratch("model") as folder:
             try:

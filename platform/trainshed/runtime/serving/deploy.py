@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
+from trainshed.environment import home_folder, serve_port
 from trainshed.errors import DamagedFile, PlatformError, UsageError
-from trainshed.record.endpoints import drop_endpoint, get_endpoint, put_endpoint
+from trainshed.record.endpoints import drop_endpoint, endpoint_of, get_endpoint, put_endpoint
+from trainshed.record.index import find_finished
 from trainshed.record.lineage import sha256
 from trainshed.record.registry import resolve
-from trainshed.record.run import Record, find_finished
+from trainshed.record.results import EndpointLineage, Lineage, ServeResult
+from trainshed.record.run import Record
 from trainshed.record.secrets import need_secret
 from trainshed.record.storage import Storage
 from trainshed.runtime.models.files import ModelFiles
@@ -21,11 +21,10 @@ from trainshed.runtime.serving.rollout import roll_out
 from trainshed.runtime.serving.settings import AppSettings
 from trainshed.spec.serving.serve import ServeJob
 
-DEFAULT_PORT = 8000
 FINGERPRINT_CHARACTERS = 16
 
 
-def deploy(job: ServeJob, reporter: Reporter, *, trained: Mapping[str, Record]) -> dict[str, Any]:
+def deploy(job: ServeJob, reporter: Reporter, *, trained: Mapping[str, Record]) -> ServeResult:
     """Serves the model and returns the result: URL, model, fingerprint, what it said when it was first asked.
 
     Raises:
@@ -36,36 +35,37 @@ def deploy(job: ServeJob, reporter: Reporter, *, trained: Mapping[str, Record]) 
     reporter.progress("serve", 0, 3, what=f"check {model}")
     files = ModelFiles.of(storage.address(run.at("model")), storage.read_json(run.at("model/manifest.json")))
     files.check()
-    home = Path(os.environ.get("PLATFORM_HOME") or "~/.trainshed").expanduser()
+    home = home_folder()
     keys = [need_secret(name, home) for name in job.auth.keys]
-    if (lineage := run.lineage) is None:
+    if (lineage := run.lineage) is None or lineage.fingerprint is None:
         raise PlatformError(f"{run.run_id} has no lineage.json in {storage.uri}; train it again")
     settings = _settings(job, model, files, lineage, keys, run_id)
-    port = int(os.environ.get("PLATFORM_SERVE_PORT") or DEFAULT_PORT)
+    port = serve_port()
     reporter.progress("serve", 1, 3, what="start replicas")
     start_serve(port, job.start_timeout_s)
 
-    def prove(url: str) -> dict[str, Any]:
+    def prove(url: str) -> ServeResult:
         reporter.progress("serve", 2, 3, what="ask a first question")
         said = probe(url, keys[0], start_timeout_s=job.start_timeout_s)
-        made = {"endpoint": job.name, "model": model, "made_by": settings.lineage}
-        storage.write_json(reporter.record.at("lineage.json"), made)
-        facts = {
-            "url": url,
-            "model": model,
-            "model_run": run.run_id,
-            "run_id": run_id,
-            "fingerprint": settings.fingerprint,
-            "auth": list(job.auth.keys),
-            "replicas": job.replicas.model_dump(),
-        }
-        put_endpoint(storage, job.name, facts)  # the last act: the record names what has answered
-        return {**facts, "first_answer": said}
+        made = EndpointLineage(endpoint=job.name, model=model, made_by=lineage)
+        storage.write_json(reporter.record.at("lineage.json"), made.as_json())
+        served = ServeResult(
+            url=url,
+            model=model,
+            model_run=run.run_id,
+            run_id=run_id,
+            fingerprint=settings.fingerprint,
+            auth=job.auth.keys,
+            replicas=job.replicas.model_dump(),
+            first_answer=said,
+        )
+        put_endpoint(storage, endpoint_of(job.name, served))  # the last act: the record names what has answered
+        return served
 
     proven_run = _proven_run(storage, job.name)
     result = roll_out(settings, port, prove, proven_run=proven_run, start_timeout_s=job.start_timeout_s)
     reporter.progress("serve", 3, 3, what="ready")
-    reporter.log(f"{job.name} answers at {result['url']}")
+    reporter.log(f"{job.name} answers at {result.url}")
     return result
 
 
@@ -85,7 +85,7 @@ def _find_model(reference: str, storage: Storage, trained: Mapping[str, Record])
 
 
 def _settings(
-    job: ServeJob, model: str, files: ModelFiles, lineage: Mapping[str, Any], keys: Sequence[str], run_id: str
+    job: ServeJob, model: str, files: ModelFiles, lineage: Lineage, keys: Sequence[str], run_id: str
 ) -> AppSettings:
     return AppSettings(
         name=job.name,
@@ -93,9 +93,9 @@ def _settings(
         model_dir=files.place,
         hashes=files.hashes,
         run_id=run_id,
-        fingerprint=lineage["fingerprint"][:FINGERPRINT_CHARACTERS],
+        fingerprint=(lineage.fingerprint or "")[:FINGERPRINT_CHARACTERS],
         key_hashes=tuple(sha256(key.encode()) for key in keys),
-        lineage=lineage,
+        lineage=lineage.as_json(),
         min_replicas=job.replicas.min,
         max_replicas=job.replicas.max,
         target_ongoing_requests=job.replicas.target_ongoing_requests,

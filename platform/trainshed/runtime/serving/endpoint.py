@@ -6,7 +6,6 @@ Every failure of Ray becomes one line that says what happened to the replica.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from typing import Any
 
@@ -17,15 +16,13 @@ from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 
+from trainshed.environment import reachable_serve_host, serve_host
 from trainshed.errors import ClusterError, PlatformError
 from trainshed.patience import Wait
 from trainshed.record.replica_cause import replica_cause
 from trainshed.runtime.serving.app import build_application
 from trainshed.runtime.serving.proxy_errors import PROXY_VARIABLES
 from trainshed.runtime.serving.settings import AppSettings
-
-HOST_VARIABLE = "PLATFORM_SERVE_HOST"
-"""Where the proxy listens; 127.0.0.1 unless it says otherwise."""
 
 START_S = 180.0
 """What a serve job's `start_timeout_s` is where it says nothing."""
@@ -47,7 +44,7 @@ def start_serve(http_port: int, start_timeout_s: float = START_S) -> None:
         with contextlib.suppress(TimeoutError):  # Serve waits for its proxy for a minute, and leaves it to start on
             serve.start(
                 proxy_location="HeadOnly",
-                http_options={"host": _host(), "port": http_port},
+                http_options={"host": serve_host(), "port": http_port},
                 controller_options={"runtime_env": {"env_vars": PROXY_VARIABLES}},
             )
     except (RayError, RayServeException, RuntimeError, ValueError) as error:
@@ -57,7 +54,7 @@ def start_serve(http_port: int, start_timeout_s: float = START_S) -> None:
             f"Ray Serve listens on port {port} of this cluster, not on {http_port}: it keeps the port that it was "
             "first started with; set PLATFORM_SERVE_PORT to that one"
         )
-    _await_proxy(f"http://{_reachable_host()}:{http_port}", wait)
+    _await_proxy(f"http://{reachable_serve_host()}:{http_port}", wait)
 
 
 def run_application(settings: AppSettings, http_port: int, start_timeout_s: float = START_S) -> str:
@@ -78,7 +75,7 @@ def run_application(settings: AppSettings, http_port: int, start_timeout_s: floa
     except (RayError, RayServeException, RuntimeError, ValueError) as error:
         raise PlatformError(f"endpoint {settings.name}: Ray Serve refuses it: {_one_line(str(error))}") from error
     _await_running(settings.name, Wait(start_timeout_s))
-    return f"http://{_reachable_host()}:{http_port}/{settings.name}"
+    return f"http://{reachable_serve_host()}:{http_port}/{settings.name}"
 
 
 def probe(url: str, key: str | None, *, start_timeout_s: float = START_S) -> str:
@@ -118,15 +115,6 @@ def delete_application(name: str) -> None:
         serve.delete(name)
     except (RayError, RayServeException, TimeoutError) as error:
         raise PlatformError(f"endpoint {name}: could not be deleted: {_one_line(str(error))}") from error
-
-
-def _host() -> str:
-    return os.environ.get(HOST_VARIABLE, "127.0.0.1")
-
-
-def _reachable_host() -> str:
-    host = _host()
-    return "127.0.0.1" if host in ("0.0.0.0", "::", "localhost") else host  # noqa: S104
 
 
 def _await_proxy(url: str, wait: Wait) -> None:

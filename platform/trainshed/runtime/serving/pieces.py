@@ -18,6 +18,8 @@ class Ask:
     prompts: tuple[tuple[int, ...], ...]
     sampling: Sampling
     stops: tuple[str, ...] = ()
+    whole: bool = False
+    """Whether nobody reads a piece before the last one is there."""
 
     @property
     def prompt_tokens(self) -> int:
@@ -65,7 +67,7 @@ async def _collect(engine: TextEngine, ask: Ask, index: int, pieces: asyncio.Que
 
 async def _one(engine: TextEngine, ask: Ask, index: int) -> AsyncGenerator[Piece, None]:
     stream = TextStream(engine.decode, ask.stops)
-    async with aclosing(engine.generate(ask.prompts[index], ask.sampling)) as steps:
+    async with aclosing(engine.generate(ask.prompts[index], ask.sampling, whole=ask.whole and not ask.stops)) as steps:
         async for step in steps:
             text = stream.push(step.tokens)
             if step.finish is not None:

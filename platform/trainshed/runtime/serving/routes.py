@@ -177,7 +177,7 @@ class _Paths:
                 self.engine.validate(prompt, sampling)
         except RequestError as error:
             raise refusal_of(error) from error
-        return Ask(tuple(tuple(prompt) for prompt in prompts), sampling, question.stops)
+        return Ask(tuple(tuple(prompt) for prompt in prompts), sampling, question.stops, whole=not question.stream)
 
 
 async def _refused(_request: Request, error: Any) -> Response:

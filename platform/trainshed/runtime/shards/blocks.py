@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trainshed.record.data_manifest import SamplesFacts, ShardFacts, SplitFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime.shards.files import map_shard, write_shard
 
@@ -28,7 +29,7 @@ class BlockWriter:
     split: str
     block_size: int
     vocab_size: int
-    shards: list[dict[str, Any]] = field(default_factory=list)
+    shards: list[ShardFacts] = field(default_factory=list)
     blocks: int = 0
     documents: int = 0
 
@@ -55,21 +56,21 @@ class BlockWriter:
             self._write(joined[start : start + self._per_shard])
         self._held, self._held_tokens = [joined[whole:]], len(joined) - whole
 
-    def close(self) -> dict[str, Any]:
+    def close(self) -> SplitFacts:
         """Writes the rest and returns the split's manifest; less than one block at the end is left out, and counted."""
         joined = np.concatenate(self._held) if self._held else np.zeros(0, dtype=np.uint32)
         whole = len(joined) // self.block_size * self.block_size
         if whole:
             self._write(joined[:whole])
-        return {
-            "documents": self.documents,
-            "samples": self.blocks,
-            "blocks": self.blocks,
-            "tokens": self.blocks * self.block_size,
-            "tokens_left_out": len(joined) - whole,
-            "unigram_entropy_nats": entropy(self.counts),
-            "shards": self.shards,
-        }
+        return SplitFacts(
+            documents=self.documents,
+            samples=self.blocks,
+            blocks=self.blocks,
+            tokens=self.blocks * self.block_size,
+            tokens_left_out=len(joined) - whole,
+            unigram_entropy_nats=entropy(self.counts),
+            shards=tuple(self.shards),
+        )
 
     def _write(self, tokens: np.ndarray[Any, Any]) -> None:
         self.counts += np.bincount(tokens, minlength=self.vocab_size)
@@ -83,11 +84,11 @@ class BlockWriter:
 class Blocks:
     """The blocks of one split; see `trainshed.runtime.tasks.Samples`."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], split: str) -> None:
-        self.block_size = int(manifest["block_size"])
-        self._arrays = [
-            _map_blocks(folder / shard["file"], self.block_size) for shard in manifest["splits"][split]["shards"]
-        ]
+    def __init__(self, folder: Path, samples: SamplesFacts, split: str) -> None:
+        if samples.block_size is None:
+            raise ValueError("samples that are no packed blocks")
+        self.block_size = samples.block_size
+        self._arrays = [_map_blocks(folder / shard.file, self.block_size) for shard in samples.splits[split].shards]
         self._starts = np.cumsum([0, *(len(array) for array in self._arrays)])
 
     def __len__(self) -> int:

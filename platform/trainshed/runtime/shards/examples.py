@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trainshed.record.data_manifest import SamplesFacts, ShardFacts, SplitFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime.shards.files import map_shard, write_shard
 
@@ -29,7 +30,7 @@ class ExampleWriter:
     schema: pa.Schema
     labels: int = 0
     """Classes that are counted; 0 where labels are numbers or there are none."""
-    shards: list[dict[str, Any]] = field(default_factory=list)
+    shards: list[ShardFacts] = field(default_factory=list)
     samples: int = 0
     tokens: int = 0
 
@@ -48,12 +49,12 @@ class ExampleWriter:
         while self._held_samples >= SHARD_SAMPLES:
             self._write(SHARD_SAMPLES)
 
-    def close(self) -> dict[str, Any]:
+    def close(self) -> SplitFacts:
         """Writes the rest and returns the split's manifest."""
         if self._held_samples:
             self._write(self._held_samples)
-        counts = {"label_counts": self._label_counts.tolist()} if self.labels else {}
-        return {"samples": self.samples, "tokens": self.tokens, **counts, "shards": self.shards}
+        made = SplitFacts(samples=self.samples, tokens=self.tokens, shards=tuple(self.shards))
+        return made.model_copy(update={"label_counts": tuple(self._label_counts.tolist())}) if self.labels else made
 
     def _counted(self, labels: pa.ChunkedArray) -> np.ndarray[Any, Any]:
         if pa.types.is_list(labels.type):
@@ -88,10 +89,10 @@ def schema_of(has: tuple[str, ...], label_kind: str | None, image: tuple[int, in
 class Examples:
     """The labelled samples of one split; see `trainshed.runtime.tasks.Samples`."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], split: str) -> None:
-        image = manifest.get("image")
-        self._shape = (image["channels"], image["size"], image["size"]) if image else None
-        self._shards = [_Shard(map_shard(folder / shard["file"])) for shard in manifest["splits"][split]["shards"]]
+    def __init__(self, folder: Path, samples: SamplesFacts, split: str) -> None:
+        image = samples.image
+        self._shape = None if image is None else (image.channels, image.size, image.size)
+        self._shards = [_Shard(map_shard(folder / shard.file)) for shard in samples.splits[split].shards]
         self._starts = np.cumsum([0, *(shard.samples for shard in self._shards)])
 
     def __len__(self) -> int:

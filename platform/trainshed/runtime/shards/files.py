@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from trainshed.errors import PlatformError
+from trainshed.record.data_manifest import ShardFacts
 from trainshed.record.storage import Storage
 
 
-def write_shard(storage: Storage, folder: str, name: str, table: pa.Table) -> dict[str, Any]:
-    """Writes a table; its entry in the manifest: file, samples, bytes, sha256."""
+def write_shard(storage: Storage, folder: str, name: str, table: pa.Table) -> ShardFacts:
+    """Writes a table; its entry in the manifest."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks(), max_chunksize=max(1, table.num_rows))
     content = sink.getvalue().to_pybytes()
     storage.write(f"{folder}/{name}", content)
     digest = hashlib.sha256(content).hexdigest()
-    return {"file": name, "samples": table.num_rows, "bytes": len(content), "sha256": digest}
+    return ShardFacts(file=name, samples=table.num_rows, bytes=len(content), sha256=digest)
 
 
 def map_shard(path: Path) -> pa.Table:

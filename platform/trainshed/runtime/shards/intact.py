@@ -14,12 +14,13 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from trainshed.errors import PlatformError
+from trainshed.record.data_manifest import DataManifest
 from trainshed.record.hashes import sha256_of
 from trainshed.record.storage import Storage
 
@@ -29,22 +30,22 @@ TOKENIZER = "tokenizer"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-def recorded(manifest: Mapping[str, Any]) -> dict[str, str]:
+def recorded(manifest: DataManifest) -> dict[str, str]:
     """Every file of prepared data by its path in the data's folder, and its SHA-256.
 
     Raises:
         PlatformError: a name that would leave the folder.
     """
-    shards = [shard for split in manifest["splits"].values() for shard in split["shards"]]
-    files = {str(shard["file"]): str(shard["sha256"]) for shard in shards}
-    files |= {f"{TOKENIZER}/{name}": str(digest) for name, digest in manifest.get("tokenizer_files", {}).items()}
+    shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    files = {shard.file: shard.sha256 for shard in shards}
+    files |= {f"{TOKENIZER}/{name}": digest for name, digest in manifest.tokenizer_files.items()}
     for name in files:
         if not PLAIN_NAME.fullmatch(name.removeprefix(f"{TOKENIZER}/")):
             raise PlatformError(f"the data's manifest names the file {name[:80]!r}, which is none of its own")
     return files
 
 
-def damaged(storage: Storage, folder: str, manifest: Mapping[str, Any]) -> dict[str, str]:
+def damaged(storage: Storage, folder: str, manifest: DataManifest) -> dict[str, str]:
     """Files that are missing or other than the manifest says: the path in the folder, and what is wrong."""
     files = recorded(manifest)
     with ThreadPoolExecutor(THREADS) as pool:
@@ -52,7 +53,7 @@ def damaged(storage: Storage, folder: str, manifest: Mapping[str, Any]) -> dict[
     return {name: fault for name, fault in zip(files, found, strict=True) if fault is not None}
 
 
-def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+def check_files(folder: Path, manifest: DataManifest) -> None:
     """The same of a folder on this machine, for a training.
 
     Raises:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+from trainshed.record.data_manifest import DataManifest
 from trainshed.runtime.encoding import SpecialIds, TextEncoder
 
 
@@ -28,18 +28,17 @@ class DataFacts:
     """Whether a text of the data that spells a special token became it, as in data that does not say."""
 
     @staticmethod
-    def read(folder: Path, manifest: dict[str, Any]) -> DataFacts:
+    def read(folder: Path, manifest: DataManifest) -> DataFacts:
         """Of prepared data."""
-        image = manifest.get("image")
         return DataFacts(
-            vocab_size=int(manifest.get("vocab_size", 0)),
-            block_size=int(manifest.get("block_size") or manifest.get("max_tokens") or 0),
-            tokenizer=folder / "tokenizer" if "vocab_size" in manifest else None,
-            max_target_tokens=int(manifest.get("max_target_tokens", 0)),
-            labels=tuple(manifest.get("labels", ())),
-            label_counts=tuple(manifest["splits"]["train"].get("label_counts", ())),
-            image=(image["size"], image["channels"]) if image else None,
-            special_tokens_obeyed=manifest.get("job", {}).get("special_tokens_in_text", "obeyed") == "obeyed",
+            vocab_size=manifest.vocab_size or 0,
+            block_size=manifest.longest,
+            tokenizer=folder / "tokenizer" if manifest.vocab_size is not None else None,
+            max_target_tokens=manifest.max_target_tokens,
+            labels=manifest.labels,
+            label_counts=manifest.splits["train"].label_counts,
+            image=manifest.pixels,
+            special_tokens_obeyed=manifest.job.special_tokens_in_text == "obeyed",
         )
 
     @property

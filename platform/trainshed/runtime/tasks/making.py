@@ -8,20 +8,26 @@ last part. The weights are the same whether parts are placed or not: the draws c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import PreTrainedModel
 
 from trainshed.runtime.tasks.mup import Factors, mup_factors, scale_fresh
+from trainshed.runtime.tasks.weight_roles import layers_of
 
-PartHandler = Callable[[torch.nn.Module], None]
-"""Takes a part of a model whose weights are there; may put them elsewhere, in place."""
+
+class PartHandler(Protocol):
+    """Takes a part of a model whose weights are there; may put them elsewhere, in place."""
+
+    def __call__(self, part: torch.nn.Module, *, layer: bool) -> None:
+        """`layer` says whether it is one of the model's layers; the whole model comes last."""
+
 
 DONE = "_is_hf_initialized"
 
 
-def keep_whole(part: torch.nn.Module) -> None:
+def keep_whole(part: torch.nn.Module, *, layer: bool) -> None:
     """The place of a part that stays."""
 
 
@@ -42,7 +48,7 @@ def made_in_parts(
         for module in _children_first(layer):
             owner._initialize_weights(module)
         scale_fresh(layer.modules(), model, factors)
-        place(layer)
+        place(layer, layer=True)
     _make_the_rest(model, {id(module) for _, layer in layers for module in layer.modules()}, place, factors)
     return model
 
@@ -61,20 +67,14 @@ def _make_the_rest(model: PreTrainedModel, made: set[int], place: PartHandler, f
     scale_fresh(rest, model, factors)
     for module in rest:
         if module is not model and not any(id(inner) in made for inner in module.modules()):
-            place(module)
-    place(model)  # parameters that stand in a module with layers inside; what is placed already stays
+            place(module, layer=False)
+    place(model, layer=False)  # parameters that stand in a module with layers inside; what is placed already stays
 
 
 def _layers(model: PreTrainedModel) -> list[tuple[PreTrainedModel, torch.nn.Module]]:
     """The members of the outermost module lists, each with the model whose rules initialise it."""
     owners = _owners(model)
-    found: list[tuple[PreTrainedModel, torch.nn.Module]] = []
-    inside: set[int] = set()
-    for module in model.modules():
-        if isinstance(module, torch.nn.ModuleList) and id(module) not in inside:
-            inside |= {id(one) for one in module.modules()}
-            found += [(owners[id(module)], layer) for layer in module]
-    return found
+    return [(owners[id(layer)], layer) for _, layer in layers_of(model)]
 
 
 def _owners(model: PreTrainedModel) -> dict[int, PreTrainedModel]:

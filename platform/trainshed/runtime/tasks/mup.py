@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from trainshed.runtime.tasks.weight_roles import dimensions, weight_roles
+from trainshed.runtime.tasks.weight_roles import ShapeOf, own_shape, weight_roles
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Factors:
     rate: float = 1.0
 
 
-def mup_factors(model: torch.nn.Module, growth: float) -> dict[str, Factors]:
+def mup_factors(model: torch.nn.Module, growth: float, shape_of: ShapeOf = own_shape) -> dict[str, Factors]:
     """The factors of each weight by its name, of a model `growth` times as wide as its base; at 1.0 all are 1."""
     hidden = Factors(initial=growth**-0.5, rate=1 / growth)
     output = Factors(initial=1 / growth, rate=1 / growth)
-    places, found = weight_roles(model), {}
+    places, found = weight_roles(model, shape_of), {}
     for name, parameter in model.named_parameters():
-        last_norm = places[name].below_head == 0 and dimensions(parameter) == 1
+        last_norm = places[name].below_head == 0 and len(shape_of(parameter)) == 1
         found[name] = hidden if places[name].layer_matrix else output if last_norm else Factors()
     return found
 

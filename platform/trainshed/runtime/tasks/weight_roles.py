@@ -6,6 +6,7 @@ Knows modules by what they are, not by model families.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,27 @@ class WeightRole:
     """Whether it is a matrix inside a layer, and no embedding."""
 
 
-def weight_roles(model: torch.nn.Module) -> dict[str, WeightRole]:
+ShapeOf = Callable[[torch.Tensor], torch.Size]
+"""The shape of a whole parameter, of which a worker may hold a part."""
+
+
+def own_shape(parameter: torch.Tensor) -> torch.Size:
+    """Of a parameter that is whole where it is."""
+    return parameter.shape
+
+
+def layers_of(model: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
+    """The members of the outermost module lists, each with its name."""
+    found: list[tuple[str, torch.nn.Module]] = []
+    inside: set[int] = set()
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.ModuleList) and id(module) not in inside:
+            inside |= {id(one) for one in module.modules()}
+            found += [(f"{name}.{number}", layer) for number, layer in enumerate(module)]
+    return found
+
+
+def weight_roles(model: torch.nn.Module, shape_of: ShapeOf = own_shape) -> dict[str, WeightRole]:
     """The place of each weight by its name, as `named_parameters` has it.
 
     Layers are the members of the outermost module lists, and those of a recurrent network; an encoder's and a decoder's
@@ -45,17 +66,12 @@ def weight_roles(model: torch.nn.Module) -> dict[str, WeightRole]:
         layer = layers[name]
         if layer is not None:
             stack, number = layer
-            matrix = dimensions(parameter) == 2 and id(parameter) not in embedding_weights
+            matrix = len(shape_of(parameter)) == 2 and id(parameter) not in embedding_weights
             places[name] = WeightRole(depth[stack] - number, layer_matrix=matrix)
         else:
             embedding = id(parameter) in embedding_weights or "embed" in name
             places[name] = WeightRole(bottom if embedding else 0, layer_matrix=False)
     return places
-
-
-def dimensions(parameter: torch.nn.Parameter) -> int:
-    """Of the whole parameter, wherever its elements are."""
-    return len(getattr(parameter, "ds_shape", parameter.shape))  # ds_shape: already partitioned by ZeRO-3
 
 
 def _layer(name: str, lists: list[str], recurrent: list[str]) -> tuple[str, int] | None:

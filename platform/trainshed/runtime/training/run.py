@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, assert_never
+from typing import Any
 
+from trainshed.record.built_on import prepared
+from trainshed.record.checkpoints import METRIC
 from trainshed.record.events import HeldOutMetrics
-from trainshed.record.journal import read_steps
+from trainshed.record.facts import CodeFacts, Number, TrialOrigin
+from trainshed.record.metric_rows import MetricRow, read_rows
+from trainshed.record.results import TrainResult
 from trainshed.record.run import Record
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.notes import NotesReader
@@ -18,7 +22,6 @@ from trainshed.runtime.training.register import register_model, write_lineage
 from trainshed.runtime.training.samples import check_samples
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.runtime.training.worker_spec import WorkerSpec
-from trainshed.spec.training.engines import Ddp, DeepSpeed
 from trainshed.spec.training.train import Training, TrainJob
 
 WATCH_S = 0.5
@@ -29,31 +32,30 @@ def train_job(
     reporter: Reporter,
     *,
     data: Record,
-    code: dict[str, Any],
-    trial: dict[str, Any] | None,
+    code: CodeFacts,
+    trial: TrialOrigin | None,
     standby: Spares,
-) -> dict[str, Any]:
+) -> TrainResult:
     """Trains, exports, registers; returns the result: last metrics, checkpoint, model version, entropy to beat."""
-    record, prepared = reporter.record, data.result or {}
-    manifest = prepared["manifest"]
+    record, made = reporter.record, prepared(data)
     training = job.training
-    check_samples(training, manifest)
+    check_samples(training, made.manifest)
     plan = WorkerSpec(
         training=training.model_dump(mode="json"),
         storage=record.storage.uri,
-        data=prepared["data"],
+        data=made.data,
         folder=record.at(),
         export=True,
     )
     reporter.log(
-        f"training {job.name}: {_workers(training)}, {_engine_name(training)}, "
+        f"training {job.name}: {_workers(training)}, {training.engine.name}, "
         f"{training.accumulation} pass(es) per step, {training.steps} steps"
     )
     with watch_metrics(reporter, record.at("metrics.jsonl"), training.steps):
         fitted = fit(plan, training, sink=reporter, stopping=lambda: record.asked_to_stop, standby=standby)
     if fitted.stopped:
         raise Stopped(fitted.metrics["step"], fitted.checkpoint)
-    entropy = manifest["splits"]["validation"].get("unigram_entropy_nats")
+    entropy = made.manifest.splits["validation"].unigram_entropy_nats
     _say_metrics(fitted.metrics, entropy, reporter)
     from trainshed.runtime.plots import loss_plot  # a second of matplotlib, that the first step need not wait for
 
@@ -62,13 +64,13 @@ def train_job(
     name, registered = job.register_as, None
     if name is not None:
         registered = register_model(name, reporter, lineage, {"validation_loss": fitted.metrics["validation_loss"]})
-    return {
-        "metrics": fitted.metrics,
-        "unigram_entropy_nats": entropy,
-        "checkpoint": fitted.checkpoint,
-        "model": record.at("model"),
-        "registered": registered,
-    }
+    return TrainResult(
+        metrics=fitted.metrics,
+        unigram_entropy_nats=entropy,
+        checkpoint=fitted.checkpoint,
+        model=record.at("model"),
+        registered=registered,
+    )
 
 
 def _say_metrics(metrics: dict[str, Any], entropy: float | None, reporter: Reporter) -> None:
@@ -93,12 +95,12 @@ def watch_metrics(reporter: Reporter, relative: str, steps: int, **fields: Any) 
         said = 0
         while True:
             ended = over.wait(WATCH_S)
-            rows = read_steps(reporter.record.storage, relative)
-            held_out = [row["validation_loss"] for row in rows if "validation_loss" in row]
+            rows = read_rows(reporter.record.storage, relative)
+            held_out = [row.figure(METRIC) for row in rows if row.is_held_out]
             for event in notes.new():
                 reporter(event)
-            if rows and rows[-1]["step"] != said:
-                said = rows[-1]["step"]
+            if rows and rows[-1].step != said:
+                said = rows[-1].step
                 reporter.progress(
                     "train",
                     said,
@@ -126,15 +128,6 @@ def _workers(training: Training) -> str:
     return f"{workers.min_count} to {workers.max_count} workers"
 
 
-def _engine_name(training: Training) -> str:
-    match training.engine:
-        case DeepSpeed(zero_stage=stage):
-            return f"ZeRO-{stage}"
-        case Ddp():
-            return "DDP"
-        case _:
-            assert_never(training.engine)
-
-
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in ("train_loss", "learning_rate", "tokens_per_s", "samples_per_s") if key in row}
+def _shown(row: MetricRow) -> dict[str, Number]:
+    shown = ("train_loss", "learning_rate", "tokens_per_s", "samples_per_s")
+    return {name: value for name, value in row.numbers.items() if name in shown}

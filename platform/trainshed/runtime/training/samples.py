@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from trainshed.errors import PlatformError
-from trainshed.spec.fitting import form_of_manifest, misfits
+from trainshed.record.data_form import form_of_manifest
+from trainshed.record.data_manifest import DataManifest
+from trainshed.spec.fitting import misfits
 from trainshed.spec.training.train import Training
 
 
-def check_samples(training: Training, manifest: dict[str, Any]) -> None:
+def check_samples(training: Training, manifest: DataManifest) -> None:
     """Compares the two.
 
     Raises:
@@ -17,7 +17,7 @@ def check_samples(training: Training, manifest: dict[str, Any]) -> None:
     """
     for key, message in misfits(training, form_of_manifest(manifest)):
         raise PlatformError(f"{key}: {message}")
-    samples = manifest["splits"]["train"]["samples"]
+    samples = manifest.splits["train"].samples
     if samples < training.global_batch_size:
         raise PlatformError(
             f"the data has {samples} samples, less than one global_batch_size of {training.global_batch_size}; "

@@ -15,7 +15,9 @@ from typing import Any
 
 import torch.distributed as dist
 
+from trainshed.record.data_manifest import DataManifest
 from trainshed.record.events import to_nobody
+from trainshed.record.facts import parse_facts
 from trainshed.record.journal import Journal, JournalHandler
 from trainshed.record.lineage import sha256
 from trainshed.record.storage import Storage
@@ -48,7 +50,8 @@ def run_worker(plan: WorkerSpec, host: Host) -> Ended:
     training = Training.model_validate_json(json.dumps(plan.training), strict=True)
     with _worker_log(storage, plan, host), scratch("data") as copy:
         folder = storage.download(plan.data, copy)
-        manifest = json.loads((folder / "manifest.json").read_text())
+        place = folder / "manifest.json"
+        manifest = parse_facts(json.loads(place.read_text()), DataManifest, str(place))
         splits = Splits(*open_data(folder, manifest))
         if plan.fold is not None:
             learnt, held_out = split_off(splits.train, fold=plan.fold[0], folds=plan.fold[1], seed=training.seed)

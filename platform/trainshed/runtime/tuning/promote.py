@@ -6,14 +6,14 @@ One that was stopped early is trained to its end first, where the job chooses th
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
-from typing import Any
 
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import all_checkpoints
+from trainshed.record.facts import CodeFacts, TrialOrigin
 from trainshed.record.run import Record
-from trainshed.record.trials import ENDED, TrialFiles, begun
+from trainshed.record.trial_facts import TrialEnd, TrialState
+from trainshed.record.trials import TrialFiles, begun
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.scratch import scratch
 from trainshed.runtime.training.ray_train.fit import Fitted, fit
@@ -34,7 +34,7 @@ def promote(
     trial: TrialFiles,
     *,
     data: Mapping[str, Record],
-    code: dict[str, Any],
+    code: CodeFacts,
     spent: Spent,
 ) -> str:
     """Exports and registers; the version, as `NAME@N`.
@@ -43,13 +43,14 @@ def promote(
         PlatformError: no trial came to its end, and the job does not say that the best of the others is trained on.
         Stopped: it was asked to stop while it trained the trial to its end.
     """
-    record, state = reporter.record, (trial.ended or {}).get("state")
-    if state != ENDED and job.best_among == "finished":
+    record, ended = reporter.record, trial.ended
+    is_whole = ended is not None and ended.state == TrialState.ENDED
+    if not is_whole and job.best_among == "finished":
         raise PlatformError(
             f"register: no trial came to its end with a figure; the best of the others is {trial.name}. Say "
             "best_among: all to train it to its end first, or train its settings with a document that says from_best"
         )
-    training = Training.model_validate_json(json.dumps((trial.facts or {})["training"]), strict=True)
+    training = trial.training
     own = dataclasses.replace(
         plan,
         training=training.model_dump(mode="json"),
@@ -57,10 +58,8 @@ def promote(
         folder=trial.folder,
         export=True,
     )
-    if state == ENDED:
-        fitted = fit(own, training, sink=reporter)  # it goes on after the last step: there is only the export to do
-    else:
-        fitted = _trained_on(own, training, trial, reporter, spent)
+    # One that has ended goes on after its last step: there is only the export to do.
+    fitted = fit(own, training, sink=reporter) if is_whole else _trained_on(own, training, trial, reporter, spent)
     with scratch("promote") as copy:
         local = record.storage.download(f"{trial.folder}/model", copy)
         record.storage.upload(local, record.at("model"))
@@ -69,19 +68,19 @@ def promote(
 
 
 def _registered(
-    job: TuneJob, reporter: Reporter, trial: TrialFiles, fitted: Fitted, *, data: Record, code: dict[str, Any]
+    job: TuneJob, reporter: Reporter, trial: TrialFiles, fitted: Fitted, *, data: Record, code: CodeFacts
 ) -> str:
     record, best = reporter.record, story(job, trial)
-    of_trial = {"run_id": record.run_id, "trial": trial.name, "settings": best["settings"]}
+    of_trial = TrialOrigin(run_id=record.run_id, trial=trial.name, settings=best.settings)
     lineage = write_lineage(job, record, fitted, data=data, code=code, trial=of_trial, folder=f"trials/{trial.name}/")
     assert job.register_as is not None
     remark = f": {trial.name} as it stands"
-    return register_model(job.register_as, reporter, lineage, {job.metric: best["value"]}, remark=remark)
+    return register_model(job.register_as, reporter, lineage, {job.metric: best.value}, remark=remark)
 
 
 def _trained_on(plan: WorkerSpec, training: Training, trial: TrialFiles, reporter: Reporter, spent: Spent) -> Fitted:
     """From its newest checkpoint to its last step; from then on it is one that has ended."""
-    storage, record, before = trial.storage, reporter.record, trial.ended or {}
+    storage, record, before = trial.storage, reporter.record, trial.ended
     newest = next((one.step for one in all_checkpoints(storage, trial.folder)), 0)
     reporter.log(
         f"{trial.name} was stopped early; it is trained from step {newest} to its end, step {training.steps}, before "
@@ -95,5 +94,6 @@ def _trained_on(plan: WorkerSpec, training: Training, trial: TrialFiles, reporte
         spent.keep()
     if fitted.stopped:
         raise Stopped(sum(one.ended is not None for one in begun(storage, record.at())), None, what="trial")
-    trial.end(ENDED, device_s=float(before.get("device_s") or 0.0) + held)
+    held_before = before.device_s if before is not None else None
+    trial.end(TrialEnd(state=TrialState.ENDED, device_s=(held_before or 0.0) + held))
     return fitted

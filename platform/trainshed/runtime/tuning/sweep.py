@@ -13,7 +13,9 @@ from typing import Any
 import ray
 import ray.tune
 
-from trainshed.record.run import Record, now
+from trainshed.record.facts import CodeFacts
+from trainshed.record.results import SweepResult
+from trainshed.record.run import TUNE, Record, now
 from trainshed.record.trials import TrialFiles, begun, name_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.worker_spec import WorkerSpec
@@ -35,15 +37,13 @@ from trainshed.spec.sweep.possible import Settings
 from trainshed.spec.sweep.stopping import Pb2, Pbt
 from trainshed.spec.sweep.tune import TuneJob
 
-TUNE = "tune"
-"""Ray Tune's own folder, while it runs: trials that ended are told again from the Record, so none of it is needed."""
 LOST_RETRIES = 3
 """So often a trial is started again whose process or machine was lost."""
 
 
 def sweep(
-    job: TuneJob, reporter: Reporter, *, data: Mapping[str, Record], earlier: Sequence[Record], code: dict[str, Any]
-) -> dict[str, Any]:
+    job: TuneJob, reporter: Reporter, *, data: Mapping[str, Record], earlier: Sequence[Record], code: CodeFacts
+) -> SweepResult:
     """Runs the trials and returns the result; see `conclude`.
 
     `data` are the runs that made what trials read, by reference; see `tuning.data`. `earlier` are the sweeps that
@@ -73,7 +73,7 @@ def sweep(
     if searcher.refused:
         reporter.log(searcher.refusals)
     result = conclude(job, reporter, plan.worker, ceilings, spent, data=data, code=code, refused=searcher.refusals)
-    return {**result, "refused": searcher.refused}
+    return result.model_copy(update={"refused": searcher.refused})
 
 
 def _tuner(
@@ -132,14 +132,14 @@ def _plan(job: TuneJob, record: Record, data: Mapping[str, Record], heartbeats: 
         export=False,
     )
     share = min(1.0, job.gpus_of_a_worker)
-    return TrialSpec(
-        worker, folders(data), job.failures.memory_retries, job.folds, interval, heartbeats, gpu_share=share
-    )
+    retries = job.failures.memory_retries
+    return TrialSpec(worker, folders(data), retries, job.folds, interval, heartbeats, gpu_share=share)
 
 
 def _searcher(job: TuneJob, reporter: Reporter, data: Mapping[str, Record], earlier: Sequence[Record]) -> Numbered:
     record = reporter.record
-    recorded = {trial.number: _first_settings(trial.facts or {}) for trial in begun(record.storage, record.at())}
+    trials = [(trial.number, trial.facts) for trial in begun(record.storage, record.at())]
+    recorded = {number: facts.settings for number, facts in trials if facts is not None}
     known = known_before(job, data, earlier, sink=reporter)
     return Numbered(
         job, recorded, earlier=known, failed=_failing(record), came_to=_coming_to(job, record), sink=reporter
@@ -154,10 +154,6 @@ def _failing(record: Record) -> Callable[[int], bool]:
 def _coming_to(job: TuneJob, record: Record) -> Callable[[int], float | None]:
     """What a trial, by its number, came to where it came to its own end."""
     return lambda number: came_to(job, TrialFiles(record.storage, record.at(), number))
-
-
-def _first_settings(facts: dict[str, Any]) -> Settings:
-    return dict(facts["settings"])
 
 
 def _say_what_begins(job: TuneJob, reporter: Reporter, *, ended: int) -> None:

@@ -9,9 +9,12 @@ from ray.tune.experiment import Trial
 
 from trainshed.errors import FailureKind
 from trainshed.record.events import TrialMoved, WorkerKilled, describe
+from trainshed.record.facts import is_measured
+from trainshed.record.metric_rows import MetricRow
 from trainshed.record.ranking import Rank, figure_of, rank_of
 from trainshed.record.storage import Storage
-from trainshed.record.trials import EARLY, ENDED, FAILED, TrialFiles, failure_of, is_measured, number_of
+from trainshed.record.trial_facts import EndedBy, TrialEnd, TrialState
+from trainshed.record.trials import TrialFiles, number_of
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.tuning.scheduling.stoppers import Ceilings, Spent
@@ -67,7 +70,7 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         files, metric = self._files(trial), self._job.metric
         if files.ended is not None or metric not in result:
             return  # it is told again
-        self._event(files, "running", result)
+        self._event(files, TrialState.RUNNING, MetricRow.of(result))
         self._progress(what=f"{files.name} step {result['step']}: {result[metric]:.4g}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
@@ -79,11 +82,12 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
             if self.ceilings is not None and self.ceilings.why is not None:
                 return  # it can go on, where the sweep is resumed
             whole = int(result.get("step", 0)) >= self._job.steps_of_a_trial
-            by = {} if whole else {"by": self._job.stop_early.kind}
-            files.end(ENDED if whole else EARLY, device_s=held, **by)
-        elif "device_s" not in before:
-            files.end(**{**before, "device_s": held})
-        self._over(files, result, told_again=before is not None and "device_s" in before)
+            rule = EndedBy(self._job.stop_early.kind)
+            early = TrialEnd(state=TrialState.EARLY, by=rule, device_s=held)
+            files.end(TrialEnd(state=TrialState.ENDED, device_s=held) if whole else early)
+        elif before.device_s is None:
+            files.end(before.model_copy(update={"device_s": held}))
+        self._over(files, result, told_again=before is not None and before.device_s is not None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         """Its process was lost more often than a trial may be."""
@@ -97,21 +101,25 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
             if files.facts is None:  # it was lost before it began
                 settings = dict(trial.config["settings"])
                 files.begin(settings, override(self._job.train, settings, file="space"))
-            files.end(FAILED, kind=FailureKind.LOST, cause=cause, device_s=self._spent.ends(files.number))
+            held = self._spent.ends(files.number)
+            files.end(TrialEnd(state=TrialState.FAILED, kind=FailureKind.LOST, cause=cause, device_s=held))
         except OSError as write_error:  # a full disk of one trial is not the end of the others
             self._reporter.log(f"{files.name}: {cause}; that could not be written either: {write_error}")
         self._over(files, trial.last_result or {}, told_again=False)
 
     def _over(self, files: TrialFiles, result: dict[str, Any], *, told_again: bool) -> None:
-        ended = files.ended or {"state": FAILED}  # its end could not be written
+        ended = files.ended or TrialEnd(state=TrialState.FAILED)  # its end could not be written
         self._done.add(files.number)
-        if failure_of(ended) is FailureKind.CODE:
-            self._code_errors.append(str(ended["cause"]))
-        counts = figure_of(files.facts or {}, files.held_out()) or result
+        if ended.failure is FailureKind.CODE:
+            self._code_errors.append(str(ended.cause))
+        counts = figure_of(files.facts, files.held_out())
+        if counts is None and "step" in result:
+            counts = MetricRow.of(result)
         if not told_again:
-            cause = {"cause": ended["cause"]} if "cause" in ended else {}
-            self._event(files, str(ended["state"]), counts, **cause)
-        self._keep_the_best(files, str(ended["state"]), counts.get(self._job.metric))
+            cause = {"cause": ended.cause} if ended.cause is not None else {}
+            self._event(files, ended.state, counts, **cause)
+        value = None if counts is None else counts.figure(self._job.metric)
+        self._keep_the_best(files, ended.state, value)
         self._progress()
 
     def _keep_the_best(self, files: TrialFiles, state: str, value: float | None) -> None:
@@ -119,7 +127,7 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         if self._job.is_population:
             return
         rank = rank_of(self._job, state, value)
-        if state == FAILED or not is_measured(value) or (self._best is not None and rank >= self._best[0]):
+        if state == TrialState.FAILED or not is_measured(value) or (self._best is not None and rank >= self._best[0]):
             files.drop_state()
             return
         if self._best is not None:
@@ -129,9 +137,11 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
     def _files(self, trial: Any) -> TrialFiles:
         return TrialFiles(self._storage, self._sweep, _number(trial))
 
-    def _event(self, files: TrialFiles, state: str, result: dict[str, Any], **more: Any) -> None:
-        values = {key: result[key] for key in ("step", self._job.metric) if key in result}
-        settings = (files.facts or {}).get("settings", {})
+    def _event(self, files: TrialFiles, state: str, row: MetricRow | None, **more: Any) -> None:
+        figures = {} if row is None else row.values
+        values = {key: figures[key] for key in ("step", self._job.metric) if key in figures}
+        facts = files.facts
+        settings = {} if facts is None else facts.settings
         said = {"trial": files.name, "state": state, "settings": settings, **values, **more}
         self._reporter(TrialMoved.model_validate(said))
 

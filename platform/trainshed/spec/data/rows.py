@@ -9,7 +9,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never
 
 from trainshed.spec.data.encodings import NoText, decoded, foreign, lines, unpacked
 from trainshed.spec.data.sources import Csv, JsonLines, TextFiles
@@ -22,7 +22,7 @@ MAX_FOUND_CHARACTERS = 300
 class Row:
     """The fields of a row by name, and where it is from: `file` or `file:line`."""
 
-    fields: dict[str, Any]
+    fields: dict[str, object]
     origin: str
 
 

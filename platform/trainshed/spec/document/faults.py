@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from trainshed.errors import Fault
 from trainshed.spec.document.part import SAID_OF_PATTERNS, SECRET_PATTERN, Part
@@ -41,12 +42,12 @@ def validate(adapter: TypeAdapter[Any], data: Any) -> Any:
 
 def explain(error: ValidationError, document: Document, parts: list[type[Part]]) -> list[Fault]:
     """Every error as a fault with the line of the nearest key that the document really has."""
-    found: dict[Path, list[dict[str, Any]]] = {}
+    found: dict[Path, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         path = _data_path(detail["loc"], document.data)
         if detail["type"] == "too_short" and item_at(document.data, path):
             continue  # pydantic counts only the items that passed; the ones that did not have faults of their own
-        found.setdefault(path, []).append(dict(detail))
+        found.setdefault(path, []).append(detail)
     faults = []
     for path, details in found.items():
         messages = [_message(detail, path, document.data, parts) for detail in details]
@@ -72,7 +73,7 @@ def _named(path: Path, message: str) -> Path:
     return (*path, *first.rstrip(":").split("."))
 
 
-def _either(details: list[dict[str, Any]]) -> str:
+def _either(details: list[ErrorDetails]) -> str:
     """One line for a value that is none of the things that may stand there, like a number or `auto`."""
     wanted = []
     for detail in details:
@@ -110,11 +111,11 @@ def _data_path(loc: tuple[str | int, ...], data: Any) -> Path:
     return tuple(path)
 
 
-def _is_tag(element: str | int, data: dict[str, Any]) -> bool:
+def _is_tag(element: str | int, data: Mapping[str, object]) -> bool:
     return element in ("train_in_full", "train_from_best") or element in data
 
 
-def _message(detail: dict[str, Any], path: Path, data: Any, parts: list[type[Part]]) -> str:
+def _message(detail: ErrorDetails, path: Path, data: Any, parts: list[type[Part]]) -> str:
     got, context = detail.get("input"), detail.get("ctx", {})
     match detail["type"]:
         case "missing" if isinstance(path[-1], int):

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from trainshed.errors import PlanError
-from trainshed.spec.plan.layouts import Layout, every_layout, layouts_to_choose_from
+from trainshed.spec.plan.layouts import layouts_of_engine, layouts_to_choose_from
 from trainshed.spec.plan.limits import Limit, limits_of
 from trainshed.spec.plan.model import ModelCost, cost_of
 from trainshed.spec.plan.price import HourPrice
 from trainshed.spec.plan.sharing import SweepNeed
 from trainshed.spec.plan.states import Need, batches_to_choose_from, checkpoints_activations, need, needed
-from trainshed.spec.training.engines import DeepSpeed
+from trainshed.spec.training.engines import Layout
 from trainshed.spec.training.models import DataSizes
-from trainshed.spec.training.optimizers import misfit
 from trainshed.spec.training.train import Training
 from trainshed.spec.training.workers import Workers
 
@@ -101,10 +100,9 @@ def plan(name: str, training: Training, sizes: DataSizes, *, machine_bytes: int 
 def resolved(training: AnyTraining, chosen: Need | None) -> AnyTraining:
     """The training with what was chosen in place of every `auto`; the same one where it says none."""
     values: dict[str, object] = {}
-    if isinstance(training.engine, DeepSpeed) and training.engine.zero_stage == "auto":
+    if training.engine.open_key is not None:
         assert chosen is not None
-        update = {"zero_stage": chosen.layout.zero_stage, "offload": chosen.layout.offload}
-        values["engine"] = training.engine.model_copy(update=update)
+        values["engine"] = training.engine.settled(chosen.layout)
     if training.workers.per_device_batch_size == "auto":
         assert chosen is not None
         update = {"per_device_batch_size": chosen.per_device_batch_size}
@@ -114,8 +112,8 @@ def resolved(training: AnyTraining, chosen: Need | None) -> AnyTraining:
 
 def _refuse_blind_auto(name: str, training: Training, cost: ModelCost, limit: Limit | None) -> None:
     autos = []
-    if isinstance(training.engine, DeepSpeed) and training.engine.zero_stage == "auto":
-        autos.append("engine.zero_stage")
+    if (key := training.engine.open_key) is not None:
+        autos.append(key)
     if training.workers.per_device_batch_size == "auto":
         autos.append("workers.per_device_batch_size")
     if not autos:
@@ -128,7 +126,8 @@ def _refuse_blind_auto(name: str, training: Training, cost: ModelCost, limit: Li
             "known on the cluster; give numbers"
         )
     if not layouts_to_choose_from(training):
-        cause = misfit(training.optimizer, 1)
+        each = (training.engine.settled(layout) for layout in layouts_of_engine(training))
+        cause = next(fault for one in each if (fault := one.optimizer_misfit(training.optimizer)) is not None)
         raise PlanError(f"{said}: no stage goes with precision {training.precision}: {cause}")
     if limit is None:
         raise PlanError(f"{said} needs to know the memory of a worker; give workers.gpu_type or workers.memory_gb")
@@ -163,10 +162,8 @@ def _reason(training: Training, layouts: tuple[Layout, ...], batches: tuple[int,
 def _table(training: Training, cost: ModelCost, chosen: Need | None) -> tuple[Need, ...]:
     """Every layout that the engine could have, at the chosen batch or the smallest."""
     batch = chosen.per_device_batch_size if chosen else batches_to_choose_from(training)[-1]
-    own = chosen.layout if chosen else None
-    layouts = (own,) if own is not None and own.engine == "ddp" else every_layout(training)
-    if own is not None and own not in layouts:
-        layouts = (*layouts, own)
+    own = (chosen.layout,) if chosen else layouts_to_choose_from(training)
+    layouts = dict.fromkeys((*layouts_of_engine(training), *own))
     return tuple(
         need(training, cost, layout, batch, checkpointing=checkpoints_activations(training)) for layout in layouts
     )

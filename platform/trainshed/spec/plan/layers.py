@@ -28,6 +28,8 @@ from trainshed.spec.training.models import (
 FP32 = 4
 RELU, GELU, SWIGLU, TANH_GELU, GATED_TANH_GELU = 1, 2, 4, 5, 7
 """Tensors of the inner size that a feed-forward block keeps: of torch's own functions, or of single operations."""
+GATED = (SWIGLU, GATED_TANH_GELU)
+"""Those of three matrices."""
 PLAIN_SCORES, DROPPED_SCORES = {4: 4, 2: 6}, {4: 12, 2: 15}
 """Bytes that attention of single operations keeps of a score, by bytes of a number; and with dropout."""
 LSTM_STATES = 6
@@ -64,6 +66,13 @@ class Layers:
     def queries(self) -> int:
         """Numbers in all queries of a token."""
         return self.attention_width or self.width
+
+    @property
+    def matrices(self) -> int:
+        """Weights of one layer, without its vectors."""
+        attention = self.attentions * (2 + 2 * self.kv_share) * self.width * self.queries
+        feed_forward = (3 if self.kept_inner in GATED else 2) * self.width * self.inner
+        return int(attention + feed_forward)
 
 
 def layers_of(model: Model) -> tuple[Layers, ...] | None:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from trainshed.errors import PlanError
 from trainshed.spec.plan.choose import Plan
-from trainshed.spec.plan.layouts import Layout, every_layout, layouts_to_choose_from
+from trainshed.spec.plan.layouts import layouts_of_engine, layouts_to_choose_from, layouts_to_suggest
 from trainshed.spec.plan.limits import Limit
 from trainshed.spec.plan.model import ModelCost
 from trainshed.spec.plan.states import batches_to_choose_from, checkpoints_activations, need, needed
+from trainshed.spec.training.engines import Layout
 from trainshed.spec.training.train import Training
 
 MOST_WORKERS = 1024
@@ -43,8 +44,10 @@ def _what_would_fit(training: Training, cost: ModelCost, limit: Limit) -> Iterat
     def fits(layout: Layout, batch: int, *, again: bool, changed: Training = training) -> bool:
         return needed(need(changed, cost, layout, batch, checkpointing=again), changed) <= limit.bytes
 
+    def keys(layout: Layout) -> str:
+        return layout.keys if layout.engine == own.engine else f"engine.kind: {layout.engine} with {layout.keys}"
+
     own = layouts_to_choose_from(training)[-1]
-    kind = "" if own.engine == "deepspeed" else "engine.kind: deepspeed with "
     yield from (
         f"workers.per_device_batch_size: {less}"
         for less in range(batch - 1, 0, -1)
@@ -57,11 +60,11 @@ def _what_would_fit(training: Training, cost: ModelCost, limit: Limit) -> Iterat
         also = "" if less == batch else f" with workers.per_device_batch_size: {less}"
         for again in sorted({checkpointing, True}):
             with_it = also + ("" if again == checkpointing else " and engine.activation_checkpointing: true")
-            for layout in every_layout(training):
+            for layout in layouts_to_suggest(training):
                 if fits(layout, less, again=again):
-                    yield f"{kind}{layout.keys}{with_it}"
-    last, count = every_layout(training)[-1], training.workers.max_count
+                    yield f"{keys(layout)}{with_it}"
+    last, count = (layouts_of_engine(training) or layouts_to_suggest(training))[-1], training.workers.max_count
     while (count := 2 * count) <= MOST_WORKERS:
         more = training.model_copy(update={"workers": training.workers.model_copy(update={"count": count})})
         if fits(last, 1, again=True, changed=more):
-            yield f"{kind}{last.keys} on workers.count: {count}"
+            yield f"{keys(last)} on workers.count: {count}"

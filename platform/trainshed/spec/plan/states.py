@@ -1,24 +1,13 @@
-"""What an engine keeps of a model on one worker: parameters, gradients, optimizer states, and its own buffers.
-
-After arXiv 1910.02054, section 3, as DeepSpeed 0.19 really does it (benchmarks/memory.py measures it): fp32 master
-weights in stages 1 to 3 whatever the precision, and whole gradients between the passes of a step in stage 1. Under
-stage 3 parameters of fewer than 100,000 numbers stay whole on every worker: norms and biases, too small to count here.
-"""
+"""What a worker needs for a training under a layout: the engine's states, and the activations of a pass."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from trainshed.spec.plan.layers import FP32
-from trainshed.spec.plan.layouts import Layout
 from trainshed.spec.plan.model import WIDTHS, ModelCost, activation_bytes
+from trainshed.spec.training.engines import Layout, Load
 from trainshed.spec.training.optimizers import moments
 from trainshed.spec.training.train import Training
-
-SMALLEST_BUCKET, LARGEST_BUCKET = 1 << 20, 5 * 10**8
-"""Numbers in the buffer that gradients are added up in."""
-MOST_GATHERED = 10**9
-"""Numbers of parameters that stage 3 holds whole at once, DeepSpeed's stage3_max_live_parameters."""
 
 
 @dataclass(frozen=True)
@@ -47,49 +36,46 @@ class Need:
         object.__setattr__(self, "total", self.states + self.buffers + self.activations)
 
 
-def bucket_numbers(parameters: int) -> int:
-    """Numbers in DeepSpeed's buffer for gradients."""
-    return max(SMALLEST_BUCKET, min(parameters, LARGEST_BUCKET))
-
-
-def states(training: Training, cost: ModelCost, layout: Layout, *, workers: int | None = None) -> Need:
+def states(
+    training: Training,
+    cost: ModelCost,
+    layout: Layout,
+    *,
+    workers: int | None = None,
+    several_passes: bool = True,
+) -> Need:
     """Bytes of states on one worker between two passes of a step, the most there are; without activations.
 
     `workers` is how many there are, where the job leaves it open; else the fewest it allows, who hold more each.
+    Without `several_passes` it is after the only pass of a step.
     """
     assert cost.parameters is not None
     assert cost.trainable is not None
-    count, trained = cost.parameters, cost.trainable
-    kept, width = moments(training.optimizer), WIDTHS[training.precision]
-    average = trained * FP32 if training.regularization.ema_decay else 0
-    if layout.engine == "ddp":  # autocast: weights stay fp32, and their half-precision copies live through a pass
-        return Need(
-            layout,
-            0,
-            parameters=count * FP32,
-            gradients=trained * FP32,
-            optimizer=trained * kept * FP32,
-            buffers=average + (count * width if width < FP32 else 0),
+    held = layout.bytes_of(
+        Load(
+            parameters=cost.parameters,
+            trained=cost.trainable,
+            moments=moments(training.optimizer),
+            width=WIDTHS[training.precision],
+            workers=workers or training.workers.min_count,
+            gathered=gathered_numbers(cost),
+            averaged=training.regularization.ema_decay > 0,
+            several_passes=several_passes,
         )
-    workers, stage = workers or training.workers.min_count, layout.zero_stage
-    split = {what: workers if stage >= first else 1 for first, what in ((1, "optimizer"), (2, "gradients"), (3, "all"))}
-    optimizer = trained * (kept + (1 if stage else 0)) * FP32 // split["optimizer"]
-    gradients = trained * width // split["gradients"]
-    parameters = count * width // split["all"]
-    buffers = bucket_numbers(count) * width + average // split["optimizer"]
-    if stage == 3:
-        buffers += min(count, MOST_GATHERED) * width
-    host = disk = 0
-    if layout.offload.optimizer != "none":
-        host += trained * (FP32 + width) // workers  # gradients, as they come and as the optimizer reads them
-        on_disk = layout.offload.optimizer == "nvme"
-        host, disk = host + (0 if on_disk else optimizer), disk + (optimizer if on_disk else 0)
-        optimizer, gradients = 0, gradients if stage == 1 else 0
-    if layout.offload.parameters != "none":
-        on_disk = layout.offload.parameters == "nvme"
-        host, disk = host + (0 if on_disk else parameters), disk + (parameters if on_disk else 0)
-        parameters = 0
-    return Need(layout, 0, parameters, gradients, optimizer, buffers=buffers, host=host, disk=disk)
+    )
+    return Need(
+        layout, 0, held.parameters, held.gradients, held.optimizer, held.buffers, host=held.host, disk=held.disk
+    )
+
+
+def gathered_numbers(cost: ModelCost) -> int:
+    """Weights that are whole at once where layers are gathered one by one: two layers, and all outside of layers."""
+    assert cost.parameters is not None
+    if not cost.layers:
+        return cost.parameters
+    in_layers = sum(one.count * one.matrices for one in cost.layers)
+    two_layers = 2 * max(one.matrices for one in cost.layers)
+    return min(cost.parameters, max(0, cost.parameters - in_layers) + two_layers)
 
 
 def need(training: Training, cost: ModelCost, layout: Layout, per_device: int, *, checkpointing: bool) -> Need:

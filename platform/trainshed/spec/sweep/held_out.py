@@ -1,4 +1,4 @@
-"""Are trainings over several data sets compared on the same held-out samples? By the manifests of prepared data.
+"""Are trainings over several data sets compared on the same held-out samples? By what is known of prepared data.
 
 Pure. The hashes of a split's shards say what a model sees of it: tokens, pixels, labels as numbers. What those numbers
 stand for is the tokenizer's and the list of labels.
@@ -7,7 +7,7 @@ stand for is the tokenizer's and the list of labels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 MEANING = {
     "form": "form",
@@ -18,23 +18,34 @@ MEANING = {
     "labels": "labels",
     "image": "size of images",
 }
-"""Keys of a manifest that say what the numbers in a shard stand for, and their words."""
+"""Fields of `Measured` that say what the numbers in a shard stand for, and their words."""
 
 
-def difference(manifests: Mapping[str, Mapping[str, Any]]) -> str | None:
+@dataclass(frozen=True)
+class Measured:
+    """What figures of a training are measured on."""
+
+    form: str
+    has: tuple[str, ...]
+    tokenizer_sha256: str | None
+    block_size: int | None
+    label_kind: str | None
+    labels: tuple[str, ...]
+    image: tuple[int, int] | None
+    held_out: tuple[str, ...]
+    """The SHA-256 of each shard of the validation split."""
+
+
+def difference(data: Mapping[str, Measured]) -> str | None:
     """Why figures of trainings over these data sets, by reference, do not compare; None: they do."""
-    (first, base), *others = manifests.items()
-    for reference, manifest in others:
-        for key, words in MEANING.items():
-            if manifest.get(key) != base.get(key):
+    (first, base), *others = data.items()
+    for reference, other in others:
+        for field, words in MEANING.items():
+            if getattr(other, field) != getattr(base, field):
                 return f"{first} and {reference} do not compare: they differ in their {words}"
-        if _held_out(manifest) != _held_out(base):
+        if other.held_out != base.held_out:
             return (
                 f"{first} and {reference} do not compare: other samples are held out; give both the same "
                 "source.validation, and a tokenizer that is not trained on the data"
             )
     return None
-
-
-def _held_out(manifest: Mapping[str, Any]) -> list[str]:
-    return [shard["sha256"] for shard in manifest["splits"]["validation"]["shards"]]

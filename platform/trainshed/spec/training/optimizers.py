@@ -138,17 +138,9 @@ Optimizer = Annotated[
 ]
 
 
-def misfit(optimizer: Optimizer, zero_stage: int) -> str | None:
-    """Why an optimizer cannot work under a ZeRO stage, in one line; None where it can.
-
-    Stages 1 to 3 give an optimizer flat pieces of the weights, in which no rows and columns are left.
-    """
-    if zero_stage == 0 or not isinstance(optimizer, Adafactor | Muon):
-        return None
-    return (
-        f"optimizer {optimizer.kind} needs whole matrices, and engine.zero_stage {zero_stage} gives it flat pieces; "
-        "set engine.zero_stage: 0, or use optimizer adamw"
-    )
+def needs_whole_matrices(optimizer: Optimizer) -> bool:
+    """Whether an optimizer works with rows and columns, of which an engine that splits weights may leave none."""
+    return isinstance(optimizer, Adafactor | Muon)
 
 
 def mup_misfit(optimizer: Optimizer) -> str | None:

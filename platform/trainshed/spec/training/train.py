@@ -72,9 +72,8 @@ class Training(Part):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Training:
-        stage = self.engine.zero_stage if isinstance(self.engine, DeepSpeed) else 0
         fault = schedules.misfit(self.schedule, self.steps)
-        fault = fault or optimizers.misfit(self.optimizer, 0 if stage == "auto" else stage)
+        fault = fault or self.engine.optimizer_misfit(self.optimizer)
         if fault:
             raise ValueError(fault)
         return self
@@ -101,10 +100,8 @@ class Training(Part):
             raise ValueError("precision fp16 needs workers.gpus above 0, got 0; say bf16 on CPUs")
         if self.precision == "bf16" and gpu is not None and not DEVICES[gpu].bf16:
             raise ValueError(f"precision bf16 is not in workers.gpu_type {gpu}; say fp16 or fp32")
-        if self.precision != "fp32" and isinstance(self.engine, DeepSpeed) and self.engine.zero_stage == 0:
-            raise ValueError(
-                f"precision {self.precision} needs engine.zero_stage 1 or more, got 0; stage 0 loses accuracy in it"
-            )
+        if fault := self.engine.precision_misfit(self.precision):
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

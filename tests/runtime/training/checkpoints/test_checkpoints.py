@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from tiny_training import TinyTask, numbers, tiny_training
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import Checkpoint, all_checkpoints, fault_of, kept, prune
 from trainshed.record.events import facts_of
+from trainshed.record.facts import CheckpointFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime.training import engines
 from trainshed.runtime.training.checkpoints.keeper import Keeper
@@ -21,6 +23,7 @@ from trainshed.runtime.training.checkpoints.progress import Progress
 from trainshed.runtime.training.checkpoints.snapshot import Snapshot
 from trainshed.runtime.training.host import World
 from trainshed.runtime.training.optim.optimizers import build_optimizer
+from trainshed.spec.training.engines import Ddp, Fsdp
 from trainshed.spec.training.optimizers import Optimizer
 from trainshed.spec.training.saving import Checkpoints
 
@@ -31,9 +34,7 @@ KILLS = 200
 def engine_of(training):
     torch.manual_seed(training.seed)
     task = TinyTask()
-    return engines.build(
-        training, task.make_model, lambda model: build_optimizer(training.optimizer, model), ALONE.device
-    )
+    return engines.build(training, task.make_model, partial(build_optimizer, training.optimizer), ALONE.device)
 
 
 def stepped(engine, task, times):
@@ -59,8 +60,9 @@ def keeper_in(folder, said=None, **policy):
     return Keeper(Storage.open(folder), "run", Checkpoints(**policy), ALONE, said if said is not None else Said())
 
 
-def test_what_was_saved_comes_back_optimizer_state_included(tmp_path):
-    training = tiny_training()
+@pytest.mark.parametrize("spec", [Ddp(), Fsdp()], ids=lambda spec: spec.kind)
+def test_what_was_saved_comes_back_optimizer_state_included(spec, group_of_one, tmp_path):
+    training = tiny_training(engine=spec)
     engine = stepped(engine_of(training), TinyTask(), 3)
     saved = weights(engine)
     keeper = keeper_in(tmp_path)
@@ -159,7 +161,7 @@ def test_another_model_is_refused_by_name(saved, resumed, said, tmp_path):
     def engine(make):
         torch.manual_seed(0)
         training = tiny_training()
-        return engines.build(training, make, lambda model: build_optimizer(training.optimizer, model), ALONE.device)
+        return engines.build(training, make, partial(build_optimizer, training.optimizer), ALONE.device)
 
     keeper = keeper_in(tmp_path)
     keeper.save(engine(saved), Progress(1), {})
@@ -194,8 +196,9 @@ def test_the_last_save_must_be_there(tmp_path):
 
 def made_up(storage, step, **metrics):
     path = f"run/checkpoints/step-{step:07d}"
-    storage.write_json(f"{path}/manifest.json", {"step": step, "metrics": metrics, "files": {}})
-    return Checkpoint(storage, path, {"step": step, "metrics": metrics, "files": {}})
+    manifest = CheckpointFacts(step=step, metrics=metrics, files={})
+    storage.write_json(f"{path}/manifest.json", manifest.as_json())
+    return Checkpoint(storage, path, manifest)
 
 
 def test_the_newest_and_the_best_are_kept_and_unfinished_attempts_go(tmp_path):

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from engine_worker import work, work_through
 from forking import run_workers
 from trainshed.record.checkpoints import all_checkpoints
+from trainshed.record.data_manifest import DataManifest
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
 from trainshed.runtime.data import tokenizer
@@ -50,7 +51,8 @@ MUP = Gpt2(layers=2, heads=8, width=64, mup_base_width=16)
 BLOCK = 16
 ALONE = World(0, 1, torch.device("cpu"))
 ENGINES = {f"zero-{stage}": {"engine.kind": "deepspeed", "engine.zero_stage": stage} for stage in range(4)} | {
-    "ddp": {"engine.kind": "ddp"}
+    "ddp": {"engine.kind": "ddp"},
+    "fsdp": {"engine.kind": "fsdp"},
 }
 
 
@@ -59,10 +61,14 @@ def prepare(folder, training=TRAINING):
     tokenizer.save(trained, TrainBpe(vocab_size=300), BLOCK, folder / "data" / "tokenizer")
     writer = BlockWriter(Storage.open(folder), "data", "train", BLOCK, trained.get_vocab_size())
     writer.add(np.random.default_rng(0).integers(0, trained.get_vocab_size(), 64 * BLOCK).astype(np.uint32))
-    manifest = {"block_size": BLOCK, "vocab_size": trained.get_vocab_size(), "splits": {"train": writer.close()}}
-    (folder / "data" / "manifest.json").write_text(json.dumps(manifest))
+    manifest = DataManifest(block_size=BLOCK, vocab_size=trained.get_vocab_size(), splits={"train": writer.close()})
+    (folder / "data" / "manifest.json").write_text(json.dumps(manifest.as_json()))
     (folder / "training.json").write_text(training.model_dump_json())
     return folder
+
+
+def manifest_of(data):
+    return DataManifest.model_validate_json((data / "manifest.json").read_text())
 
 
 def run(folder, settings, stop_after=TRAINING.steps, workers=2):
@@ -76,7 +82,7 @@ def existing(folder, *, dropout=0.1, **more):
     """A training of weights that are there, in transformers' layout, with dropout; its folder has data prepared."""
     fresh = TRAINING.model_copy(update={"model": TRAINING.model.model_copy(update={"dropout": dropout})})
     prepare(folder, fresh)
-    facts = tasks.DataFacts.read(folder / "data", json.loads((folder / "data" / "manifest.json").read_text()))
+    facts = tasks.DataFacts.read(folder / "data", manifest_of(folder / "data"))
     torch.manual_seed(1)
     task = tasks.build(fresh, facts)
     task.export(task.make_model().state_dict(), folder / "existing")
@@ -96,7 +102,7 @@ def rows_of(folder):
 
 def plain_torch_losses(folder, training=TRAINING, *, workers=None, drops=True):
     """One process, no engine: the reference. On whole batches, or pass by pass, dropping what so many workers drop."""
-    manifest = json.loads((folder / "data" / "manifest.json").read_text())
+    manifest = manifest_of(folder / "data")
     blocks = Blocks(folder / "data", manifest, "train")
     torch.manual_seed(training.seed)
     model = tasks.build(training, tasks.DataFacts.read(folder / "data", manifest)).make_model()
@@ -165,6 +171,13 @@ EXISTING = {
     "zero-2-activations-again": ({**ENGINES["zero-2"], "engine.activation_checkpointing": True}, {}),
     "zero-2-average": (ENGINES["zero-2"], {"regularization": Regularization(ema_decay=0.9)}),
     "zero-2-bf16": (ENGINES["zero-2"], {"precision": "bf16"}),
+    "fsdp-lora": (ENGINES["fsdp"], {"lora": Lora(rank=4, dropout=0.2)}),
+    "fsdp-activations-again": ({**ENGINES["fsdp"], "engine.activation_checkpointing": True}, {}),
+    "fsdp-kept-whole": (
+        {**ENGINES["fsdp"], "engine.reshard_after_forward": False, "engine.reduce_each_pass": False},
+        {"regularization": Regularization(ema_decay=0.9)},
+    ),
+    "fsdp-bf16": ({**ENGINES["fsdp"], "engine.reduce_each_pass": False}, {"precision": "bf16"}),
 }
 
 
@@ -202,9 +215,9 @@ def test_existing_weights_with_dropout_train_like_plain_torch_and_resume_to_the_
 def test_existing_weights_have_their_activations_computed_again_from_the_first_step(tmp_path):
     engine = Ddp(activation_checkpointing=True)
     training = existing(tmp_path, engine=engine, workers=Workers(count=1, per_device_batch_size=2))
-    facts = tasks.DataFacts.read(tmp_path / "data", json.loads((tmp_path / "data" / "manifest.json").read_text()))
+    facts = tasks.DataFacts.read(tmp_path / "data", manifest_of(tmp_path / "data"))
     task, calls = tasks.build(training, facts), []
-    made = engines.build(training, task.make_model, lambda model: torch.optim.SGD(model.parameters()), ALONE.device)
+    made = engines.build(training, task.make_model, lambda model, _: torch.optim.SGD(model.parameters()), ALONE.device)
     inside = made.model.transformer.h[0].ln_1  # the layer's own hooks stand outside of what is computed again
     inside.register_forward_pre_hook(lambda *_: calls.append(1))
     batch = task.batch({"tokens": np.arange(2 * BLOCK).reshape(2, BLOCK)}, keys=[])
@@ -217,16 +230,17 @@ def models_of(folder, name):
 
 
 def test_a_training_goes_on_under_other_engines_and_numbers_of_workers(tmp_path):
-    """2 workers ZeRO-2, then 1 worker ZeRO-3, 2 workers ZeRO-1, 1 worker DDP, 4 workers ZeRO-3: one loss curve."""
+    """2 workers ZeRO-2, then one fsdp, two ZeRO-1, one DDP, two fsdp, four ZeRO-3: one loss curve."""
     folder = prepare(tmp_path / "moved")
     expected = plain_torch_losses(folder)
-    run(folder, ENGINES["zero-2"], 3)
-    run(folder, {**ENGINES["zero-3"], "workers.count": 1}, 5, workers=1)
-    run(folder, ENGINES["zero-1"], 7)
-    run(folder, {**ENGINES["ddp"], "workers.count": 1}, 9, workers=1)
+    run(folder, ENGINES["zero-2"], 2)
+    run(folder, {**ENGINES["fsdp"], "workers.count": 1}, 4, workers=1)
+    run(folder, ENGINES["zero-1"], 6)
+    run(folder, {**ENGINES["ddp"], "workers.count": 1}, 8, workers=1)
+    run(folder, ENGINES["fsdp"], 10)
     rows = run(folder, {**ENGINES["zero-3"], "workers.count": 4}, workers=4)
     assert train_losses(rows) == pytest.approx(expected, rel=1e-5)
-    assert next(one.manifest["workers"] for one in all_checkpoints(Storage.open(folder), ".")) == 4
+    assert next(one.manifest.workers for one in all_checkpoints(Storage.open(folder), ".")) == 4
 
 
 def test_mup_has_the_same_losses_under_engines_that_split_and_that_copy_and_goes_on(tmp_path):

@@ -12,7 +12,7 @@ import torch
 from paths import TESTS
 from tiny_model import plain_steps, training
 from trainshed.runtime.training.optim.regularization import average_decay
-from trainshed.spec.training.engines import Ddp, DeepSpeed
+from trainshed.spec.training.engines import Ddp, DeepSpeed, Fsdp
 from trainshed.spec.training.optimizers import Adafactor, Adagrad, Adam, AdamW, Lion, Muon, RmsProp, Sgd
 from trainshed.spec.training.regularization import Regularization
 
@@ -36,7 +36,7 @@ REGULARIZED = {
     "noise": Regularization(embedding_noise=5.0),
     "adversarial": Regularization(adversarial=0.5, max_grad_norm=0.0),
 }
-ENGINES = {"ddp": Ddp(), **{f"zero-{stage}": DeepSpeed(zero_stage=stage) for stage in (0, 1, 2, 3)}}
+ENGINES = {"ddp": Ddp(), "fsdp": Fsdp(), **{f"zero-{stage}": DeepSpeed(zero_stage=stage) for stage in (0, 1, 2, 3)}}
 
 
 def label(optimizer):
@@ -163,7 +163,7 @@ def test_attacked_embeddings_add_their_gradients_under_every_engine(trained, eng
             hidden = vectors
             for layer in model.layers:
                 hidden = hidden + layer(hidden)
-            logits = model.head(hidden.mean(dim=1))
+            logits = model.scale * model.head(hidden.mean(dim=1))
             return torch.nn.functional.cross_entropy(logits, classes, reduction="sum")
 
         gradient = torch.autograd.grad(loss_from(embedded), embedded)[0]

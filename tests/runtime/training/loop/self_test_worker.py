@@ -6,6 +6,7 @@ python self_test_worker.py FOLDER RANK RENDEZVOUS
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 FOLDER, RANK, RENDEZVOUS = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
@@ -13,6 +14,7 @@ os.environ.update(OMP_NUM_THREADS="1", LOCAL_RANK=str(RANK))
 
 import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
+from torch.distributed.fsdp import FSDPModule  # noqa: E402
 
 from tiny_training import TinyTask  # noqa: E402
 from trainshed.errors import PlatformError  # noqa: E402
@@ -45,6 +47,8 @@ def of_its_own(engine):
     """No worker hears of another one's gradients: the loss of each is what only it would have had."""
     if hasattr(engine, "_ddp"):
         engine._alone = engine._ddp.no_sync
+    elif isinstance(engine.model, FSDPModule):
+        during_backward(engine, dist, "reduce_scatter_single", own_rows)
     else:
         silent(engine)
 
@@ -53,14 +57,20 @@ def silent(engine):
     """Under DeepSpeed: the collectives that carry gradients give each worker its own, twice, while a backward runs."""
     from deepspeed.comm import comm  # it keeps torch's functions, of which stage 3 calls one
 
-    backward, scatter = engine.backward, comm.cdb.reduce_scatter_function
+    during_backward(engine, dist, "all_reduce", own_sum)
+    during_backward(engine, comm.cdb, "reduce_scatter_function", own_scatter)
+
+
+def during_backward(engine, owner, name, instead):
+    """Another function stands in a collective's place while a backward runs."""
+    backward, whole = engine.backward, getattr(owner, name)
 
     def broken(loss):
-        dist.all_reduce, comm.cdb.reduce_scatter_function = own_sum, own_scatter
+        setattr(owner, name, instead)
         try:
             backward(loss)
         finally:
-            dist.all_reduce, comm.cdb.reduce_scatter_function = ALL_REDUCE, scatter
+            setattr(owner, name, whole)
 
     engine.backward = broken
 
@@ -75,6 +85,12 @@ def own_scatter(output, given, *_, **__):
     return Done()
 
 
+def own_rows(*, output, input, **_):
+    """Under fully_shard, whose collective also takes the mean."""
+    output.copy_(input.chunk(2)[RANK])
+    return Done()
+
+
 class Done:
     """The handle of a collective that is over."""
 
@@ -84,14 +100,25 @@ class Done:
 
 def of_a_layer(engine):
     """The gradient of one layer is lost on its way."""
-    for name, weight in engine.model.named_parameters():
-        if "outer.weight" in name:
-            weight.register_hook(torch.zeros_like)
+    weight = dict(engine.model.named_parameters())["outer.weight"]
+    if not isinstance(engine.model, FSDPModule):
+        weight.register_hook(torch.zeros_like)
+        return
+    step = engine.step  # what autograd sees there is another tensor in each pass
+
+    def broken(rate):
+        weight.grad.zero_()
+        return step(rate)
+
+    engine.step = broken
 
 
 def stale(engine):
     """Worker 1 has, after each step, the weights from before it."""
     step = engine.step
+    if isinstance(engine.model, FSDPModule):
+        engine.step = gathers_old(engine)
+        return
 
     def broken(rate):
         kept = [held.clone() for held in working(engine)]
@@ -102,6 +129,27 @@ def stale(engine):
         return norm
 
     engine.step = broken
+
+
+def gathers_old(engine):
+    """Under fully_shard: what worker 1 gathers for a pass is what it would have been before the step."""
+    step, old = engine.step, []
+
+    @torch.no_grad()
+    def instead(model, *_):
+        for weight, before in zip(model.parameters(), old, strict=True) if old else ():
+            weight.copy_(before)
+
+    if RANK == 1:
+        engine.model.register_forward_pre_hook(instead)
+
+    def broken(rate):
+        engine.model.unshard()
+        old[:] = [weight.detach().clone() for weight in engine.model.parameters()]
+        engine.model.reshard()
+        return step(rate)
+
+    return broken
 
 
 def working(engine):
@@ -156,14 +204,12 @@ def crooked(broken, training, *arguments):
 
 def of_weights(training):
     torch.manual_seed(0)
-    engine = engines.build(
-        training, TinyTask().make_model, lambda model: build_optimizer(training.optimizer, model), WORLD.device
-    )
-    self_test.check_weights_agree(engine, training, WORLD)
+    engine = engines.build(training, TinyTask().make_model, partial(build_optimizer, training.optimizer), WORLD.device)
+    self_test.check_weights_agree(engine, WORLD)
     if RANK == 1:
         weight = next(engine.model.parameters()).data
         weight[0], weight[1] = weight[1].clone(), weight[0].clone()  # the sums are what they were
-    self_test.check_weights_agree(engine, training, WORLD)
+    self_test.check_weights_agree(engine, WORLD)
     return "passes"
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -13,21 +14,22 @@ from trainshed.runtime.training import engines
 from trainshed.runtime.training.host import World
 from trainshed.runtime.training.loop.memory_use import PlanCheck, state_bytes
 from trainshed.runtime.training.optim.optimizers import build_optimizer
-from trainshed.spec.training.engines import Ddp
+from trainshed.spec.training.engines import Ddp, Fsdp
 from trainshed.spec.training.models import Gpt2
 from trainshed.spec.training.optimizers import AdamW, Sgd
 from trainshed.spec.training.train import Training
 from trainshed.spec.training.workers import Workers
 
 CPU = torch.device("cpu")
+DDP = Ddp()
 
 
-def trained(optimizer, sink=to_nobody):
+def trained(optimizer, sink=to_nobody, spec=DDP):
     training = Training(
         model=Gpt2(layers=1, heads=1, width=4),
         data="run://text",
         optimizer=optimizer,
-        engine=Ddp(),
+        engine=spec,
         workers=Workers(count=1, per_device_batch_size=1),
         global_batch_size=2,
         steps=3,
@@ -38,7 +40,7 @@ def trained(optimizer, sink=to_nobody):
         model[1].weight.requires_grad = False
         return model
 
-    engine = engines.build(training, make_model, lambda model: build_optimizer(optimizer, model), CPU)
+    engine = engines.build(training, make_model, partial(build_optimizer, optimizer), CPU)
     check = PlanCheck(training, engine, World(0, 1, CPU), sink)
     for _ in range(training.steps):
         for _ in range(2):
@@ -52,12 +54,14 @@ def trained(optimizer, sink=to_nobody):
 @pytest.mark.parametrize(
     ("optimizer", "moments"), [(AdamW(learning_rate=0.1), 2), (Sgd(learning_rate=0.1, momentum=0.0), 0)]
 )
-def test_frozen_weights_have_no_gradients_and_no_moments(optimizer, moments):
-    engine, check = trained(optimizer)
+@pytest.mark.parametrize("spec", [Ddp(), Fsdp(), Fsdp(reduce_each_pass=False)], ids=repr)
+def test_frozen_weights_have_no_gradients_and_no_moments(spec, optimizer, moments, group_of_one):
+    engine, check = trained(optimizer, spec=spec)
     counted = check.facts["predicted"]
     assert counted == {"parameters": 4 * 660, "gradients": 4 * 630, "optimizer": 4 * 630 * moments}
     assert check.facts["ratio"] == pytest.approx(1.0, abs=0.01)
-    assert state_bytes(engine).total == pytest.approx(check.facts["measured_bytes"])
+    held, measured = state_bytes(engine), check.facts["measured"]  # fsdp frees its gradients when it has stepped
+    assert (held.parameters, held.optimizer) == (measured["parameters"], measured["optimizer"])
 
 
 def test_a_storage_is_counted_once():
@@ -73,8 +77,8 @@ def test_the_comparison_is_told_once():
 
 
 @pytest.mark.slow
-def test_states_under_zero_are_those_of_the_plan(tmp_path):
-    """One shape in the four stages on two gloo workers, as benchmarks/memory.py measures them."""
+def test_states_that_are_split_are_those_of_the_plan():
+    """One shape in the four stages and under fsdp on two gloo workers, as benchmarks/memory.py measures them."""
     program = (
         "import json, sys; sys.path.insert(0, 'benchmarks'); import memory; "
         "print('FACTS', json.dumps([[one['measured_bytes'], one['ratio']] for one in memory.measure('gpt2')]))"
@@ -83,6 +87,8 @@ def test_states_under_zero_are_those_of_the_plan(tmp_path):
     assert done.returncode == 0, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("FACTS"))
     found = json.loads(line.removeprefix("FACTS"))
-    measured = [one for one, _ in found]
+    *measured, split, whole_gradients = (one for one, _ in found)
     assert measured == sorted(set(measured), reverse=True)
+    assert len(measured) == 4
+    assert split < min(measured[-1], whole_gradients)
     assert all(0.95 <= ratio <= 1.10 for _, ratio in found)

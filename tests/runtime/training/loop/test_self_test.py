@@ -18,7 +18,7 @@ import torch
 from tiny_training import tiny_training
 from trainshed.runtime.training.host import World
 from trainshed.runtime.training.loop.self_test import self_test
-from trainshed.spec.training.engines import Ddp, DeepSpeed, Offload
+from trainshed.spec.training.engines import Ddp, DeepSpeed, Fsdp, Offload
 from trainshed.spec.training.optimizers import Adafactor, Adagrad, Adam, AdamW, Lion, Muon, RmsProp, Sgd
 from trainshed.spec.training.regularization import Regularization
 from trainshed.spec.training.workers import Workers
@@ -37,7 +37,7 @@ FAULTS = {
     "layer": "the gradient of outer.weight is lost",
     "stale": "from before",
 }
-ENGINES = {"ddp": Ddp(), **{f"zero-{stage}": DeepSpeed(zero_stage=stage) for stage in range(4)}}
+ENGINES = {"ddp": Ddp(), "fsdp": Fsdp(), **{f"zero-{stage}": DeepSpeed(zero_stage=stage) for stage in range(4)}}
 RATES = (1e-5, 1e-4, 1e-3)
 OPTIMIZERS = [Sgd, Adam, AdamW, Adagrad, RmsProp, Lion]
 WHOLE = [Adafactor, Muon]
@@ -117,6 +117,10 @@ OTHER_CELLS = [
     *(
         (f"{fault} ddp", fault, training_of("fp32", Ddp(), AdamW(learning_rate=1e-4)))
         for fault in ("weights", "optimizer")
+    ),
+    *(
+        (f"{fault} fsdp", fault, training_of("fp32", Fsdp(), AdamW(learning_rate=1e-4)))
+        for fault in ("all-gather", "optimizer")
     ),
 ]
 SOME = [

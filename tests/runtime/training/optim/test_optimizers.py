@@ -1,5 +1,7 @@
 """The optimizers that are not torch's own classes, and the state of all of them in a checkpoint."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -77,7 +79,7 @@ def test_an_optimizer_goes_on_from_a_checkpoint_in_a_new_engine_and_in_the_old_o
     keeper = Keeper(Storage.open(tmp_path), ".", case.checkpoint, World(0, 1, torch.device("cpu")), to_nobody)
 
     def made():
-        engine = engines.build(case, make_model, lambda model: build_optimizer(spec, model), torch.device("cpu"))
+        engine = engines.build(case, make_model, partial(build_optimizer, spec), torch.device("cpu"))
         now = {"step": 0}
         return engine, now, apply(case.regularization, engine.model, engine.optimizer, lambda: now["step"])
 

@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from job_texts import PREPARE, TUNE, changed, text
+from trainshed.record.results import Used
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
+from trainshed.record.trial_facts import TrialResult, TrialState
 from trainshed.runtime.tuning.report import write_report
 from trainshed.runtime.tuning.report.importance import importances
 from trainshed.runtime.tuning.report.parallel import UNSET, draw_failed
@@ -46,18 +48,17 @@ def stories(sweep, count, *, failed=()):
         state = "stopped early" if number % 3 == 2 else "ended"
         state = "failed" if bad else state
         made.append(
-            {
-                "trial": f"trial-{number:05d}",
-                "settings": settings,
-                "history": [] if bad else [[5, value + 1], [10, value]],
-                "value": None if bad else value,
-                "state": state,
-                "cause": FAILURE if bad else None,
-                "kind": "code" if bad else None,
-                "by": "asha" if state == "stopped early" else None,
-                "device_s": 60.0,
-                "took_over": [],
-            }
+            TrialResult(
+                trial=f"trial-{number:05d}",
+                settings=settings,
+                history=() if bad else ((5, value + 1), (10, value)),
+                value=None if bad else value,
+                state=state,
+                cause=FAILURE if bad else None,
+                kind="code" if bad else None,
+                by="asha" if state == "stopped early" else None,
+                device_s=60.0,
+            )
         )
     return made
 
@@ -65,9 +66,9 @@ def stories(sweep, count, *, failed=()):
 def written(folder, sweep, trials, **facts):
     record = Record(Storage.open(folder), "sweep-1")
     best = best_of(sweep, trials)
-    training = override(sweep.train, best["settings"])
-    facts = {"spent": {"hours": 0.5, "device_hours": 1.0}, "limit": None, **facts}
-    write_report(record, sweep, trials, best, training.model_dump(mode="json"), **facts)
+    training = override(sweep.train, best.settings)
+    facts = {"spent": Used(hours=0.5, device_hours=1.0), "limit": None, **facts}
+    write_report(record, sweep, trials, best, training, **facts)
     return folder / "runs" / "sweep-1", best, training
 
 
@@ -82,7 +83,7 @@ def test_a_report_is_written_for_few_trials_and_for_many(tmp_path, count):
     assert (folder / "report" / "importance.png").exists() == (count > 4)
     assert ("are needed" in page) == (count <= 4)
     assert all(f"trial-{number:05d}" in page for number in range(count))
-    assert f"<b>{best['trial']}</b>" in page
+    assert f"<b>{best.trial}</b>" in page
     assert "http://" not in page
     assert "https://" not in page
 
@@ -123,9 +124,10 @@ def test_the_setting_that_matters_is_the_most_important():
 def test_a_metric_that_is_no_number_is_reported_and_is_not_the_best(tmp_path, value):
     sweep = job()
     trials = stories(sweep, 9)
-    trials[0]["value"] = trials[0]["history"][-1][1] = value
+    (first, _), (last, _) = trials[0].history
+    trials[0] = trials[0].model_copy(update={"value": value, "history": ((first, 3.0), (last, value))})
     folder, best, _ = written(tmp_path, sweep, trials)
-    assert best["trial"] != "trial-00000"
+    assert best.trial != "trial-00000"
     assert f"<td>{value:.4f}</td>" in (folder / "report.html").read_text()
 
 
@@ -133,10 +135,11 @@ def test_a_whole_number_and_its_float_are_the_same_choice(tmp_path):
     sweep = job(space={"optimizer.weight_decay": {"choice": [0, 0.1]}, **LEARNING_RATE})
     trials = stories(job(), 9)
     for number, trial in enumerate(trials):
-        trial["settings"] = {
+        settings = {
             "optimizer.weight_decay": 0.0 if number % 2 else 0.1,
-            "optimizer.learning_rate": trial["settings"]["optimizer.learning_rate"],
+            "optimizer.learning_rate": trial.settings["optimizer.learning_rate"],
         }
+        trials[number] = trial.model_copy(update={"settings": settings})
     folder, _, _ = written(tmp_path, sweep, trials)
     assert (folder / "report" / "importance.png").exists()
 
@@ -144,8 +147,8 @@ def test_a_whole_number_and_its_float_are_the_same_choice(tmp_path):
 def test_what_was_stopped_is_said_with_its_step_and_its_reason(tmp_path):
     sweep = job()
     trials = stories(sweep, 9)
-    trials[2]["history"] = trials[2]["history"][:1]
-    trials[5].update(state="cut off", by="budget.hours: 2 hours are over")
+    trials[2] = trials[2].model_copy(update={"history": trials[2].history[:1]})
+    trials[5] = trials[5].model_copy(update={"state": TrialState.CUT, "by": "budget.hours: 2 hours are over"})
     page = (written(tmp_path, sweep, trials)[0] / "report.html").read_text()
     assert "trial-00002 at step 5, validation_loss" in page
     assert "too far behind the others that came as far (asha)" in page
@@ -175,7 +178,7 @@ def test_failed_trials_stand_in_slices_and_in_parallel_coordinates_with_their_se
     sweep = job(goal=mode)
     trials = stories(sweep, 8, failed=(1, 4))
     best, path = best_of(sweep, trials), "optimizer.learning_rate"
-    rates = sorted(trials[number]["settings"][path] for number in (1, 4))
+    rates = sorted(trials[number].settings[path] for number in (1, 4))
     figure, (left, right) = plt.subplots(1, 2)
     draw_slice(left, sweep, path, trials, best)
     crosses = left.collections[-1].get_offsets()

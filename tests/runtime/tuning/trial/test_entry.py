@@ -102,7 +102,7 @@ def test_a_trial_whose_process_dies_before_it_begins_is_one_that_failed(local_ra
     TrialFiles(record.storage, record.at(), 0).begin({"optimizer.learning_rate": 0.01}, JOB.train)
     tuned(never_over, (Hasty,), tmp_path / "tune", callbacks=[watcher])
     first, second = (story(JOB, trial) for trial in begun(record.storage, record.at()))
-    assert first["state"] != "failed"
-    assert (second["trial"], second["state"], second["kind"]) == ("trial-00001", "failed", "lost")
-    assert second["settings"] == {"optimizer.learning_rate": 0.01}
-    assert second["cause"].startswith("it was lost too often")
+    assert first.state != "failed"
+    assert (second.trial, second.state, second.kind) == ("trial-00001", "failed", "lost")
+    assert second.settings == {"optimizer.learning_rate": 0.01}
+    assert second.cause.startswith("it was lost too often")

@@ -14,7 +14,8 @@ from job_texts import TUNE, changed
 from trainshed.errors import FailureKind
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
-from trainshed.record.trials import ENDED, FAILED, TrialFiles
+from trainshed.record.trial_facts import TrialEnd, TrialState
+from trainshed.record.trials import TrialFiles
 from trainshed.runtime.tuning.scheduling.schedulers import scheduler_of
 from trainshed.runtime.tuning.search.searcher import Numbered
 from trainshed.runtime.tuning.sweep import _failing
@@ -102,9 +103,9 @@ def test_no_figure_of_a_failed_trial_is_taken_for_a_good_one(kind, value, goal):
 def test_a_failure_counts_by_its_kind_and_what_is_lost_teaches_nothing(kind, tmp_path):
     trial = TrialFiles(Storage.open(tmp_path), "sweep", 3)
     assert not failed_by_itself(trial), "it runs"
-    trial.end(FAILED, kind=kind, cause="so it was")
+    trial.end(TrialEnd(state=TrialState.FAILED, kind=kind, cause="so it was"))
     assert failed_by_itself(trial) == (kind is not FailureKind.LOST)
-    trial.end(ENDED)
+    trial.end(TrialEnd(state=TrialState.ENDED))
     assert not failed_by_itself(trial)
 
 

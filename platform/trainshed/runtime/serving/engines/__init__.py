@@ -29,11 +29,11 @@ __all__ = [
 
 
 def build_engine(model_dir: Path, settings: EngineSettings) -> TextEngine:
-    """The model of a local Hugging Face directory, loaded and running.
+    """The model of a local Hugging Face directory, loaded and running in a process of its own.
 
     Raises:
         PlatformError: the directory cannot be served; the message says what is missing.
     """
-    from trainshed.runtime.serving.engines.continuous import ContinuousEngine  # torch and transformers
+    from trainshed.runtime.serving.engines.continuous import ContinuousEngine  # tokenizers
 
     return ContinuousEngine(model_dir, settings)

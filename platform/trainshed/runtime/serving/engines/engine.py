@@ -30,7 +30,7 @@ class EngineFullError(PlatformError):
 
 
 class EngineDeadError(PlatformError):
-    """The engine's thread has ended; the replica must be replaced."""
+    """The engine has ended; the replica must be replaced."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Step:
-    """What one forward pass added to a request."""
+    """What was added to a request: by one forward pass, or by all of them."""
 
     tokens: tuple[int, ...]
     finish: Finish | None = None
@@ -82,8 +82,10 @@ class TextEngine(Protocol):
 
     context_window: int
     """Tokens that a prompt and its continuation may have together."""
-    generated_tokens: int
-    """Tokens given to all requests since the engine began."""
+
+    @property
+    def generated_tokens(self) -> int:
+        """Tokens given to all requests since the engine began."""
 
     @property
     def has_chat_template(self) -> bool: ...
@@ -114,8 +116,10 @@ class TextEngine(Protocol):
     def validate(self, prompt: Sequence[int], sampling: Sampling) -> None:
         """Raises RequestError for what `generate` would refuse."""
 
-    def generate(self, prompt: Sequence[int], sampling: Sampling) -> AsyncGenerator[Step, None]:
-        """The continuation of `prompt`; closing the iterator frees its slot.
+    def generate(self, prompt: Sequence[int], sampling: Sampling, *, whole: bool = False) -> AsyncGenerator[Step, None]:
+        """The continuation of `prompt`: as it comes, or in one step at its end where it is wanted as a `whole`.
+
+        Closing the iterator frees its slot.
 
         Raises:
             RequestError: the prompt is empty, too long, or holds tokens that the model does not have.

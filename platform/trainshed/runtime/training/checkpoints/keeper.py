@@ -112,7 +112,7 @@ class Keeper:
 
     def save(self, engine: Engine, progress: Progress, metrics: dict[str, Any]) -> None:
         """Copies the state; the rest happens while training goes on."""
-        self._saver.save(engine, {**progress.facts(), "metrics": metrics})
+        self._saver.save(engine, progress.manifest(metrics))
         self.saved_step = progress.step
 
     def committed_step(self) -> int:
@@ -135,7 +135,7 @@ class Keeper:
 
     def _restored(self, checkpoint: Checkpoint, engine: Engine) -> Progress:
         restore(checkpoint, engine)
-        self.metrics = {"step": checkpoint.step, **checkpoint.manifest["metrics"]}
+        self.metrics = {"step": checkpoint.step, **checkpoint.manifest.metrics}
         self._sink(Resumed(step=checkpoint.step, checkpoint=checkpoint.path))
         return Progress.of(checkpoint.manifest)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+from pydantic import JsonValue
+
+from trainshed.record.facts import CheckpointFacts
 
 NOTHING_SEEN = "0" * 16
 
@@ -21,18 +24,20 @@ class Progress:
     held_out: tuple[float, ...] = ()
     """Every validation loss so far, oldest first."""
 
-    def facts(self) -> dict[str, Any]:
-        """As plain data, for a manifest."""
-        return {
-            "step": self.step,
-            "order_hash": self.order_hash,
-            "left_out": list(self.left_out),
-            "held_out": list(self.held_out),
-        }
+    def manifest(self, metrics: dict[str, JsonValue]) -> CheckpointFacts:
+        """What a checkpoint says that is taken now, before its files are there."""
+        return CheckpointFacts(
+            step=self.step,
+            order_hash=self.order_hash,
+            left_out=self.left_out,
+            held_out=self.held_out,
+            metrics=metrics,
+            files={},
+        )
 
     @staticmethod
-    def of(facts: dict[str, Any]) -> Progress:
-        """Reads what `facts` gave."""
+    def of(manifest: CheckpointFacts) -> Progress:
+        """Reads what `manifest` gave."""
         return Progress(
-            int(facts["step"]), str(facts["order_hash"]), tuple(facts["left_out"]), tuple(facts["held_out"])
+            manifest.step, manifest.order_hash or NOTHING_SEEN, manifest.left_out, tuple(map(float, manifest.held_out))
         )

@@ -11,11 +11,11 @@ import logging
 import os
 import threading
 import time
-from typing import Any
 
 from trainshed.patience import Wait
 from trainshed.record.checkpoints import MANIFEST, METRIC, part_name, path_of, prune
 from trainshed.record.events import CheckpointFailed, CheckpointKept, Sink
+from trainshed.record.facts import CheckpointFacts, PartFacts, read_facts
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.checkpoints.snapshot import Snapshot
 from trainshed.runtime.training.engines import Engine
@@ -44,11 +44,11 @@ class Saver:
         self.committed_step = -1
         """The newest step whose save this worker has seen through; on worker 0 its manifest is written."""
 
-    def save(self, engine: Engine, facts: dict[str, Any]) -> None:
-        """Copies the state and returns; a thread does the rest. `facts` must hold `step` and `metrics`."""
+    def save(self, engine: Engine, manifest: CheckpointFacts) -> None:
+        """Copies the state and returns; a thread does the rest, and adds the files to the manifest."""
         self.wait()
         self._snapshot.take(engine)
-        self._thread = threading.Thread(target=self._write, args=(facts,), name="save", daemon=True)
+        self._thread = threading.Thread(target=self._write, args=(manifest,), name="save", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
@@ -67,22 +67,22 @@ class Saver:
         if self._failed is not None:
             raise OSError(self._failed)
 
-    def _write(self, facts: dict[str, Any]) -> None:
+    def _write(self, manifest: CheckpointFacts) -> None:
         began = time.perf_counter()
         try:
-            path = path_of(self._folder, facts["step"])
+            path = path_of(self._folder, manifest.step)
             self._write_part(path)
             if self._snapshot.worker == 0:
-                self._commit(path, facts)
+                self._commit(path, manifest)
             self._failed = None
-            self.committed_step = int(facts["step"])
+            self.committed_step = manifest.step
         except OSError as error:
-            self._failed = f"the checkpoint of step {facts['step']} could not be written: {error}"
+            self._failed = f"the checkpoint of step {manifest.step} could not be written: {error}"
             log.error("%s", self._failed)
-            self._sink(CheckpointFailed(step=facts["step"], cause=str(error)))
+            self._sink(CheckpointFailed(step=manifest.step, cause=str(error)))
             return
         if self._snapshot.worker == 0:
-            self._sink(CheckpointKept(step=facts["step"], seconds=round(time.perf_counter() - began, 3)))
+            self._sink(CheckpointKept(step=manifest.step, seconds=round(time.perf_counter() - began, 3)))
 
     def _write_part(self, path: str) -> None:
         """The part, then its note: a note is the word that the part is whole."""
@@ -97,20 +97,21 @@ class Saver:
         else:
             with self._storage.fs.open_output_stream(target) as stream:
                 size = self._snapshot.write_to(stream, digest)
-        note = {"sha256": digest.hexdigest(), "bytes": size}
-        self._storage.write_json(f"{path}/{_note(name)}", note)
+        note = PartFacts(sha256=digest.hexdigest(), bytes=size)
+        self._storage.write_json(f"{path}/{_note(name)}", note.as_json())
 
-    def _commit(self, path: str, facts: dict[str, Any]) -> None:
-        files = {}
+    def _commit(self, path: str, manifest: CheckpointFacts) -> None:
+        files: dict[str, PartFacts] = {}
         wait = Wait(COMMIT_WAIT_S)
         for worker in range(self._snapshot.workers):
             name = part_name(worker, self._token)
-            while (note := self._storage.read_json(f"{path}/{_note(name)}")) is None:
+            while (note := read_facts(self._storage, f"{path}/{_note(name)}", PartFacts)) is None:
                 if wait.over:
                     raise OSError(f"worker {worker} has not written its part within {wait}")
                 time.sleep(POLL_S)
             files[name] = note
-        self._storage.write_json(f"{path}/{MANIFEST}", {**facts, "workers": self._snapshot.workers, "files": files})
+        whole = manifest.model_copy(update={"workers": self._snapshot.workers, "files": files})
+        self._storage.write_json(f"{path}/{MANIFEST}", whole.as_json())
         prune(self._storage, self._folder, last=self._policy.keep, best=self._policy.keep_best, metric=METRIC)
 
 

@@ -9,6 +9,7 @@ the library reads it, but writing with it would copy every tensor once more.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +62,7 @@ class Snapshot:
         shares = (share_of(piece, worker=self.worker, workers=self.workers) for piece in engine.pieces())
         return [share for share in shares if share is not None]
 
-    def _lay_out(self, entries: list[tuple[str, torch.Tensor]], facts: dict[str, Any]) -> None:
+    def _lay_out(self, entries: list[tuple[str, torch.Tensor]], facts: Mapping[str, object]) -> None:
         head: dict[str, Any] = {"__metadata__": {key: json.dumps(value) for key, value in facts.items()}}
         end = 0
         for name, tensor in entries:

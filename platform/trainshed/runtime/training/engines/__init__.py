@@ -6,11 +6,19 @@ from typing import assert_never
 
 import torch
 
-from trainshed.runtime.training.engines.engine import Engine, Held, MakeInParts, MakeModel, MakeOptimizer
-from trainshed.spec.training.engines import Ddp, DeepSpeed
+from trainshed.runtime.training.engines.engine import (
+    HALF,
+    Engine,
+    Held,
+    MakeInParts,
+    MakeModel,
+    MakeOptimizer,
+    parameter_count,
+)
+from trainshed.spec.training.engines import Ddp, DeepSpeed, Fsdp
 from trainshed.spec.training.train import Training
 
-__all__ = ["Engine", "Held", "MakeInParts", "MakeModel", "MakeOptimizer", "build"]
+__all__ = ["HALF", "Engine", "Held", "MakeInParts", "MakeModel", "MakeOptimizer", "build", "parameter_count"]
 
 
 def build(
@@ -34,5 +42,9 @@ def build(
             from trainshed.runtime.training.engines.ddp import DdpEngine
 
             return DdpEngine(training, make_model, make_optimizer, device)
+        case Fsdp():
+            from trainshed.runtime.training.engines.fsdp import FsdpEngine
+
+            return FsdpEngine(training, make_model, make_optimizer, device, make_in_parts=make_in_parts)
         case _:
             assert_never(training.engine)

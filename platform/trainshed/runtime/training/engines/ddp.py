@@ -13,7 +13,17 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from trainshed.runtime.training.engines.engine import Held, MakeModel, MakeOptimizer, save_activations, tensors_of
+from trainshed.runtime.tasks.weight_roles import own_shape
+from trainshed.runtime.training.engines.engine import (
+    HALF,
+    Held,
+    MakeModel,
+    MakeOptimizer,
+    passes_of_step,
+    persistent_buffers,
+    save_activations,
+    tensors_of,
+)
 from trainshed.runtime.training.engines.pieces import Piece, State
 from trainshed.spec.training.train import Training
 
@@ -23,31 +33,38 @@ NO_CLIP = float("inf")
 class DdpEngine:
     """A model copied to every worker; see `trainshed.runtime.training.engines.engine.Engine`."""
 
+    splits_weights = False
+    offloads = False
+    input_dtype = torch.float32  # autocast makes of it what it needs
+
     def __init__(
         self, training: Training, make_model: MakeModel, make_optimizer: MakeOptimizer, device: torch.device
     ) -> None:
         self.model = make_model().to(device)
         if training.engine.activation_checkpointing:
             save_activations(self.model)
-        self.optimizer = make_optimizer(self.model)
+        self.optimizer = make_optimizer(self.model, self.shape_of)
         if training.engine.compile:
             self.model.compile()
         workers = dist.get_world_size() if dist.is_initialized() else 1
         devices = [device] if device.type == "cuda" else None
         self._ddp = DistributedDataParallel(self.model, device_ids=devices) if workers > 1 else None
-        self._passes = training.global_batch_size // (workers * training.workers.per_device)
-        self._passes *= training.regularization.passes
+        self._passes = passes_of_step(training, workers)
         self._done = 0
         self._max_norm = training.regularization.max_grad_norm or NO_CLIP
         self._device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
-        self._half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(training.precision)
+        self._half = HALF.get(training.precision)
         self.train(on=True)  # existing weights come in evaluation mode
 
     @property
     def state(self) -> State:
         """The optimizer's own memory, by parameter."""
         return self.optimizer.state
+
+    def shape_of(self, parameter: torch.Tensor) -> torch.Size:
+        """Its own."""
+        return own_shape(parameter)
 
     def forward(self, **batch: torch.Tensor) -> Any:
         """The model's output; gradients meet only in the last pass of a step. Without gradients no worker waits."""
@@ -121,9 +138,3 @@ class DdpEngine:
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self._device.type, self._half) if self._half is not None else nullcontext()
-
-
-def persistent_buffers(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The buffers that `state_dict` would hold."""
-    stored = set(model.state_dict(keep_vars=True))
-    return {name: buffer for name, buffer in model.named_buffers() if name in stored}

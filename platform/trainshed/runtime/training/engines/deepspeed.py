@@ -15,16 +15,19 @@ import torch.distributed as dist
 from torch.nn.utils import get_total_norm
 
 from trainshed.runtime.training.engines.engine import (
+    HALF,
     Held,
     MakeInParts,
     MakeModel,
     MakeOptimizer,
+    parameter_count,
+    passes_of_step,
     save_activations,
     tensors_of,
 )
 from trainshed.runtime.training.engines.pieces import Piece, State
-from trainshed.spec.plan.states import bucket_numbers
-from trainshed.spec.training.engines import DeepSpeed
+from trainshed.spec.training.engines import NOTHING, DeepSpeed
+from trainshed.spec.training.engines.deepspeed import bucket_numbers
 from trainshed.spec.training.train import Training
 
 if not torch.cuda.is_available():
@@ -36,7 +39,6 @@ from deepspeed.runtime import compiler
 
 GRADIENTS = ("averaged_gradients", "all_grad_tensors", "grad_partitions_flat_buffer")
 """Where DeepSpeed's optimizers keep gradients between passes, each stage its own way."""
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def _import_muon_uncompiled() -> None:
@@ -71,19 +73,21 @@ class DeepSpeedEngine:
             __compatible_ops__["deepspeed_shm_comm"] = False
         assert isinstance(training.engine, DeepSpeed)
         self._stage = int(training.engine.zero_stage)
-        dtype = HALF.get(training.precision, torch.float32)
+        self.splits_weights = self._stage == 3
+        self.offloads = training.engine.offload != NOTHING
+        self.input_dtype = dtype = HALF.get(training.precision, torch.float32)
         if self._stage == 3 and make_in_parts is not None:
-            self.model = make_in_parts(lambda part: _split(part.to(device, dtype), training, dtype))
+            self.model = make_in_parts(lambda part, *, layer: _split(part.to(device, dtype), training, dtype))  # noqa: ARG005
         else:
             self.model = make_model().to(device, dtype)
         self._names = {id(parameter): name for name, parameter in self.model.named_parameters()}
         if training.engine.activation_checkpointing:
             save_activations(self.model)
-        self.optimizer = make_optimizer(self.model)
+        self.optimizer = make_optimizer(self.model, self.shape_of)
         self._engine, self._zero, _, _ = deepspeed.initialize(
             model=self.model,
             optimizer=self.optimizer,
-            config=_config(training, sum(getattr(p, "ds_numel", p.numel()) for p in self.model.parameters())),
+            config=_config(training, parameter_count(self)),
             dist_init_required=False,
         )
         if training.engine.compile:
@@ -94,6 +98,11 @@ class DeepSpeedEngine:
     def state(self) -> State:
         """The optimizer's own memory, by the tensors that it steps on: parameters, or flat partitions of them."""
         return self.optimizer.state
+
+    def shape_of(self, parameter: torch.Tensor) -> torch.Size:
+        """Stage 3 leaves an empty tensor in the place of a parameter, and its shape beside it."""
+        shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
+        return shape
 
     def forward(self, **batch: torch.Tensor) -> Any:
         """The model's output for a batch's tensors by name."""
@@ -243,12 +252,9 @@ def _config(training: Training, parameters: int) -> dict[str, Any]:
         zero["offload_optimizer"] = _place(offload.optimizer, offload.nvme_path)
     if offload.parameters != "none":
         zero["offload_param"] = _place(offload.parameters, offload.nvme_path)
-    workers = dist.get_world_size()
     return {
         "train_micro_batch_size_per_gpu": training.workers.per_device,
-        "gradient_accumulation_steps": training.global_batch_size
-        // (workers * training.workers.per_device)
-        * training.regularization.passes,
+        "gradient_accumulation_steps": passes_of_step(training, dist.get_world_size()),
         "gradient_clipping": training.regularization.max_grad_norm,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,

@@ -10,12 +10,18 @@ import torch
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.tasks.making import PartHandler
+from trainshed.runtime.tasks.weight_roles import ShapeOf
 from trainshed.runtime.training.engines.pieces import Piece, State
+from trainshed.spec.training.train import Training
 
 MakeModel = Callable[[], torch.nn.Module]
 MakeInParts = Callable[[PartHandler], torch.nn.Module]
 """As MakeModel; hands each part to `place` when its weights are there, so that it can be split before the next."""
-MakeOptimizer = Callable[[torch.nn.Module], torch.optim.Optimizer]
+MakeOptimizer = Callable[[torch.nn.Module, ShapeOf], torch.optim.Optimizer]
+"""Of a model's parameters, some of which may be split already: their whole shapes are the engine's to say."""
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""The type of numbers that forward and backward passes are done in; fp32 where the precision is not here."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,16 @@ class Engine(Protocol):
     model: torch.nn.Module
     """The bare model, as the task made it."""
     optimizer: torch.optim.Optimizer
-    """torch's optimizer, as it was made; under ZeRO it steps on flat partitions."""
+    """torch's optimizer, as it was made; an engine that splits weights lets it step on this worker's parts."""
+    splits_weights: bool
+    """Whether each worker holds a part of the weights that it computes with, and no two the same."""
+    offloads: bool
+    """Whether states come and go between the device and other memory."""
+    input_dtype: torch.dtype
+    """What floating-point tensors of a batch must be."""
+
+    def shape_of(self, parameter: torch.Tensor) -> torch.Size:
+        """The shape of one of the model's parameters as a whole, of which this worker may hold a part."""
 
     @property
     def state(self) -> State:
@@ -72,6 +87,24 @@ class Engine(Protocol):
 
     def export(self) -> dict[str, torch.Tensor] | None:
         """The whole model's weights on the CPU, on worker 0; None on the others."""
+
+
+def parameter_count(engine: Engine, *, trained: bool = False) -> int:
+    """Numbers in the whole model, or in what of it is trained, wherever they are held."""
+    weights = engine.model.parameters()
+    return sum(engine.shape_of(weight).numel() for weight in weights if weight.requires_grad or not trained)
+
+
+def passes_of_step(training: Training, workers: int) -> int:
+    """Backward passes of each worker in an optimizer step."""
+    of_samples = training.global_batch_size // (workers * training.workers.per_device)
+    return of_samples * training.regularization.passes
+
+
+def persistent_buffers(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The buffers that `state_dict` would hold."""
+    stored = set(model.state_dict(keep_vars=True))
+    return {name: buffer for name, buffer in model.named_buffers() if name in stored}
 
 
 def save_activations(model: torch.nn.Module) -> None:

@@ -79,7 +79,7 @@ def train(
         if fault is not None and roll_back(parts, state, fault, ids, done):
             continue
         if state.unproven:
-            check_weights_agree(engine, training, host.world)
+            check_weights_agree(engine, host.world)
             state.unproven = False
 
         step = state.progress.step + 1

@@ -11,12 +11,10 @@ from typing import Any
 import torch
 
 from trainshed.record.events import MemoryMeasured, Sink
-from trainshed.runtime.training.engines import Engine
+from trainshed.runtime.training.engines import Engine, parameter_count
 from trainshed.runtime.training.host import World
-from trainshed.spec.plan.layouts import layout_of
 from trainshed.spec.plan.model import ModelCost
 from trainshed.spec.plan.states import states
-from trainshed.spec.training.engines import DeepSpeed, Offload
 from trainshed.spec.training.train import Training
 
 KINDS = ("parameters", "gradients", "optimizer")
@@ -54,8 +52,8 @@ def state_bytes(engine: Engine) -> StateBytes:
 class PlanCheck:
     """Compares the plan's prediction with what is held, once: between passes of the second step of this process.
 
-    By then the optimizer has its states. A step of one pass has nothing between passes: stage 1 has already split its
-    gradients, and the prediction says so. With offloading it says nothing: states come and go.
+    By then the optimizer has its states. A step of one pass has nothing between passes: an engine that splits gradients
+    after the last one has done so, and the prediction says it. With offloading it says nothing: states come and go.
     """
 
     def __init__(self, training: Training, engine: Engine, world: World, sink: Sink) -> None:
@@ -66,8 +64,7 @@ class PlanCheck:
 
     def passed(self, passes: int) -> None:
         """One of so many passes of a step is over."""
-        offloads = isinstance(self._training.engine, DeepSpeed) and self._training.engine.offload != Offload()
-        if self._steps != 1 or self.facts is not None or offloads:
+        if self._steps != 1 or self.facts is not None or self._engine.offloads:
             return
         measured, predicted = state_bytes(self._engine), self._predicted(passes)
         self.facts = {
@@ -85,19 +82,16 @@ class PlanCheck:
         self._steps += 1
 
     def _predicted(self, passes: int) -> StateBytes:
-        weights = list(self._engine.model.parameters())
-        count = sum(map(_numbers, weights))
-        trained = sum(_numbers(weight) for weight in weights if weight.requires_grad)
-        layout, workers = layout_of(self._training.engine), self._world.workers
-        cost = ModelCost(count, trained, tokens=0, vocab_size=0, layers=None)
-        need = states(self._training, cost, layout, workers=workers)
-        gradients = need.gradients // workers if layout.zero_stage == 1 and passes == 1 else need.gradients
-        return StateBytes(need.parameters, gradients, need.optimizer)
-
-
-def _numbers(weight: torch.Tensor) -> int:
-    """Numbers in a whole parameter, of which ZeRO-3 may leave a worker a part."""
-    return int(getattr(weight, "ds_numel", weight.numel()))
+        cost = ModelCost(
+            parameters=parameter_count(self._engine),
+            trainable=parameter_count(self._engine, trained=True),
+            tokens=0,
+            vocab_size=0,
+            layers=None,
+        )
+        layout = self._training.engine.layout
+        need = states(self._training, cost, layout, workers=self._world.workers, several_passes=passes > 1)
+        return StateBytes(need.parameters, need.gradients, need.optimizer)
 
 
 def _new_bytes(tensors: Iterable[torch.Tensor], seen: set[int]) -> int:

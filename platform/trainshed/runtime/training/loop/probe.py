@@ -15,12 +15,10 @@ import torch.nn.functional as F
 
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import World
-from trainshed.spec.training.engines import DeepSpeed
 from trainshed.spec.training.train import Training
 
 WIDTH, ROWS = 32, 16
 CPU = torch.device("cpu")
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class SmallModel(torch.nn.Module):
@@ -80,30 +78,22 @@ def parts_of_step(model: torch.nn.Module, shape: Shape, step: int, factor: float
     return torch.stack(parts).view(shape.workers, len(cut), -1)
 
 
-def step_together(
-    engine: Engine, training: Training, world: World, shape: Shape, *, step: int, rate: float, factor: float = 1.0
-) -> float:
+def step_together(engine: Engine, world: World, shape: Shape, *, step: int, rate: float, factor: float = 1.0) -> float:
     """A step of all workers under the engine; the gradient norm that it says."""
     inputs, targets = samples(shape, step)
     for number in range(shape.passes):
         rows, wanted = (each[world.worker, number].to(world.device) for each in (inputs, targets))
-        output = engine.forward(input=as_input(rows, training))
+        output = engine.forward(input=rows.to(engine.input_dtype))
         engine.backward(F.mse_loss(output.float(), wanted) * factor)
     return engine.step(rate)
 
 
-def outputs_of(forward: Any, training: Training | None = None, device: torch.device = CPU) -> torch.Tensor:
+def outputs_of(forward: Any, dtype: torch.dtype = torch.float32, device: torch.device = CPU) -> torch.Tensor:
     """What a model makes of a few rows, shape `(ROWS, WIDTH)`; it tells which weights this worker computes with."""
     rows = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad():
-        output: torch.Tensor = forward(input=rows if training is None else as_input(rows, training))
+        output: torch.Tensor = forward(input=rows.to(dtype))
     return output.double().cpu()
-
-
-def as_input(rows: torch.Tensor, training: Training) -> torch.Tensor:
-    """DeepSpeed has its weights in half precision and casts no input; DDP casts by itself."""
-    half = HALF.get(training.precision)
-    return rows.to(half) if half is not None and isinstance(training.engine, DeepSpeed) else rows
 
 
 @dataclass(frozen=True)

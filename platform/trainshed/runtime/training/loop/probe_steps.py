@@ -59,11 +59,11 @@ def gradient_of_step(
     """A step of gradient descent of all workers, and of `model` alone."""
     rate, parts = training.optimizer.learning_rate, parts_of_step(model, shape, step)
     right, before, said_before = parts.sum(dim=(0, 1)), Held.of(engine, model), outputs_of(model)
-    norm = step_together(engine, training, world, shape, step=step, rate=rate)
+    norm = step_together(engine, world, shape, step=step, rate=rate)
     gradient = (before.values - Held.of(engine, model).values) / rate
     _set(model, flat(model) - rate * right)
     with evaluating(engine):
-        says, wanted = outputs_of(engine.forward, training, world.device), outputs_of(model)
+        says, wanted = outputs_of(engine.forward, engine.input_dtype, world.device), outputs_of(model)
     masks = [(name, mask) for name, mask, _ in layers(before.places, model)]
     cause = applied(gradient, parts[:, :, before.places], masks)
     changes = float((wanted - said_before).norm())
@@ -107,7 +107,7 @@ def change_of_step(
     model, optimizer = alone
     rate, before, weights = training.optimizer.learning_rate, Held.of(engine, model), flat(model)
     right = parts_of_step(model, shape, step, factor).sum(dim=(0, 1))
-    norm = step_together(engine, training, world, shape, step=step, rate=rate, factor=factor)
+    norm = step_together(engine, world, shape, step=step, rate=rate, factor=factor)
     change = Held.of(engine, model).values - before.values
     for weight, start in zip(model.parameters(), starts_of(model), strict=True):
         weight.grad = right[start : start + weight.numel()].view_as(weight).to(weight.dtype)

@@ -13,6 +13,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,12 +21,11 @@ import torch.distributed as dist
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.training import engines
-from trainshed.runtime.training.engines import Engine
+from trainshed.runtime.training.engines import HALF, Engine
 from trainshed.runtime.training.host import World
-from trainshed.runtime.training.loop.probe import HALF, Shape, flat, parts_of_step, small_model
+from trainshed.runtime.training.loop.probe import Shape, flat, parts_of_step, small_model
 from trainshed.runtime.training.loop.probe_steps import cause_of, change_of_step, gradient_of_step
 from trainshed.runtime.training.optim.optimizers import build_optimizer
-from trainshed.spec.training.engines import Ddp, DeepSpeed
 from trainshed.spec.training.optimizers import Sgd
 from trainshed.spec.training.regularization import Regularization
 from trainshed.spec.training.train import Training
@@ -62,13 +62,13 @@ def self_test(training: Training, world: World) -> None:
     _check_optimizer(probe, world, shape)
 
 
-def check_weights_agree(engine: Engine, training: Training, world: World) -> None:
-    """Compares a checksum of the weights over the workers; under ZeRO-3 each element is held once, so nothing is done.
+def check_weights_agree(engine: Engine, world: World) -> None:
+    """Compares a checksum of the weights over the workers; where they are split each element is held once.
 
     Raises:
         PlatformError: they differ; the message names the first such parameter.
     """
-    if world.workers == 1 or (isinstance(training.engine, DeepSpeed) and training.engine.zero_stage == 3):
+    if world.workers == 1 or engine.splits_weights:
         return
     names = [name for name, _ in engine.model.named_parameters()]
     sums = torch.stack([_checksum(parameter) for _, parameter in engine.model.named_parameters()]).to(world.device)
@@ -109,7 +109,7 @@ def _broken_collective(training: Training, world: World) -> str | None:
     dist.broadcast(first, src=0)
     if first.tolist() != [1.0] * 3:
         return _of_collectives(f"broadcast from worker 0 gave {float(first[0]):g} where it has 1")
-    if isinstance(training.engine, DeepSpeed):
+    if training.engine.needs_all_gather:
         gathered = torch.zeros(workers, device=device)
         dist.all_gather_into_tensor(gathered, torch.tensor([float(world.worker + 1)], device=device))
         if gathered.tolist() != [float(one + 1) for one in range(workers)]:
@@ -186,13 +186,11 @@ def _agree(world: World, own: Any, words: Callable[[list[Any]], str]) -> None:
 
 def _probe_training(training: Training) -> Training:
     """The job's engine, optimizer, precision and clipping around a small model, in as many passes a step."""
-    engine = training.engine
-    plain: DeepSpeed | Ddp = (
-        DeepSpeed(zero_stage=engine.zero_stage, offload=engine.offload) if isinstance(engine, DeepSpeed) else Ddp()
-    )
+    plain = training.engine.model_copy(update={"activation_checkpointing": False, "compile": False})
     clipping = Regularization(max_grad_norm=training.regularization.max_grad_norm)
     return training.model_copy(update={"engine": plain, "regularization": clipping})
 
 
 def _engine(training: Training, world: World) -> Engine:
-    return engines.build(training, small_model, lambda model: build_optimizer(training.optimizer, model), world.device)
+    make_optimizer = partial(build_optimizer, training.optimizer)
+    return engines.build(training, small_model, make_optimizer, world.device)

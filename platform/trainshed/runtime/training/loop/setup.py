@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from trainshed.record.events import Log, Sink, to_nobody
@@ -27,7 +29,7 @@ def make_engine(training: Training, task: Task, world: World, sink: Sink = to_no
     engine = engines.build(
         training,
         task.make_model,
-        lambda model: build_optimizer(training.optimizer, model, growth=growth(training.model)),
+        partial(build_optimizer, training.optimizer, growth=growth(training.model)),
         world.device,
         make_in_parts=getattr(task, "make_in_parts", None),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from trainshed.runtime.tasks import Batch
-from trainshed.runtime.training.engines import Engine
+from trainshed.runtime.training.engines import Engine, parameter_count
 from trainshed.runtime.training.host import World
 from trainshed.spec.devices import Precision, gpu_type, peak_flops
 from trainshed.spec.plan.layers import layers_of
@@ -25,7 +25,7 @@ class Utilisation:
     def __init__(self, training: Training, engine: Engine, world: World) -> None:
         self._peak = peak_of(world.device, training.precision)
         self._model = training.model
-        self._parameters = sum(int(getattr(one, "ds_numel", one.numel())) for one in engine.model.parameters())
+        self._parameters = parameter_count(engine)
         self._flops = 0.0
 
     def saw(self, batch: Batch) -> None:

@@ -13,18 +13,23 @@ import torch
 from lion_pytorch import Lion as LionPytorch
 from torch.optim.adagrad import adagrad
 
+from trainshed.runtime.tasks.weight_roles import ShapeOf, own_shape
 from trainshed.runtime.training.optim.parameter_groups import parameter_groups
 from trainshed.spec.training.optimizers import Adafactor, Adagrad, Adam, AdamW, Lion, Muon, Optimizer, RmsProp, Sgd
 
 
-def build_optimizer(spec: Optimizer, model: torch.nn.Module, *, growth: float = 1.0) -> torch.optim.Optimizer:
+def build_optimizer(
+    spec: Optimizer, model: torch.nn.Module, shape_of: ShapeOf = own_shape, *, growth: float = 1.0
+) -> torch.optim.Optimizer:
     """The optimizer of a model's trained weights; whoever steps it sets each group's `lr` to rate x `lr_scale`.
 
-    `growth` is how many times wider the model is than the base of its muP.
+    `shape_of` says a weight's whole shape, where an engine has split it already. `growth` is how many times wider the
+    model is than the base of its muP.
     """
     rate = spec.learning_rate
     groups = parameter_groups(
         model,
+        shape_of,
         weight_decay=spec.weight_decay,
         layer_decay=spec.layer_decay,
         growth=growth,

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from trainshed.runtime.tasks.mup import mup_factors
-from trainshed.runtime.tasks.weight_roles import dimensions, weight_roles
+from trainshed.runtime.tasks.weight_roles import ShapeOf, own_shape, weight_roles
 
 
 def parameter_groups(
     model: torch.nn.Module,
+    shape_of: ShapeOf = own_shape,
     *,
     weight_decay: float,
     layer_decay: float,
@@ -30,14 +31,14 @@ def parameter_groups(
 
     With `split_layer_matrices` the matrices inside layers are in groups of their own, with `layer_matrices` true.
     """
-    places, factors = weight_roles(model), mup_factors(model, growth)
+    places, factors = weight_roles(model, shape_of), mup_factors(model, growth, shape_of)
     groups: dict[tuple[bool, float, float, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         place = places[name]
         key = (
-            dimensions(parameter) >= 2,
+            len(shape_of(parameter)) >= 2,
             layer_decay**place.below_head,
             factors[name].rate,
             split_layer_matrices and place.layer_matrix,

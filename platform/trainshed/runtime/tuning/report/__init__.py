@@ -5,11 +5,13 @@ sweep.png  report.html  report/{curves,importance,parallel,slices}.png  best.yam
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import yaml
 
+from trainshed.record.results import Used
 from trainshed.record.run import Record
+from trainshed.record.trial_facts import TrialResult
 from trainshed.runtime.tuning.report.importance import importances
 from trainshed.runtime.tuning.report.page import page
 from trainshed.runtime.tuning.report.parallel import parallel_coordinates
@@ -28,15 +30,15 @@ TITLES = {
 def write_report(
     record: Record,
     job: TuneJob,
-    trials: list[dict[str, Any]],
-    best: dict[str, Any],
-    training: dict[str, Any],
+    trials: Sequence[TrialResult],
+    best: TrialResult,
+    training: Training,
     *,
-    spent: dict[str, float],
+    spent: Used,
     limit: str | None,
     refused: str = "",
 ) -> None:
-    """Writes everything. `spent` has hours and device_hours; `limit` says which limit of the budget was reached,
+    """Writes everything. `limit` says which limit of the budget was reached,
     `refused` what was drawn and could not be a trial."""
     found, why_not = importances(job, trials)
     pictures = {
@@ -55,11 +57,10 @@ def write_report(
     record.storage.write(record.at("report.html"), html.encode())
 
 
-def best_job(job: TuneJob, training: dict[str, Any]) -> str:
+def best_job(job: TuneJob, training: Training) -> str:
     """A train document of the best settings, without what is as it is by default."""
-    full = Training.model_validate(training)
-    kept = full.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    kinds = full.model_dump(mode="json", by_alias=True)
+    kept = training.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    kinds = training.model_dump(mode="json", by_alias=True)
     for key, value in kept.items():  # a union is told by its kind, also where that is the default
         if isinstance(value, dict) and isinstance(kinds[key], dict) and "kind" in kinds[key]:
             kept[key] = {"kind": kinds[key]["kind"], **value}

@@ -5,23 +5,23 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from jinja2 import Environment
 
 from trainshed.record.ranking import rank_of
+from trainshed.record.results import Used
 from trainshed.record.run import Record, now
-from trainshed.record.trials import CUT, EARLY, OWN_STOP
+from trainshed.record.trial_facts import EndedBy, TrialResult, TrialState
 from trainshed.runtime.tuning.report.scales import scale_of
 from trainshed.spec.sweep.tune import TuneJob
 
 WHY = {
-    "asha": "too far behind the others that came as far (asha)",
-    "hyperband": "too far behind the others of its bracket that came as far (hyperband)",
-    "median": "its best was worse than the median of the others so far (median)",
+    EndedBy.ASHA: "too far behind the others that came as far (asha)",
+    EndedBy.HYPERBAND: "too far behind the others of its bracket that came as far (hyperband)",
+    EndedBy.MEDIAN: "its best was worse than the median of the others so far (median)",
 }
 """What `by` of a trial that ended early means; a limit of the budget is in words already."""
-OWN_WORDS = {OWN_STOP: "its validation loss no longer fell (regularization.early_stopping)"}
+OWN_WORDS = {EndedBy.ITSELF: "its validation loss no longer fell (regularization.early_stopping)"}
 """What `by` means of one that came to its own end before its last step."""
 
 PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""<!doctype html>
@@ -60,7 +60,7 @@ Spent: {{ "%.2f"|format(spent.hours) }} hours, {{ "%.2f"|format(spent.device_hou
 {% if causes %}<h2>What failed</h2><ul>
 {% for (kind, cause), count in causes %}<li>{{ count }} &times; {{ kind }}: {{ cause }}</li>{% endfor %}</ul>{% endif %}
 {% if stopped %}<h2>What was stopped, when and why</h2><ul>
-{% for trial in stopped %}<li>{{ trial.trial }} at step {{ trial.history[-1][0] if trial.history else 0 }}
+{% for trial in stopped %}<li>{{ trial.trial }} at step {{ trial.step }}
 {%- if trial.value is not none %}, {{ job.metric }} {{ "%.4f"|format(trial.value) }}{% endif %}: {{ why(trial) }}</li>
 {% endfor %}</ul>{% endif %}
 <h2>All trials</h2><div class="wide"><table>
@@ -68,13 +68,13 @@ Spent: {{ "%.2f"|format(spent.hours) }} hours, {{ "%.2f"|format(spent.device_hou
 {% for path in paths %}<th>{{ path }}</th>{% endfor %}
 <th>device-minutes</th><th>why it ended</th></tr>
 {% for trial in ranked %}<tr{% if trial.trial == best.trial %} class="best"{% endif %}><td>{{ trial.trial }}</td>
-<td>{{ trial.state }}</td><td>{{ trial.history[-1][0] if trial.history else 0 }}</td>
+<td>{{ trial.state }}</td><td>{{ trial.step }}</td>
 <td>{{ "%.4f"|format(trial.value) if trial.value is not none else "" }}</td>
 {% for path in paths %}
 <td>{{ scales[path].name(trial.settings[path]) if path in trial.settings else "" }}</td>{% endfor %}
 <td>{{ "%.1f"|format(trial.device_s / 60) if trial.device_s is not none else "" }}</td>
 <td class="why">{{ trial.cause or own_words.get(trial.by) or trial.by or "" }}
-{% for taken in trial.took_over %} took over {{ taken.from }} at step {{ taken.step }}{% endfor %}</td></tr>
+{% for taken in trial.took_over %} took over {{ taken.source }} at step {{ taken.step }}{% endfor %}</td></tr>
 {% endfor %}</table></div></body></html>
 """)
 
@@ -82,19 +82,19 @@ Spent: {{ "%.2f"|format(spent.hours) }} hours, {{ "%.2f"|format(spent.device_hou
 def page(
     record: Record,
     job: TuneJob,
-    trials: list[dict[str, Any]],
-    best: dict[str, Any],
+    trials: Sequence[TrialResult],
+    best: TrialResult,
     pictures: Sequence[tuple[str, bytes | None, str]],
     *,
-    spent: dict[str, float],
+    spent: Used,
     limit: str | None,
     refused: str,
 ) -> str:
     """The page; whatever a trial said is escaped."""
-    ranked = sorted(trials, key=lambda one: rank_of(job, one["state"], one["value"]))
-    failed = Counter((one["kind"], one["cause"]) for one in trials if one["cause"])
+    ranked = sorted(trials, key=lambda one: rank_of(job, one.state, one.value))
+    failed = Counter((one.kind, one.cause) for one in trials if one.cause)
     scales = {path: scale_of(values) for path, values in job.space.items()}
-    whole, stopped = job.steps_of_a_trial, [one for one in trials if one["state"] in (EARLY, CUT)]
+    whole, stopped = job.steps_of_a_trial, [one for one in trials if one.state in (TrialState.EARLY, TrialState.CUT)]
     return PAGE.render(
         job=job,
         run_id=record.run_id,
@@ -105,17 +105,24 @@ def page(
         paths=list(job.space),
         pictures=[(title, base64.b64encode(png).decode() if png else None, why) for title, png, why in pictures],
         causes=failed.most_common(),
-        states=Counter(one["state"] for one in trials).most_common(),
+        states=Counter(one.state for one in trials).most_common(),
         spent=spent,
-        cost=job.budget.cost(spent["device_hours"]),
+        cost=job.budget.cost(spent.device_hours),
         limit=limit,
         refused=refused,
         best_file=record.storage.address(record.at("best.yaml")),
         scales=scales,
         stopped=stopped,
-        spared=f"{whole * len(stopped) - sum(one['history'][-1][0] for one in stopped if one['history']):,}",
+        spared=f"{whole * len(stopped) - sum(one.step for one in stopped):,}",
         planned=f"{whole * len(trials):,}",
         own_words=OWN_WORDS,
-        why=lambda one: WHY.get(str(one["by"]), one["by"] or "the sweep had ended"),
-        settings=lambda one: ", ".join(f"{path} {scales[path].name(value)}" for path, value in one["settings"].items()),
+        why=_why,
+        settings=lambda one: ", ".join(f"{path} {scales[path].name(value)}" for path, value in one.settings.items()),
     )
+
+
+def _why(trial: TrialResult) -> str:
+    """Why a trial ended early."""
+    if trial.by is None:
+        return "the sweep had ended"
+    return WHY[trial.by] if isinstance(trial.by, EndedBy) and trial.by in WHY else trial.by

@@ -3,51 +3,52 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from trainshed.record.trials import FAILED as FAILED_STATE
-from trainshed.record.trials import is_measured
+from trainshed.record.trial_facts import TrialResult, TrialState
 from trainshed.runtime.tuning.report.pictures import FAILED, GREY, WIDTH, png
-from trainshed.runtime.tuning.report.scales import Scale, label_of, scale_of, shown_range
+from trainshed.runtime.tuning.report.scales import Scale, label_of, measured_of, scale_of, shown_range
 from trainshed.spec.sweep.tune import TuneJob
 
 UNSET = -0.08
 """Where a line passes an axis whose setting the trial does not have."""
 
 
-def parallel_coordinates(job: TuneJob, trials: list[dict[str, Any]], best: dict[str, Any]) -> bytes | None:
+def parallel_coordinates(job: TuneJob, trials: Sequence[TrialResult], best: TrialResult) -> bytes | None:
     """The axes lie flat, one under the other: long names have room. None where nothing was measured."""
-    measured = [trial for trial in trials if is_measured(trial["value"])]
+    measured = measured_of(trials)
     if not measured:
         return None
-    paths, values = list(job.space), [trial["value"] for trial in measured]
+    paths, values = list(job.space), [value for _, value in measured]
     low, high = shown_range(values, job.mode) or (min(values), max(values))
     metric = Scale(low, high, logarithmic=False)
     scales = [*(scale_of(job.space[path]) for path in paths), metric]
     figure, axis = plt.subplots(figsize=(WIDTH, 0.85 * len(scales) + 0.5), layout="constrained")
-    draw_failed(axis, [trial for trial in trials if trial["state"] == FAILED_STATE], paths, scales)
-    worst_first = sorted(measured, key=lambda trial: trial["value"], reverse=job.mode == "min")
+    failed = [trial for trial in trials if trial.state == TrialState.FAILED]
+    draw_failed(axis, failed, paths, scales)
+    worst_first = sorted(measured, key=lambda one: one[1], reverse=job.mode == "min")
     dark = mpl.colormaps["Blues"]
-    for rank, trial in enumerate(worst_first):
-        chosen = trial["trial"] == best["trial"]
-        places = [*_places(trial, paths, scales), min(1.0, max(0.0, _share(metric, trial["value"])))]
+    for rank, (trial, value) in enumerate(worst_first):
+        chosen = trial.trial == best.trial
+        places = [*_places(trial, paths, scales), min(1.0, max(0.0, _share(metric, value)))]
         color = FAILED if chosen else dark(0.2 + 0.7 * rank / max(1, len(worst_first) - 1))
         axis.plot(places, range(len(places)), color=color, linewidth=2.6 if chosen else 1.0, zorder=3 if chosen else 2)
     for row, (name, scale) in enumerate(zip([*paths, job.metric], scales, strict=True)):
-        unset = row < len(paths) and any(name not in trial["settings"] for trial in measured)
+        unset = row < len(paths) and any(name not in trial.settings for trial, _ in measured)
         _draw_axis(axis, row, name, scale, unset=unset)
     axis.set(xlim=(-0.12, 1.05), ylim=(len(scales) - 0.6, -0.55))
     axis.axis("off")
-    dotted = "; dotted: failed" if any(trial["state"] == FAILED_STATE for trial in trials) else ""
-    axis.set_title(f"red: the best, {best['trial']}; darker: better{dotted}", fontsize=9, color=GREY)
+    dotted = "; dotted: failed" if failed else ""
+    axis.set_title(f"red: the best, {best.trial}; darker: better{dotted}", fontsize=9, color=GREY)
     return png(figure)
 
 
-def draw_failed(axis: Axes, failed: list[dict[str, Any]], paths: list[str], scales: list[Scale]) -> None:
+def draw_failed(axis: Axes, failed: Sequence[TrialResult], paths: list[str], scales: list[Scale]) -> None:
     """A failed trial has settings and no figure: its line ends beside the metric's axis, where it says so."""
     for trial in failed:
         places = [*_places(trial, paths, scales), UNSET]
@@ -59,8 +60,8 @@ def draw_failed(axis: Axes, failed: list[dict[str, Any]], paths: list[str], scal
         axis.text(UNSET, last + 0.13, "failed", ha="center", va="top", fontsize=8, color=GREY, bbox=_PLATE, zorder=5)
 
 
-def _places(trial: dict[str, Any], paths: list[str], scales: list[Scale]) -> list[float]:
-    settings = [trial["settings"].get(path) if path in trial["settings"] else math.nan for path in paths]
+def _places(trial: TrialResult, paths: list[str], scales: list[Scale]) -> list[float]:
+    settings = [trial.settings.get(path, math.nan) for path in paths]
     return list(map(_share, scales, settings))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from typing import Any
+from collections.abc import Sequence
 
 import matplotlib as mpl
 
@@ -19,9 +19,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from trainshed.record.trials import FAILED as FAILED_STATE
-from trainshed.record.trials import is_measured
-from trainshed.runtime.tuning.report.scales import Scale, scale_of, shown_range
+from trainshed.record.facts import is_measured
+from trainshed.record.trial_facts import TrialResult, TrialState
+from trainshed.runtime.tuning.report.scales import Scale, measured_of, scale_of, shown_range
 from trainshed.spec.sweep.tune import TuneJob
 
 STRONG, PALE, FAILED, GREY = "#1f4e79", "#9db4c8", "#b03a2e", "#5d6d7e"
@@ -30,7 +30,7 @@ PANELS_IN_A_ROW = 2
 SPREAD = 0.03
 
 
-def curves(job: TuneJob, trials: list[dict[str, Any]], best: dict[str, Any]) -> bytes:
+def curves(job: TuneJob, trials: Sequence[TrialResult], best: TrialResult) -> bytes:
     """The metric of every trial over its steps; dashed where it was ended early, crossed where it failed."""
     figure, axis = plt.subplots(figsize=(WIDTH, 5), layout="constrained")
     _draw_curves(axis, job, trials, best)
@@ -47,9 +47,9 @@ def importance_bars(found: dict[str, float]) -> bytes:
     return png(figure)
 
 
-def slices(job: TuneJob, trials: list[dict[str, Any]], best: dict[str, Any]) -> bytes | None:
+def slices(job: TuneJob, trials: Sequence[TrialResult], best: TrialResult) -> bytes | None:
     """The metric over each setting, one panel each; darker: later trials. None where nothing was measured."""
-    if not any(is_measured(trial["value"]) for trial in trials):
+    if not measured_of(trials):
         return None
     rows, across = math.ceil(len(job.space) / PANELS_IN_A_ROW), min(len(job.space), PANELS_IN_A_ROW)
     figure, axes = plt.subplots(
@@ -61,13 +61,13 @@ def slices(job: TuneJob, trials: list[dict[str, Any]], best: dict[str, Any]) -> 
         axis.set_visible(False)
     for row in axes:
         row[0].set_ylabel(job.metric)
-    crosses = "; crosses at the edge: failed" if any(trial["state"] == FAILED_STATE for trial in trials) else ""
+    crosses = "; crosses at the edge: failed" if any(trial.state == TrialState.FAILED for trial in trials) else ""
     said = f"star: the best trial; darker: later trials; hollow: ended early{crosses}"
     figure.suptitle(said, fontsize=9, color=GREY)
     return png(figure)
 
 
-def overview(title: str, job: TuneJob, trials: list[dict[str, Any]], best: dict[str, Any]) -> bytes:
+def overview(title: str, job: TuneJob, trials: Sequence[TrialResult], best: TrialResult) -> bytes:
     """Curves and slices in one picture."""
     rows = math.ceil(len(job.space) / PANELS_IN_A_ROW)
     figure = plt.figure(figsize=(WIDTH, 4.6 + 3.3 * rows), layout="constrained")
@@ -89,26 +89,26 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _draw_curves(axis: Axes, job: TuneJob, trials: list[dict[str, Any]], best: dict[str, Any]) -> None:
-    drawn = [trial for trial in trials if trial["history"]]
+def _draw_curves(axis: Axes, job: TuneJob, trials: Sequence[TrialResult], best: TrialResult) -> None:
+    drawn = [trial for trial in trials if trial.history]
     for trial in drawn:
-        steps, values = zip(*trial["history"], strict=True)
-        chosen, failed = trial["trial"] == best["trial"], trial["state"] == FAILED_STATE
+        steps, values = zip(*trial.history, strict=True)
+        chosen, failed = trial.trial == best.trial, trial.state == TrialState.FAILED
         color = FAILED if failed else PALE
         axis.plot(
             steps,
             values,
             color=STRONG if chosen else color,
             linewidth=2.4 if chosen else 1.0,
-            linestyle="-" if trial["state"] == "ended" else "--",
+            linestyle="-" if trial.state == TrialState.ENDED else "--",
             marker="x" if failed else "o",
             markersize=3,
             zorder=3 if chosen else 2,
-            label=f"best: {trial['trial']}" if chosen else None,
+            label=f"best: {trial.trial}" if chosen else None,
         )
-    shown = shown_range([trial["history"][end][1] for trial in drawn for end in (0, -1)], job.mode)
+    shown = shown_range([trial.history[end][1] for trial in drawn for end in (0, -1)], job.mode)
     side = "above" if job.mode == "min" else "below"
-    outside = sum(not _within(trial["history"][-1][1], shown) for trial in drawn)
+    outside = sum(not _within(trial.history[-1][1], shown) for trial in drawn)
     left = f"; {outside} of {len(drawn)} trials end {side} the picture" if outside else ""
     axis.legend(loc="best", title=f"dashed: ended early; crosses: failed{left}", title_fontsize=8)
     axis.set(xlabel="optimizer step", ylabel=job.metric)
@@ -117,24 +117,23 @@ def _draw_curves(axis: Axes, job: TuneJob, trials: list[dict[str, Any]], best: d
         axis.set_ylim(shown)
 
 
-def draw_slice(axis: Axes, job: TuneJob, path: str, trials: list[dict[str, Any]], best: dict[str, Any]) -> None:
+def draw_slice(axis: Axes, job: TuneJob, path: str, trials: Sequence[TrialResult], best: TrialResult) -> None:
     """Points outside of the picture stand as triangles at its worse edge, failed trials as crosses."""
-    measured = [trial for trial in trials if is_measured(trial["value"])]
-    failed = [
-        trial["settings"][path] for trial in trials if trial["state"] == FAILED_STATE and path in trial["settings"]
-    ]
-    scale, shown = scale_of(job.space[path]), shown_range([trial["value"] for trial in measured], job.mode)
+    measured = measured_of(trials)
+    lost = [trial for trial in trials if trial.state == TrialState.FAILED]
+    failed = [trial.settings[path] for trial in lost if path in trial.settings]
+    scale, shown = scale_of(job.space[path]), shown_range([value for _, value in measured], job.mode)
     dark, beyond = mpl.colormaps["Blues"], "^" if job.mode == "min" else "v"
-    for number, trial in enumerate(measured):
-        if path not in trial["settings"]:
+    for number, (trial, value) in enumerate(measured):
+        if path not in trial.settings:
             continue
-        inside, chosen = _within(trial["value"], shown), trial["trial"] == best["trial"]
+        inside, chosen = _within(value, shown), trial.trial == best.trial
         color = STRONG if chosen else dark(0.3 + 0.6 * number / max(1, len(measured) - 1))
         shape = "o" if inside else beyond
-        face = color if trial["state"] == "ended" else "white"
+        face = color if trial.state == TrialState.ENDED else "white"
         axis.scatter(
-            scale.place(trial["settings"][path]) + (SPREAD * (number % 7 - 3) if scale.options else 0.0),
-            trial["value"] if shown is None else min(shown[1], max(shown[0], trial["value"])),
+            scale.place(trial.settings[path]) + (SPREAD * (number % 7 - 3) if scale.options else 0.0),
+            value if shown is None else min(shown[1], max(shown[0], value)),
             s=170 if chosen else 26,
             marker="*" if chosen else shape,
             facecolors=FAILED if chosen else face,
@@ -147,10 +146,10 @@ def draw_slice(axis: Axes, job: TuneJob, path: str, trials: list[dict[str, Any]]
     if failed:
         edge = 0.97 if job.mode == "min" else 0.03
         across = axis.get_xaxis_transform()  # the setting's own axis, and the height of the panel
-        places = [scale.place(value) for value in failed]
+        places = [scale.place(setting) for setting in failed]
         axis.scatter(places, [edge] * len(places), marker="x", s=30, color=FAILED, transform=across, zorder=2)
     _set_scale(axis, scale)
-    there = sum(path in trial["settings"] for trial in measured)
+    there = sum(path in trial.settings for trial, _ in measured)
     axis.set_xlabel(path if there == len(measured) else f"{path} (set in {there} of {len(measured)} trials)")
 
 
@@ -170,5 +169,7 @@ def _set_scale(axis: Axes, scale: Scale) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(5))
 
 
-def _within(value: float, shown: tuple[float, float] | None) -> bool:
-    return is_measured(value) and (shown is None or shown[0] <= value <= shown[1])
+def _within(value: float | None, shown: tuple[float, float] | None) -> bool:
+    if value is None or not is_measured(value):
+        return False
+    return shown is None or shown[0] <= value <= shown[1]

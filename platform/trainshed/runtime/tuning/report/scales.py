@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainshed.record.trials import is_measured
+from trainshed.record.facts import is_measured
+from trainshed.record.trial_facts import TrialResult
 from trainshed.spec.sweep.space import Choice, Integer, LogUniform, Range, ends
 
 LONGEST = 28
@@ -52,6 +53,11 @@ def scale_of(values: Range) -> Scale:
     return Scale(low, high, isinstance(values, LogUniform) or (isinstance(values, Integer) and values.log))
 
 
+def measured_of(trials: Iterable[TrialResult]) -> list[tuple[TrialResult, float]]:
+    """The trials that have a figure, with it."""
+    return [(trial, trial.value) for trial in trials if trial.value is not None and is_measured(trial.value)]
+
+
 def label_of(value: Any) -> str:
     """One value in words: a part by its kind."""
     if isinstance(value, Mapping):
@@ -59,14 +65,14 @@ def label_of(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else _short(str(value))
 
 
-def shown_range(values: Sequence[float], mode: str) -> tuple[float, float] | None:
+def shown_range(values: Sequence[float | None], mode: str) -> tuple[float, float] | None:
     """From where to where a picture shows a metric; None: everything is near enough to be shown.
 
     Far is what lies over five times as far behind the median as the median lies behind the best: one trial that ran
     away would press all others into a line.
     """
     sign = 1.0 if mode == "min" else -1.0
-    known = sorted(sign * value for value in values if is_measured(value))
+    known = sorted(sign * value for value in values if value is not None and is_measured(value))
     if len(known) < 3:
         return None
     median, best = statistics.median(known), known[0]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from trainshed.errors import PlatformError
+from trainshed.record.facts import is_measured
 from trainshed.record.ranking import figure_of, rank_of
 from trainshed.record.run import Record
-from trainshed.record.trials import CUT, FAILED, FIRST, OWN_STOP, TrialFiles, is_measured
+from trainshed.record.trial_facts import EndedBy, TrialEnd, TrialFacts, TrialResult, TrialState
+from trainshed.record.trials import TrialFiles
 from trainshed.spec.document.override import override
 from trainshed.spec.sweep.tune import TuneJob
 from trainshed.spec.training.changes import Change
@@ -18,26 +18,26 @@ from trainshed.spec.training.points import points_of
 from trainshed.spec.training.train import Training
 
 
-def story(job: TuneJob, trial: TrialFiles) -> dict[str, Any]:
+def story(job: TuneJob, trial: TrialFiles) -> TrialResult:
     """One trial: settings, `history` of the metric as `[step, value]`, what it counts by, how it ended and why."""
-    facts, ended = trial.facts or {}, trial.ended or {"state": CUT}
-    rows, failed = trial.held_out(), ended["state"] == FAILED
-    history = [(row["step"], row[job.metric]) for row in rows if job.metric in row]
-    figure = figure_of(facts, rows)
-    return {
-        "trial": trial.name,
-        "settings": facts.get("settings", {}),
-        "history": history,
-        "value": None if failed else figure.get(job.metric),
-        "state": ended["state"],
-        "cause": ended.get("cause"),
-        "kind": ended.get("kind"),
-        "by": ended.get("by"),
-        "began_at": facts.get("began_at"),
-        "ended_at": ended.get("ended_at"),
-        "device_s": ended.get("device_s"),
-        "took_over": facts.get("took_over", []),
-    }
+    facts = trial.facts or TrialFacts(settings={})
+    ended = trial.ended or TrialEnd(state=TrialState.CUT)
+    rows = trial.held_out()
+    counts = figure_of(facts, rows)
+    return TrialResult(
+        trial=trial.name,
+        settings=facts.settings,
+        history=tuple((row.step, row.figure(job.metric)) for row in rows if job.metric in row.values),
+        value=None if counts is None or ended.state == TrialState.FAILED else counts.figure(job.metric),
+        state=ended.state,
+        cause=ended.cause,
+        kind=ended.kind,
+        by=ended.by,
+        began_at=facts.began_at,
+        ended_at=ended.ended_at,
+        device_s=ended.device_s,
+        took_over=facts.took_over,
+    )
 
 
 def came_to(job: TuneJob, trial: TrialFiles) -> float | None:
@@ -46,50 +46,50 @@ def came_to(job: TuneJob, trial: TrialFiles) -> float | None:
     None: a rule of the sweep ended it, or it has no figure.
     """
     rows = trial.held_out()
-    itself = (trial.ended or {}).get("by") == OWN_STOP
-    if not rows or (rows[-1]["step"] < job.steps_of_a_trial and not itself):
+    ended = trial.ended
+    itself = ended is not None and ended.by == EndedBy.ITSELF
+    if not rows or (rows[-1].step < job.steps_of_a_trial and not itself):
         return None
-    value = figure_of(trial.facts or {}, rows).get(job.metric)
-    return value if is_measured(value) else None
+    counts = figure_of(trial.facts, rows)
+    return None if counts is None else counts.measured(job.metric)
 
 
-def training_of(job: TuneJob, trial: TrialFiles, data: Mapping[str, Record]) -> dict[str, Any]:
-    """The trial's whole training as JSON, which reads the very data that the trial has read.
+def training_of(job: TuneJob, trial: TrialFiles, data: Mapping[str, Record]) -> Training:
+    """The trial's whole training, which reads the very data that the trial has read.
 
     A population's best changes its settings where it took over others' weights.
     """
-    facts = trial.facts or {}
-    training = Training.model_validate_json(json.dumps(facts["training"]), strict=True)
+    training = trial.training
     if job.is_population:
-        training = _as_it_went(job, training, facts, trial)
-    made_on = f"run://{data[training.data].run_id}"
-    return training.model_copy(update={"data": made_on}).model_dump(mode="json")
+        training = _as_it_went(job, training, trial)
+    return training.model_copy(update={"data": f"run://{data[training.data].run_id}"})
 
 
-def _as_it_went(job: TuneJob, training: Training, facts: dict[str, Any], trial: TrialFiles) -> Training:
+def _as_it_went(job: TuneJob, training: Training, trial: TrialFiles) -> Training:
     """A member's training from its very beginning: with what its weights began with, and every change since."""
     training = training.model_copy(update={"checkpoint": job.train.checkpoint})
-    taken = facts.get("took_over", [])
-    if not taken:
+    facts = trial.facts
+    if facts is None or not facts.took_over:
         return training
-    if FIRST in facts:
-        changes = tuple(Change(step=one["step"], settings=one["settings"]) for one in taken)
-        return override(training, facts[FIRST]).model_copy(update={"changes": changes})
+    if facts.first_settings is not None:
+        changes = tuple(Change(step=one.step, settings=one.settings) for one in facts.took_over)
+        return override(training, facts.first_settings).model_copy(update={"changes": changes})
     # A sweep of an earlier version did not note how it began: its rates say it, of other settings the last ones stand.
-    peak, schedule = points_of([float(row["learning_rate"]) for row in trial.rows()])
+    rates = [rate for row in trial.rows() if (rate := row.figure("learning_rate")) is not None]
+    peak, schedule = points_of(rates)
     optimizer = training.optimizer.model_copy(update={"learning_rate": peak})
     return training.model_copy(update={"optimizer": optimizer, "schedule": schedule})
 
 
-def best_of(job: TuneJob, trials: list[dict[str, Any]]) -> dict[str, Any]:
+def best_of(job: TuneJob, trials: Sequence[TrialResult]) -> TrialResult:
     """The trial with the best metric, of those that came to their end before those that were cut off.
 
     Raises:
         PlatformError: no trial came to a metric; the message is the commonest cause.
     """
-    with_value = [trial for trial in trials if is_measured(trial["value"])]
+    with_value = [trial for trial in trials if is_measured(trial.value)]
     if not with_value:
-        causes = Counter(str(trial["cause"] or f"it was {trial['state']} before it reported") for trial in trials)
+        causes = Counter(trial.cause or f"it was {trial.state} before it reported" for trial in trials)
         cause, count = causes.most_common(1)[0] if causes else ("there was none", 0)
         raise PlatformError(f"no trial came to a metric; {count} of {len(trials)} failed with: {cause}")
-    return min(with_value, key=lambda trial: rank_of(job, trial["state"], trial["value"]))
+    return min(with_value, key=lambda trial: rank_of(job, trial.state, trial.value))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any
 
 from ray.tune import Stopper
 
@@ -18,7 +19,14 @@ HOUR_S = 3600.0
 LOOK_S = 1.0
 FILE = "spent.json"
 
-Why = Literal["budget", "stopped", "errors"]
+
+class Why(StrEnum):
+    """What ended a sweep before its last trial; what becomes of its result depends on it."""
+
+    BUDGET = "budget"
+    STOPPED = "stopped"
+    ERRORS = "errors"
+    """So many trials failed by an error of the code that the others would too."""
 
 
 class Spent:
@@ -90,7 +98,7 @@ class Ceilings(Stopper):  # type: ignore[misc]
         """Whether the sweep ends now."""
         now = time.monotonic()
         if self.why is None and (said := self._too_many()) is not None:
-            self.why, self.words = "errors", said  # at once: trials that fail do so in no time
+            self.why, self.words = Why.ERRORS, said  # at once: trials that fail do so in no time
         if self.why is None and now - self._looked >= LOOK_S:
             self._looked = now
             self._spent.keep()
@@ -99,9 +107,9 @@ class Ceilings(Stopper):  # type: ignore[misc]
 
     def _look(self) -> None:
         if self._asked():
-            self.why, self.words = "stopped", "asked to stop"
+            self.why, self.words = Why.STOPPED, "asked to stop"
         elif (over := over_budget(self._budget, self._spent.wall_s, self._spent.device_s)) is not None:
-            self.why, self.words = "budget", over
+            self.why, self.words = Why.BUDGET, over
 
 
 def over_budget(budget: Budget, wall_s: float, device_s: float) -> str | None:

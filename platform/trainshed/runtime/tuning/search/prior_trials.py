@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
-from trainshed.record.bound import fingerprint_of
+from trainshed.record.built_on import fingerprint_of
 from trainshed.record.events import Log, Sink
+from trainshed.record.facts import is_measured
+from trainshed.record.index import Index
 from trainshed.record.learning import why_nothing_is_taken
+from trainshed.record.results import SweepResult
 from trainshed.record.run import Record
-from trainshed.record.trials import ENDED, is_measured
+from trainshed.record.trial_facts import TrialState
 from trainshed.spec.sweep.space_check import fits
 from trainshed.spec.sweep.tune import TuneJob
 
@@ -23,13 +26,15 @@ def known_before(job: TuneJob, data: Mapping[str, Record], earlier: Sequence[Rec
     known: Known = []
     here = {reference: fingerprint_of(run) or "" for reference, run in data.items()}
     for sweep in earlier:
-        if (why_not := why_nothing_is_taken(job, here, sweep)) is not None:
+        if (why_not := why_nothing_is_taken(job, here, sweep, Index(sweep.storage))) is not None:
             sink(Log(message=f"learn_from: nothing of {sweep.run_id} is taken: {why_not}"))
             continue
+        outcome = sweep.outcome
         taken = [
-            (trial["settings"], float(trial["value"]))
-            for trial in (sweep.result or {}).get("trials", [])
-            if is_measured(trial["value"]) and trial["state"] == ENDED and fits(job.space, trial["settings"])
+            (trial.settings, float(trial.value))
+            for trial in (outcome.trials if isinstance(outcome, SweepResult) else ())
+            if trial.value is not None and is_measured(trial.value)
+            if trial.state == TrialState.ENDED and fits(job.space, trial.settings)
         ]
         sink(Log(message=f"learn_from: {len(taken)} trials of {sweep.run_id} are taken"))
         known += taken

@@ -16,7 +16,7 @@ from typing import Any, Protocol, assert_never
 from ray.tune.search import Searcher
 
 from trainshed.record.events import Log, Sink, to_nobody
-from trainshed.record.trials import is_measured
+from trainshed.record.facts import is_measured
 from trainshed.runtime.tuning.search.curves import Curves
 from trainshed.runtime.tuning.search.drawing import Drawn, Gridded
 from trainshed.spec.sweep.possible import Possible, Settings

@@ -11,12 +11,15 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable
-from typing import Any
+
+from pydantic import JsonValue
 
 from trainshed.record.checkpoints import METRIC
-from trainshed.record.trials import TrialFiles, is_measured
+from trainshed.record.facts import is_measured
+from trainshed.record.metric_rows import MetricRow
+from trainshed.record.trials import TrialFiles
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[MetricRow], None]
 
 
 class FoldedReport:
@@ -27,21 +30,23 @@ class FoldedReport:
         self._of_the_best = of_the_best
         self._finals: list[dict[str, float]] = []
         self._newest: dict[str, float] = {}
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[MetricRow] = []
 
-    def report(self, metrics: dict[str, Any]) -> None:
+    def report(self, own: MetricRow) -> None:
         """What the running fold has measured at its own step."""
-        found = {key: float(metrics[key]) for key in metrics if key == "train_loss" or key.startswith("validation_")}
+        numbers = own.numbers
+        found = {key: float(numbers[key]) for key in numbers if key == "train_loss" or key.startswith("validation_")}
         if not (self._of_the_best and self._newest and _is_worse(found, self._newest)):
             self._newest = found
         fold = len(self._finals)
-        row: dict[str, Any] = {"step": fold * self._steps + int(metrics["step"]), "fold": fold}
+        said: dict[str, JsonValue] = {"step": fold * self._steps + own.step, "fold": fold}
         for key in self._newest:
             values = [final[key] for final in self._finals if key in final] + [self._newest[key]]
-            row[key] = statistics.fmean(values)
-            row[f"{key}_deviation"] = statistics.stdev(values) if len(values) > 1 else 0.0
+            said[key] = statistics.fmean(values)
+            said[f"{key}_deviation"] = statistics.stdev(values) if len(values) > 1 else 0.0
+        row = MetricRow.of(said)
         self._rows.append(row)
-        text = "".join(f"{json.dumps(one)}\n" for one in self._rows)
+        text = "".join(f"{json.dumps(one.values)}\n" for one in self._rows)
         self._trial.storage.write(f"{self._trial.folder}/metrics.jsonl", text.encode())
         self._report(row)
 

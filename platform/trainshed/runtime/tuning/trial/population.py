@@ -11,15 +11,16 @@ import tempfile
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import ray.tune
 
 from trainshed.errors import PlatformError
 from trainshed.patience import Wait
 from trainshed.record.checkpoints import all_checkpoints, path_of
-from trainshed.record.journal import read_steps
-from trainshed.record.trials import FIRST, TrialFiles
+from trainshed.record.facts import Settings
+from trainshed.record.metric_rows import MetricRow
+from trainshed.record.trial_facts import Taken, TakenOver, TrialFacts
+from trainshed.record.trials import TrialFiles
 from trainshed.runtime.scratch import scratch
 
 NOTE = "checkpoint.json"
@@ -33,10 +34,9 @@ class Exchange:
     def __init__(self, trial: TrialFiles, interval: int) -> None:
         self._trial, self._interval = trial, interval
 
-    def report(self, metrics: dict[str, Any]) -> None:
+    def report(self, row: MetricRow) -> None:
         """Tells Tune; where the population is looked at, with the note of the same step's checkpoint once complete."""
-        step = int(metrics["step"])
-        numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+        step, numbers = row.step, row.numbers
         if step % self._interval:
             ray.tune.report(numbers)
             return
@@ -50,7 +50,7 @@ class Exchange:
         given = self._given
         return given is not None and given["number"] != self._trial.number and given["step"] >= steps
 
-    def take_over(self, settings: dict[str, Any]) -> dict[str, Any]:
+    def take_over(self, settings: Settings) -> Taken | None:
         """Where Tune says so: the weights, optimizer and story of another member become this one's; what to note of it.
 
         Raises:
@@ -58,14 +58,15 @@ class Exchange:
         """
         note = self._given
         if note is None or note["number"] == self._trial.number:
-            return {}
+            return None
         source = TrialFiles(self._trial.storage, self._trial.sweep, int(note["number"]))
         self._copy(source, int(note["step"]))
-        facts, step = source.facts or {}, int(note["step"])
-        taken = {"from": source.name, "step": step, "settings": settings}
-        before = [one for one in facts.get("took_over", []) if one["step"] < step]
-        first = facts.get(FIRST) if facts.get("took_over") else facts["settings"]
-        return {"took_over": [*before, taken]} | ({} if first is None else {FIRST: first})
+        facts, step = source.facts or TrialFacts(settings={}), int(note["step"])
+        taken = TakenOver(source=source.name, step=step, settings=settings)
+        before = [one for one in facts.took_over if one.step < step]
+        first = facts.first_settings if facts.took_over else facts.settings
+        noted = Taken(took_over=(*before, taken))
+        return noted if first is None else noted.model_copy(update={"first_settings": first})
 
     def heard(self, steps: int) -> int:
         """The step up to which Tune has heard of this member; `steps`, the last, where it wants to hear of no old one.
@@ -101,6 +102,6 @@ class Exchange:
         with scratch("exchange") as copy:
             local = storage.download(there, copy)
             storage.upload(local, path_of(self._trial.folder, step))
-        rows = [row for row in read_steps(storage, f"{source.folder}/metrics.jsonl") if row["step"] <= step]
-        text = "".join(f"{json.dumps(row)}\n" for row in rows)
+        rows = [row for row in source.rows() if row.step <= step]
+        text = "".join(f"{json.dumps(row.values)}\n" for row in rows)
         storage.write(f"{self._trial.folder}/metrics.jsonl", text.encode())

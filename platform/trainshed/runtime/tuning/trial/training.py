@@ -23,9 +23,11 @@ from trainshed.errors import FailureKind
 from trainshed.record.checkpoints import FOLDER as CHECKPOINTS
 from trainshed.record.checkpoints import METRIC
 from trainshed.record.events import Event, describe
-from trainshed.record.journal import read_steps
+from trainshed.record.facts import Settings
+from trainshed.record.metric_rows import MetricRow, read_rows
 from trainshed.record.storage import Storage
-from trainshed.record.trials import ENDED, FAILED, OWN_STOP, TrialFiles, number_of
+from trainshed.record.trial_facts import EndedBy, Taken, TrialEnd, TrialState
+from trainshed.record.trials import TrialFiles, number_of
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.failure import kind_of
 from trainshed.runtime.training.ended import Notice
@@ -44,7 +46,7 @@ from trainshed.spec.document.override import override
 from trainshed.spec.plan.limits import usable
 from trainshed.spec.training.train import Training
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[MetricRow], None]
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,12 @@ def train_trial(config: dict[str, Any], plan: TrialSpec) -> None:
     settings = dict(config["settings"])
     if exchange is not None and exchange.is_over(base.steps):
         return
-    story = exchange.take_over(settings) if exchange is not None else {}
+    taken = exchange.take_over(settings) if exchange is not None else None
     heard = exchange.heard(base.steps) if exchange is not None else 0
     training = override(base, settings, file="space")
     sender = HeartbeatSender(plan.heartbeats, number) if training.workers.max_count == 1 else None
     try:
-        _to_its_end(training, trial, plan, Link(report, heard, sender), settings=settings, story=story)
+        _to_its_end(training, trial, plan, Link(report, heard, sender), settings=settings, taken=taken)
     finally:
         if sender is not None:
             sender.end()
@@ -91,8 +93,8 @@ def _to_its_end(
     plan: TrialSpec,
     link: Link,
     *,
-    settings: dict[str, Any],
-    story: dict[str, Any],
+    settings: Settings,
+    taken: Taken | None = None,
 ) -> None:
     """Trains; what fails is answered as its kind asks.
 
@@ -100,7 +102,7 @@ def _to_its_end(
         Exception: a process or machine was lost: Ray Tune starts the trial again.
     """
     for _ in range(plan.memory_retries + 1):
-        trial.begin(settings, training, **story)
+        trial.begin(settings, training, taken)
         try:
             stopped_itself = _train(training, trial, plan, link)
         except Exception as error:
@@ -111,13 +113,13 @@ def _to_its_end(
                 log.warning("%s is out of memory: again with %d sample(s) a pass", trial.name, half.workers.per_device)
                 training = half
                 continue
-            trial.end(FAILED, kind=kind, cause=cause_of(error))
+            trial.end(TrialEnd(state=TrialState.FAILED, kind=kind, cause=cause_of(error)))
         else:
             if stopped_itself:  # Tune sees a trial without its last step; what ends one at a rule never comes here
-                trial.end(ENDED, by=OWN_STOP)
+                trial.end(TrialEnd(state=TrialState.ENDED, by=EndedBy.ITSELF))
         return
     cause = f"out of memory, also with {training.workers.per_device} sample(s) a pass"
-    trial.end(FAILED, kind=FailureKind.MEMORY, cause=cause)
+    trial.end(TrialEnd(state=TrialState.FAILED, kind=FailureKind.MEMORY, cause=cause))
 
 
 def _train(training: Training, trial: TrialFiles, plan: TrialSpec, link: Link) -> bool:
@@ -141,18 +143,19 @@ def _train(training: Training, trial: TrialFiles, plan: TrialSpec, link: Link) -
 
 def _stopped_itself(training: Training, plan: WorkerSpec) -> bool:
     """Whether a training that has come to its end did so before its last step, which only its own rule makes it do."""
-    rows = read_steps(Storage.open(plan.storage), f"{plan.folder}/metrics.jsonl")
-    return training.regularization.early_stopping is not None and rows[-1]["step"] < training.steps
+    rows = read_rows(Storage.open(plan.storage), f"{plan.folder}/metrics.jsonl")
+    return training.regularization.early_stopping is not None and rows[-1].step < training.steps
 
 
 def _train_once(training: Training, plan: WorkerSpec, link: Link) -> None:
     """One training. What it had measured before it was cut off goes first, where Tune has not heard of it."""
     own = dataclasses.replace(plan, training=training.model_dump(mode="json"))
-    held_out = [row for row in read_steps(Storage.open(own.storage), f"{own.folder}/metrics.jsonl") if METRIC in row]
+    rows = read_rows(Storage.open(own.storage), f"{own.folder}/metrics.jsonl")
+    held_out = [row for row in rows if row.is_held_out]
     for row in held_out:
-        if row["step"] > link.heard:
+        if row.step > link.heard:
             link.report(row)
-    if held_out and held_out[-1]["step"] >= training.steps:
+    if held_out and held_out[-1].step >= training.steps:
         return
     if training.workers.max_count > 1:
         fit(
@@ -188,13 +191,8 @@ def fraction_of(memory_bytes: int, share: float) -> float:
     return usable(memory_bytes, share) / memory_bytes
 
 
-def _report(metrics: dict[str, Any]) -> None:
-    ray.tune.report(plain(metrics))
-
-
-def plain(metrics: dict[str, Any]) -> dict[str, Any]:
-    """What Tune and its schedulers need of a row: its numbers."""
-    return {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+def _report(row: MetricRow) -> None:
+    ray.tune.report(row.numbers)  # Tune and its schedulers need no more
 
 
 class PassOn(ray.train.UserCallback):  # type: ignore[misc]
@@ -206,7 +204,7 @@ class PassOn(ray.train.UserCallback):  # type: ignore[misc]
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ARG002
         """All workers have reported; a checkpoint's report has no figures."""
         if METRIC in metrics[0]:
-            self._report(metrics[0])
+            self._report(MetricRow.of(metrics[0]))
 
 
 class TrialHost:
@@ -229,7 +227,7 @@ class TrialHost:
 
     def validated(self, metrics: dict[str, Any]) -> None:
         """Tune hears every held-out figure, and may end the trial here."""
-        self._report(metrics)
+        self._report(MetricRow.of(metrics))
 
     def committed(self, path: str, metrics: dict[str, Any]) -> None:
         """The trial's files say it."""

@@ -1,4 +1,4 @@
-"""Which machines of a profile can hold a worker of a training, and what an hour of its device costs there."""
+"""What an hour of a device costs on the machines of a profile: the cheapest that can hold a worker of a plan."""
 
 from __future__ import annotations
 

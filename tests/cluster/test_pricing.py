@@ -3,8 +3,8 @@
 import pytest
 
 from job_texts import PREPARE, TRAIN, TUNE, changed, text
-from trainshed.client.check import check, plans
-from trainshed.cluster.holding import on_profile
+from submitting import checked, planned
+from trainshed.cluster.pricing import on_profile
 from trainshed.cluster.profile import Profile
 from trainshed.errors import PlanError, SpecError
 from trainshed.record.storage import Storage
@@ -31,8 +31,8 @@ def on(tmp_path):
         file = tmp_path / "job.yaml"
         file.write_text(text(PREPARE, document))
         loaded, storage = load_files([file]), Storage.open(tmp_path / "storage")
-        check(loaded, storage, priced=True)
-        (_, one), (plan,) = on_profile(*plans(loaded, storage), machines)
+        checked(loaded, storage, priced=True)
+        (_, one), (plan,) = on_profile(*planned(loaded, storage), machines)
         return one, plan
 
     return settle

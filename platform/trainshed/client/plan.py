@@ -1,0 +1,105 @@
+"""The plan of a bound submission: a number in place of every `auto`, and a refusal of what cannot fit.
+
+Knows bound documents and the arithmetic of `spec.plan`; looks nothing up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+import psutil
+
+from trainshed.client.bound import Bound, BoundPrepare, BoundServing, BoundSweep, BoundTraining
+from trainshed.client.ray_head import default_cpus
+from trainshed.spec import plan as arithmetic
+from trainshed.spec.job import Job
+from trainshed.spec.load import LoadedJob
+from trainshed.spec.plan import Plan
+from trainshed.spec.sweep.capacity import room_for
+from trainshed.spec.sweep.from_best import TrainFromBest
+from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.train import Training, TrainJob
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Documents as the cluster shall read them, and the arithmetic of every training and sweep among them."""
+
+    loaded: tuple[LoadedJob, ...]
+    plans: tuple[Plan, ...]
+
+
+def machine_bytes() -> int:
+    """This machine's memory."""
+    return int(psutil.virtual_memory().total)
+
+
+def plan(bound: Bound, *, machine_bytes: int | None = None) -> Planned:
+    """Plans every document. `machine_bytes` is the memory of the one machine that the cluster is, where it is known.
+
+    Raises:
+        PlanError: one cannot fit, or says `auto` where the plan cannot know.
+    """
+    settled: list[LoadedJob] = []
+    plans: list[Plan] = []
+    for one in bound.jobs:
+        match one:
+            case BoundSweep():
+                job, own = _sweep(one, machine_bytes)
+                settled.append(job)
+                plans.append(own)
+            case BoundTraining():
+                job, own = _training(one, machine_bytes)
+                settled.append(job)
+                plans.append(own)
+            case BoundPrepare() | BoundServing():
+                settled.append(one.loaded)
+            case _:
+                assert_never(one)
+    return Planned(tuple(settled), tuple(plans))
+
+
+def _sweep(one: BoundSweep, machine_bytes: int | None) -> tuple[LoadedJob, Plan]:
+    job = one.job
+    of_each = {reference: data.form.sizes for reference, data in one.data.items()}
+    sizes = of_each[job.train.data]
+    share = _share(machine_bytes, job)
+    settled, own = arithmetic.plan_sweep(job, sizes, of_each=of_each, machine_bytes=share)
+    arithmetic.refuse_what_can_never_fit(job.name, job, sizes, of_each=of_each, machine_bytes=share)
+    return _kept(one.loaded, settled), own
+
+
+def _training(one: BoundTraining, machine_bytes: int | None) -> tuple[LoadedJob, Plan]:
+    name, training, sizes = one.full.name, one.full.training, one.data.form.sizes
+    own = arithmetic.plan(name, training, sizes, machine_bytes=machine_bytes)
+    arithmetic.refuse_what_cannot_fit(own, training)
+    arithmetic.refuse_what_can_never_fit(name, training, sizes, machine_bytes=machine_bytes)
+    return _settled(one.loaded, arithmetic.resolved(training, own.chosen)), own
+
+
+def _share(machine_bytes: int | None, job: TuneJob) -> int | None:
+    """This machine's memory for one trial: they run side by side."""
+    if machine_bytes is None:
+        return None
+    room = max(1, room_for(job, [{"CPU": default_cpus()}]))
+    return machine_bytes // (min(room, job.concurrent) if job.search.concurrent == "auto" else job.concurrent)
+
+
+def _settled(one: LoadedJob, training: Training) -> LoadedJob:
+    """The document with what the plan has chosen; the same one where it says no `auto`."""
+    job = one.job
+    match job:
+        case TrainJob():
+            done: Job = job.model_copy(update={"engine": training.engine, "workers": training.workers})
+        case TrainFromBest():
+            own = {key for key in ("engine", "workers") if getattr(job, key) is not None}
+            done = job.model_copy(update={key: getattr(training, key) for key in own})
+        case _:
+            return one
+    return _kept(one, done)
+
+
+def _kept(one: LoadedJob, done: Job) -> LoadedJob:
+    """The document with another job in place of what was asked, which is kept."""
+    return one if done == one.job else replace(one, job=done, asked=one.asked or one.job)
