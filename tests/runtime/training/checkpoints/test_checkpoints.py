@@ -1,5 +1,7 @@
 """A checkpoint is complete or invisible, whatever ends the process that writes it; a wrong byte is passed by."""
 
+import json
+import math
 import os
 import random
 import signal
@@ -192,6 +194,20 @@ def test_the_last_save_must_be_there(tmp_path):
     keeper.save(engine_of(tiny_training()), Progress(1), {})
     with pytest.raises(OSError, match="checkpoint of step 1"):
         keeper.close()
+
+
+def test_a_manifest_says_how_far_the_training_was_in_the_keys_that_it_always_had(tmp_path):
+    progress = Progress(3, "ab" * 8, (1,), (2.0, 1.5))
+    metrics = {"validation_loss": 1, "rate": math.nan, "memory": {"ratio": 1.0}}
+    engine, keeper = engine_of(tiny_training()), keeper_in(tmp_path)
+    keeper.save(engine, progress, metrics)
+    keeper.close()
+    storage = Storage.open(tmp_path)
+    said = storage.read_json("run/checkpoints/step-0000003/manifest.json")
+    assert set(said) == {"step", "order_hash", "left_out", "held_out", "metrics", "workers", "files"}
+    assert [set(file) for file in said["files"].values()] == [{"sha256", "bytes"}]
+    assert json.dumps(said["metrics"]) == json.dumps(metrics)
+    assert keeper_in(tmp_path).resume(engine) == progress
 
 
 def made_up(storage, step, **metrics):
