@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,27 +78,32 @@ class BatchedModel:
         return str(self._manager.background_thread_status.fatal_error or "its thread has ended")
 
     def _release(self) -> None:
-        while True:
-            number = self._cancelled.get()
-            if self._is_released(number):
-                self._outputs.open.pop(number, None)
-                self._send(Released(number, self._outputs.generated_tokens))
-
-    def _is_released(self, number: int) -> bool:
-        """Cancels a request once it is scheduled and waits until it is not; False where it finishes before.
+        """Cancels each request once it is scheduled, and says so once it is not any more; all of them side by side.
 
         The manager forgets a cancellation that comes before its request, and takes them from two queues.
         """
-        was_scheduled = False
-        while number in self._outputs.open:
-            is_scheduled = self._is_scheduled(str(number))
-            if was_scheduled and not is_scheduled:
-                return True
-            if is_scheduled and not was_scheduled:
-                self._manager.cancel_request(str(number))
-            was_scheduled = is_scheduled
+        leaving: dict[int, bool] = {}  # whether the manager has been told
+        while True:
+            leaving |= dict.fromkeys(self._newly_cancelled(wait=not leaving), False)
+            for number, was_told in list(leaving.items()):
+                is_scheduled = self._is_scheduled(str(number))
+                if is_scheduled and not was_told:
+                    self._manager.cancel_request(str(number))
+                    leaving[number] = True
+                elif number not in self._outputs.open:  # it has finished before
+                    del leaving[number]
+                elif was_told and not is_scheduled:
+                    del leaving[number]
+                    self._outputs.open.pop(number, None)
+                    self._send(Released(number, self._outputs.generated_tokens))
             time.sleep(_RELEASE_LOOK_S)
-        return False
+
+    def _newly_cancelled(self, *, wait: bool) -> list[int]:
+        found = [self._cancelled.get()] if wait else []
+        with suppress(queue.Empty):
+            while True:
+                found.append(self._cancelled.get_nowait())
+        return found
 
     def _is_scheduled(self, request_id: str) -> bool:
         processor = self._manager.batch_processor
