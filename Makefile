@@ -1,6 +1,6 @@
 # `make quickstart` and `make test` do all their own set-up; `make setup` does nothing the second time.
-# The newest Python that the pins of constraints.txt support and that can make a virtual environment.
-PYTHONS := python3.13 python3.12 python3.11
+# The first of these that is there and can make a virtual environment; the tests have been run on 3.11.
+PYTHONS := python3.11 python3.12 python3.13
 PYTHON ?= $(shell for name in $(PYTHONS); do $$name -c 'import ensurepip' >/dev/null 2>&1 && echo $$name && break; done)
 # Where torch comes from: nothing for PyPI (on Linux with CUDA, some gigabytes), or a name of PyTorch's own index, such as cpu.
 TORCH ?=
