@@ -112,7 +112,7 @@ def test_make_the_project_and_doctor_name_the_same_pythons():
     from trainshed.cli.cluster import PYTHONS
 
     named = re.search(r"^PYTHONS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE).group(1).split()
-    assert [f"python{major}.{minor}" for major, minor in reversed(PYTHONS)] == named
+    assert [f"python{major}.{minor}" for major, minor in PYTHONS] == named
     low, above = re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', (ROOT / "pyproject.toml").read_text()).groups()
     assert [minor for _, minor in PYTHONS] == list(range(int(low), int(above)))
 
