@@ -59,7 +59,8 @@ class Wait:
         load: Callable[[], float] | None = None,
     ) -> None:
         """`exact`: somebody said how long, so that it does not grow."""
-        self._clock, self._began = clock, clock()
+        self._clock = clock
+        self._began = clock()
         self._load: Callable[[], float] = _no_load if exact else load or load_per_core
         self.limit = Patience(base_s, self._load(), 0.0 if exact else took_s)
 

@@ -61,7 +61,8 @@ def status(address: str | None = context.AddressOption, as_json: bool = context.
 
     where = context.need_address(address)
     with JobsClient(where.url, where.token) as jobs:
-        nodes, running = jobs.nodes(), [job for job in jobs.list() if not job.terminal]
+        nodes = jobs.nodes()
+        running = [job for job in jobs.list() if not job.terminal]
         ray_version = jobs.version()
     facts = {
         "address": where.url,
@@ -120,7 +121,8 @@ def doctor(as_json: bool = context.JsonOption) -> None:
         try:
             ok, text = probe()
         except Exception as error:  # a check that breaks is a finding, whatever broke it
-            ok, text = False, f"{type(error).__name__}: {error}"
+            ok = False
+            text = f"{type(error).__name__}: {error}"
         found.append({"check": name, "ok": ok, "found": text})
     if as_json:
         print_json(found)

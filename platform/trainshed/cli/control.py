@@ -43,7 +43,8 @@ def stop(
     """
     from trainshed.record.index import find_run
 
-    record, states = find_run(context.storage(), run), States(address)
+    record = find_run(context.storage(), run)
+    states = States(address)
     if record.result is not None:
         _stop_ended(record, states)
         return
@@ -80,7 +81,8 @@ def resume(
     """
     from trainshed.record.index import Index
 
-    storage, states = context.storage(), States(address)
+    storage = context.storage()
+    states = States(address)
     index = Index(storage)
     record = index.run(run)
     from trainshed.cli.follow import follow_submission  # a name that does not exist does not pay for these

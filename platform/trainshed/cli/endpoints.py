@@ -79,7 +79,9 @@ def _print_how(one: EndpointFacts, answers: bool) -> None:
     """Address, and the ways to ask again and to take it down, ready to paste: no part of them is more than a word."""
     from shlex import quote
 
-    key, url, verb = one.auth[0], f"{one.url}/v1", own_name()
+    key = one.auth[0]
+    url = f"{one.url}/v1"
+    verb = own_name()
     made = f"\nwhat made it:  {verb} show {one.model_run}" if one.model_run else ""
     typer.echo(f"""{one.name} serves {one.model} at {url} ({"answers" if answers else "does not answer"} now)
 

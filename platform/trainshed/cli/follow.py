@@ -73,7 +73,8 @@ class PlainView:
 
     def show(self, line: Line) -> None:
         """Prints what is worth a line."""
-        event, text = line.event, describe(line.event)
+        event = line.event
+        text = describe(line.event)
         if text is None:
             return
         if isinstance(event, Progress):
@@ -81,7 +82,8 @@ class PlainView:
             ended = event.done >= event.total
             if stage == self._stage and not ended and time.monotonic() - self._said_at < PLAIN_EVERY_S:
                 return
-            self._stage, self._said_at = stage, time.monotonic()
+            self._stage = stage
+            self._said_at = time.monotonic()
         typer.echo(f"{line.time[11:19]} {short(line.run)}: {text}")
 
     def close(self) -> None:
@@ -109,7 +111,8 @@ class BarView:
 
     def show(self, line: Line) -> None:
         """Moves a bar, or prints a line above them."""
-        bar, text = self._bars.get(line.run), describe(line.event)
+        bar = self._bars.get(line.run)
+        text = describe(line.event)
         if bar is None or text is None:
             return
         match line.event:
@@ -143,7 +146,9 @@ def short(run_id: str) -> str:
 
 
 def _show(lines: Iterator[Line | JobEnd], view: View) -> int:
-    code, failed, explained = 1, 1, False
+    code = 1
+    failed = 1
+    explained = False
     for line in lines:
         match line:
             case JobEnd(state=state, message=message):

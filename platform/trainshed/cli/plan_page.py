@@ -37,7 +37,8 @@ def _data(each: Plan) -> dict[str, object]:
 
 
 def _print_plan(each: Plan) -> None:
-    count, trainable = each.cost.parameters, each.cost.trainable
+    count = each.cost.parameters
+    trainable = each.cost.trainable
     weights = "parameters counted on the cluster" if count is None else f"{number(count)} parameters"
     if trainable is not None and trainable != count:
         weights += f", {number(trainable)} of them trained"

@@ -123,7 +123,9 @@ def _training_facts(record: Record, outcome: TrainResult) -> list[tuple[str, Any
     from trainshed.record.results import Lineage
 
     lineage = what_is_whole(lambda: record.lineage, None) or Lineage()
-    trial, data, entropy = lineage.trial, lineage.data, outcome.unigram_entropy_nats
+    trial = lineage.trial
+    data = lineage.data
+    entropy = outcome.unigram_entropy_nats
     tested = [name for name in outcome.metrics if name.startswith("test_")]
     return [
         ("unigram entropy", None if entropy is None else f"{entropy:.4f} nats per token"),
@@ -142,7 +144,8 @@ def _draw_trials(sweep: TuneJob, outcome: SweepResult) -> None:
 
     ranked = sorted(outcome.trials, key=lambda trial: rank_of(sweep, trial.state, trial.value))
     paths = list(dict.fromkeys(path for trial in outcome.trials for path in trial.settings))
-    rows, best = [], outcome.best.trial if outcome.best is not None else None
+    rows = []
+    best = outcome.best.trial if outcome.best is not None else None
     for trial in ranked:
         mark = "*" if trial.trial == best else ""
         settings = [cell(trial.settings.get(path, "")) for path in paths]

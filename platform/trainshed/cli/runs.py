@@ -80,7 +80,8 @@ def show(
             }
         )
         return
-    facts, end = record.facts, what_is_whole(lambda: record.end, None)
+    facts = record.facts
+    end = what_is_whole(lambda: record.end, None)
     print_facts(
         [
             ("run", record.run_id),
@@ -121,7 +122,8 @@ def logs(
     record = find_run(context.storage(), run)
     name = "logs/driver.log" if worker is None else f"logs/worker-{worker}.log"
     name = "events.jsonl" if as_json else name
-    shown, asked_at = 0, time.monotonic()
+    shown = 0
+    asked_at = time.monotonic()
     while True:
         ended = record.state in ENDED
         content = record.storage.read(record.at(name)) if record.storage.exists(record.at(name)) else b""
@@ -129,11 +131,13 @@ def logs(
         if whole > shown:
             new = content[shown:whole].decode("utf-8", "replace")
             typer.echo(json_lines(new) if as_json else new, nl=False)
-            shown, asked_at = whole, time.monotonic()
+            shown = whole
+            asked_at = time.monotonic()
         if not follow or ended:
             break
         if time.monotonic() - asked_at > LOG_SILENCE_S:
-            asked_at, seen = time.monotonic(), States(address).see(record)
+            asked_at = time.monotonic()
+            seen = States(address).see(record)
             if seen.state == LOST:
                 say(f"{record.run_id} is lost: {seen.why}")
                 break

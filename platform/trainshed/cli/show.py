@@ -146,7 +146,8 @@ def ago(timestamp: str) -> str:
 
 def own_name() -> str:
     """How the user can call this command again: `platform` where that is it, else the path from here."""
-    found, me = shutil.which("platform"), os.path.abspath(sys.argv[0])
+    found = shutil.which("platform")
+    me = os.path.abspath(sys.argv[0])
     return "platform" if found and os.path.samefile(found, me) else os.path.relpath(me)
 
 

@@ -44,7 +44,8 @@ class Trials:
 
     def __init__(self, record: Record, *, found: SeenState | None = None) -> None:
         """`found`: the state that its cluster gives it while it has no result."""
-        self._record, self.found = record, found
+        self._record = record
+        self.found = found
         self._job = job_of(record)
         self._newest: dict[str, tuple[int, MetricRow | None]] = {}
         self._over: dict[str, Row] = {}
@@ -96,7 +97,8 @@ class Trials:
 
         done = sum(row.state not in (TrialState.RUNNING, TrialState.CUT) for row in rows)
         spent = _spent(self._record)
-        budget, hours = self._job.budget, spent.device_s / 3600
+        budget = self._job.budget
+        hours = spent.device_s / 3600
         limits = [f"{key} {value:g}" for key in LIMITS if (value := getattr(budget, key)) is not None]
         best = _best(rows)
         found = "" if best is None else f", best {best.value:.4f}"
@@ -110,7 +112,8 @@ class Trials:
         from trainshed.record.ranking import figure_of
         from trainshed.record.trial_facts import TrialEnd, TrialFacts, TrialState
 
-        facts, ended = trial.facts or TrialFacts(settings={}), trial.ended or TrialEnd(state=otherwise)
+        facts = trial.facts or TrialFacts(settings={})
+        ended = trial.ended or TrialEnd(state=otherwise)
         newest = counts = self._newest_figures(trial)
         if facts.exports_best:  # it counts by a row that may lie anywhere
             counts = figure_of(facts, trial.held_out())

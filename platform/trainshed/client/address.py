@@ -105,7 +105,8 @@ def _endpoint(url: str) -> tuple[str, str, int]:
     """Scheme, host and port; no scheme where it is no address at all."""
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
+        host = parts.hostname or ""
+        port = parts.port or _DEFAULT_PORTS[parts.scheme]
     except (ValueError, KeyError):  # it comes from storage
         return "", url, 0
     return parts.scheme, "127.0.0.1" if host == "localhost" else host, port

@@ -17,7 +17,8 @@ from trainshed.record.events import JobEnd, Line, decode
 _TAIL_LINES = (500, 20_000)
 # A finished job whose node has gone keeps its state but not its log: after so many refusals it ends without.
 _LOG_REFUSALS = 40
-_SLOWER, _SLOWEST = 1.25, 4.0
+_SLOWER = 1.25
+_SLOWEST = 4.0
 
 
 def follow(
@@ -84,7 +85,8 @@ class _EventLog:
             if status.terminal and self.given_up:
                 return []
             raise
-        self._doubtful, self._refusals = False, 0
+        self._doubtful = False
+        self._refusals = 0
         fresh = {line.seq: line for line in decode(text) if line.seq > self._last_seq}
         self._last_seq = max(fresh, default=self._last_seq)
         return [fresh[seq] for seq in sorted(fresh)]

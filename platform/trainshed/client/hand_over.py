@@ -61,7 +61,8 @@ def hand_over(
 
 def hand_over_take_down(address: Address, order: TakeDown, submission_id: str) -> None:
     """Has the cluster take an endpoint down."""
-    code, working = own_package(), package_files({TAKE_DOWN_FILE: order.to_json()})
+    code = own_package()
+    working = package_files({TAKE_DOWN_FILE: order.to_json()})
     with JobsClient(address.url, address.token) as jobs:
         jobs.upload(code)
         jobs.upload(working)

@@ -47,7 +47,8 @@ Say = Callable[[str], None]
 _GRACE_S = 5.0
 _POLL_S = 0.1
 # Short, because the paths of Ray's sockets below it may have 107 characters at most.
-_TEMP_ROOT, _TEMP_PREFIX = "/tmp", "ts-"  # noqa: S108 - mkdtemp makes a directory of our own in it
+_TEMP_ROOT = "/tmp"  # noqa: S108
+_TEMP_PREFIX = "ts-"
 
 
 START_S = 120.0
@@ -110,7 +111,8 @@ def down(home: Path, *, say: Say) -> bool:
 
 def _start(home: Path, *, cpus: int) -> LocalCluster:
     directory = directory_of(home)
-    token_path, log = directory / "token", directory / "ray.log"
+    token_path = directory / "token"
+    log = directory / "ray.log"
     write_private(token_path, secrets.token_hex(32))
     temp_dir = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=_TEMP_ROOT))  # 0700; Ray opens its own to everybody
     ports = free_ports()
@@ -149,7 +151,8 @@ def _wait_for_start(home: Path, start_timeout_s: float | None) -> Wait:
 
 def _ready(cluster: LocalCluster, wait: Wait) -> LocalCluster:
     """Wait until the head takes jobs; fills in what only the running head knows."""
-    log, began = Path(cluster.log), time.monotonic()
+    log = Path(cluster.log)
+    began = time.monotonic()
     with JobsClient(cluster.dashboard_url, cluster.token, timeout_s=5.0) as jobs:
         while True:
             if not alive(cluster.pid, cluster.pid_started):

@@ -71,7 +71,9 @@ def _sweep(one: BoundSweep, machine_bytes: int | None) -> tuple[LoadedJob, Plan]
 
 
 def _training(one: BoundTraining, machine_bytes: int | None) -> tuple[LoadedJob, Plan]:
-    name, training, sizes = one.full.name, one.full.training, one.data.form.sizes
+    name = one.full.name
+    training = one.full.training
+    sizes = one.data.form.sizes
     own = arithmetic.plan(name, training, sizes, machine_bytes=machine_bytes)
     arithmetic.refuse_what_cannot_fit(own, training)
     arithmetic.refuse_what_can_never_fit(name, training, sizes, machine_bytes=machine_bytes)

@@ -19,9 +19,11 @@ from trainshed.environment import LOOPBACK, of_local_cluster
 from trainshed.errors import ClusterError
 
 # Above Ray's own defaults, below the ports that Linux and macOS hand to outgoing connections.
-_LOWEST_PORT, _HIGHEST_PORT = 20_000, 32_000
+_LOWEST_PORT = 20_000
+_HIGHEST_PORT = 32_000
 _BLOCK = 16
-_MIN_STORE_BYTES, _MAX_STORE_BYTES = 100 * 2**20, 2 * 2**30
+_MIN_STORE_BYTES = 100 * 2**20
+_MAX_STORE_BYTES = 2 * 2**30
 _STORE_SHARE = 0.15
 # What a shell may hold about another cluster, and must not reach this one.
 _FOREIGN = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_NAMESPACE")

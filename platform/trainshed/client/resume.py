@@ -124,7 +124,8 @@ def _refuse_other_changes(record: Record, sets: Sequence[str]) -> None:
     """Raises SpecError for a change to what is learnt or has been tried."""
     if not sets:
         return
-    kind, own = record.facts.job.kind, load_documents([_document(record)])[0].job
+    kind = record.facts.job.kind
+    own = load_documents([_document(record)])[0].job
     for text in sets:
         _, path = addressed([own], text.partition("=")[0].strip())
         if not any(path == one or path.startswith(f"{one}.") for one in MAY_CHANGE[kind]):

@@ -66,7 +66,8 @@ def uploads(one: LoadedJob) -> Uploads:
 def upload_faults(one: LoadedJob) -> list[Fault]:
     """Files that are not there, fields that the files do not have, a custom task whose module or class is missing."""
     faults = _source_faults(one, one.job) if isinstance(one.job, PrepareJob) else []
-    module, task = custom_module(one), _custom(one)
+    module = custom_module(one)
+    task = _custom(one)
     if module is not None and task is not None:
         faults += _module_faults(one, module, task)
     return faults
@@ -120,7 +121,8 @@ def _named(source: Source, chosen: Chosen) -> dict[str, Path]:
 
 def _source_faults(one: LoadedJob, job: PrepareJob) -> list[Fault]:
     """Places where nothing is; where all are there, the first file that cannot be read or lacks a column."""
-    missing, later = [], []
+    missing = []
+    later = []
     for key, place in places(job.source).items():
         if not is_relative(place):
             continue

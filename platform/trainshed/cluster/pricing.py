@@ -81,7 +81,8 @@ def _price(plan: Plan, profile: Profile) -> HourPrice | None:
 
 def _lacking(node: NodeType, plan: Plan) -> list[str]:
     """What a machine has too little of for one worker, in words; empty where it holds one."""
-    worker, lacks = plan.worker, []
+    worker = plan.worker
+    lacks = []
     if worker.cpus > node.cpus:
         lacks.append(f"{node.cpus} CPU(s) of {worker.cpus:g}")
     if worker.gpus > node.gpus:

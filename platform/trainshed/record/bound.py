@@ -54,7 +54,8 @@ def runs_of(reader: Record, references: Iterable[str], find: Callable[[str], Rec
 
 def fingerprints(sweep: Record, references: Iterable[str], index: Index) -> dict[str, str]:
     """Of the data that a sweep read, by reference; what is not there any more is left out."""
-    bound, found = bound_runs(sweep), {}
+    bound = bound_runs(sweep)
+    found = {}
     for reference in references:
         try:
             fingerprint = fingerprint_of(bound.get(reference) or index.finished(reference, "prepare").run)

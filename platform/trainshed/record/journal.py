@@ -68,7 +68,8 @@ class Journal:
         if self._file is None:
             self._written_at = time.monotonic()
             self._storage.write(self._relative, self._kept + self._held)
-            self._kept, self._held = self._kept + self._held, b""
+            self._kept = self._kept + self._held
+            self._held = b""
         else:
             while self._held:
                 self._held = self._held[self._file.write(self._held) or 0 :]

@@ -102,7 +102,8 @@ class Record:
         Raises:
             DamagedFile: result.json does not say that.
         """
-        found, kind = self.result, RESULTS.get(self.facts.job.kind)
+        found = self.result
+        kind = RESULTS.get(self.facts.job.kind)
         if found is None or kind is None:
             return None
         if found["state"] not in USABLE and not (kind is SweepResult and "trials" in found):

@@ -130,7 +130,8 @@ class TrialFiles:
 
     def newest(self) -> MetricRow | None:
         """The last of `held_out`, from the end of the file alone; None where there is none."""
-        path, length = f"{self.folder}/metrics.jsonl", END_BYTES
+        path = f"{self.folder}/metrics.jsonl"
+        length = END_BYTES
         while size := self.storage.size(path):
             read = map(MetricRow.of, of_steps(parse_lines(self.storage.read_end(path, length))))
             rows = [row for row in read if row.is_held_out]

@@ -115,7 +115,8 @@ class Driver:
         try:
             result = self._do(job, reporter)
         except Stopped as stopped:
-            cause, saved = str(stopped), stopped.checkpoint
+            cause = str(stopped)
+            saved = stopped.checkpoint
             return self._end(reporter, EndFacts(state="stopped", cause=cause, checkpoint=saved, step=stopped.step))
         except Exception as error:
             reporter.log(traceback.format_exc().rstrip(), detail=True)
@@ -162,7 +163,8 @@ class Driver:
     def _train(self, job: TrainJob, reporter: Reporter, *, trial: TrialOrigin | None) -> TrainResult:
         from trainshed.runtime.training.ray_train.spares import Spares  # Ray Train, which other kinds do without
 
-        data, standby = self._data(job.data, reporter.record), Spares()
+        data = self._data(job.data, reporter.record)
+        standby = Spares()
         standby.make_ahead(job.workers)  # before what this process itself must load for it
         from trainshed.runtime.training.run import train_job
 

@@ -69,7 +69,8 @@ class Marks:
         those that texts may write.
         """
         self._serialized = serialized
-        wanted, free = set(named), set(obeyed)
+        wanted = set(named)
+        free = set(obeyed)
         added = [one for one in json.loads(serialized)["added_tokens"] if one["content"] and one["content"] not in free]
         spelled = [token["content"] for token in added if token["special"] or token["content"] in wanted]
         self.spelled = tuple(sorted(spelled, key=len, reverse=True))

@@ -18,7 +18,8 @@ CUDA_OUT_OF_MEMORY = 2
 """cudaErrorMemoryAllocation, in the `error_code` of torch's AcceleratorError."""
 RAISED_AT = re.compile(r"\[(?:enforce fail at )?(?P<file>[^\]\s]+):\d+\]")
 """torch's C++ and gloo have no classes in Python: a bare RuntimeError, with the source line that raised it in front."""
-CPU_ALLOCATOR, GLOO = "alloc_cpu.cpp", "/gloo/transport/"
+CPU_ALLOCATOR = "alloc_cpu.cpp"
+GLOO = "/gloo/transport/"
 
 
 def kind_of(error: BaseException) -> FailureKind:

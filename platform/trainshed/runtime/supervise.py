@@ -49,7 +49,9 @@ class Supervisor:
         return code
 
     def _until_all_have_a_result(self) -> int:
-        attempt, in_a_row, after = 1, 0, ""
+        attempt = 1
+        in_a_row = 0
+        after = ""
         while True:
             began = time.monotonic()
             words = ["--attempt", str(attempt), "--after", after] if attempt > 1 else []

@@ -56,7 +56,8 @@ def form_of(job: PrepareJob) -> DataForm:
 
 def misfits(training: Training, form: DataForm) -> list[tuple[str, str]]:
     """Every way in which a training does not fit its data: the key that could be changed, and one line."""
-    task, model = training.task, training.model
+    task = training.task
+    model = training.model
     if isinstance(task, Custom):
         return []
     found = [*_missing(task, form), *_sizes(task, model, form)]
@@ -90,7 +91,8 @@ def _missing(task: BuiltIn, form: DataForm) -> list[tuple[str, str]]:
             ("task", f"{task.kind} needs labels of kind {wants}; the data has examples.label_kind {form.label_kind}")
         ]
     if isinstance(task, TextClassification | ImageClassification | LstmClassifier):
-        weights, labels = task.class_weights, form.sizes.labels
+        weights = task.class_weights
+        labels = form.sizes.labels
         if isinstance(weights, Sequence) and not isinstance(weights, str) and labels and len(weights) != labels:
             return [
                 ("task.class_weights", f"{len(weights)} weights for {labels} classes; give one for each, or balanced")
@@ -99,10 +101,12 @@ def _missing(task: BuiltIn, form: DataForm) -> list[tuple[str, str]]:
 
 
 def _sizes(task: BuiltIn, model: Model, form: DataForm) -> list[tuple[str, str]]:
-    context, longest = model.context, form.sizes.context
+    context = model.context
+    longest = form.sizes.context
     key = "pack.block_size" if form.packed else "examples.max_tokens"
     if task.kind == "causal_lm" and form.sizes.target:
-        longest, key = longest + form.sizes.target, "examples.max_tokens and max_target_tokens together"
+        longest = longest + form.sizes.target
+        key = "examples.max_tokens and max_target_tokens together"
     if context is not None and context < longest:
         return [("model.context", f"{context} is under the data's {key}, {longest}; leave it out, or raise it")]
     if model.kind == "vit" and form.sizes.image is not None and form.sizes.image[0] % model.patch:

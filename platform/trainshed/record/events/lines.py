@@ -81,7 +81,9 @@ def _in_line(line: str) -> Line | None:
 
 
 def _line_of(facts: dict[str, Any]) -> Line | None:
-    seq, time, run = facts.pop("seq", None), facts.pop("time", ""), facts.pop("run", "")
+    seq = facts.pop("seq", None)
+    time = facts.pop("time", "")
+    run = facts.pop("run", "")
     if type(seq) is not int or not isinstance(time, str) or not isinstance(run, str):
         return None
     event = event_of(facts)

@@ -52,7 +52,8 @@ def describe(event: Event) -> str | None:
         case Resumed(step=step, checkpoint=checkpoint):
             return f"goes on after step {step} from {checkpoint}"
         case MemoryMeasured():
-            measured, predicted = event.measured_bytes / 1e6, event.predicted_bytes / 1e6
+            measured = event.measured_bytes / 1e6
+            predicted = event.predicted_bytes / 1e6
             return f"states on worker 0: {measured:.1f} MB, planned {predicted:.1f} MB (ratio {event.ratio:.3f})"
         case StoppedEarly(best=best, step=step):
             return f"validation loss no longer falls (best {best:.4f}): ended after step {step}"

@@ -74,7 +74,8 @@ class BadRows:
 
     def _refusal(self, found: list[BadRow]) -> str:
         others = [row.origin for row in found[1:SHOWN]]
-        also = f"; also {', '.join(others)}" + (" and more" if len(found) > SHOWN else "") if others else ""
+        more = " and more" if len(found) > SHOWN else ""
+        also = f"; also {', '.join(others)}{more}" if others else ""
         if isinstance(self.policy, Skip):
             return f"{found[0]}{also}: more bad rows than bad_rows.limit, {self.limit}"
         return f"{found[0]}{also}; mend it, or leave such rows out with `bad_rows: {{kind: skip}}`"

@@ -13,7 +13,8 @@ MONTHS = (
     "july", "august", "september", "october", "november", "december",
 )  # fmt: skip
 DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-FIRST_YEAR, LAST_YEAR = 1900, 2049
+FIRST_YEAR = 1900
+LAST_YEAR = 2049
 GREY_LEVELS = 16
 """load_digits counts from 0 to 16."""
 
@@ -39,7 +40,8 @@ def _dates(samples: int, seed: int) -> list[dict[str, object]]:
     made: list[dict[str, object]] = []
     for number in range(samples):
         month = draw.randrange(12)
-        day, year = draw.randint(1, DAYS[month]), draw.randint(FIRST_YEAR, LAST_YEAR)
+        day = draw.randint(1, DAYS[month])
+        year = draw.randint(FIRST_YEAR, LAST_YEAR)
         text = draw.choice(_spellings(day, month, year))
         made.append({"text": text, "target": f"{year}-{month + 1:02d}-{day:02d}", "origin": f"dates:{number}"})
     return made

@@ -49,7 +49,8 @@ def write(
     schema = schema_of(tuple(spec.fields), label_kind, image)
     writers = {split: ExampleWriter(storage, folder, split, schema, len(labels)) for split in splits}
     numbers = {name: number for number, name in enumerate(labels)}
-    tally, done = Tally(), Counter[str]()
+    tally = Tally()
+    done = Counter[str]()
     encoded = samples.map_batches(
         _encode,
         fn_kwargs={"encoder": Encode(spec, form, numbers, schema)},
@@ -79,7 +80,9 @@ class Encode:
     """Samples to numbers; travels to the workers of Ray Data."""
 
     def __init__(self, spec: Examples, form: TextForm | None, numbers: dict[str, int], schema: pa.Schema) -> None:
-        self._spec, self._numbers, self._schema = spec, numbers, schema
+        self._spec = spec
+        self._numbers = numbers
+        self._schema = schema
         self._serialized = form.serialized if form is not None else None
         self._threads = form.threads if form is not None else 1
         self._end = end_mark(form.tokenizer) if form is not None else None

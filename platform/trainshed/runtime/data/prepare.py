@@ -78,7 +78,8 @@ def _intact(storage: Storage, folder: str, reporter: Reporter) -> DataManifest |
         manifest = read_facts(storage, f"{folder}/manifest.json", DataManifest)
         wrong = damaged(storage, folder, manifest) if manifest is not None else {}
     except PlatformError:
-        manifest, wrong = None, {"manifest.json": "damaged"}
+        manifest = None
+        wrong = {"manifest.json": "damaged"}
     if not wrong:
         return manifest
     name, fault = min(wrong.items())

@@ -47,7 +47,8 @@ def check_whole(
     Raises:
         PlatformError: weights that are missing, of another shape, or of no part of the model, each by name.
     """
-    missing, fresh = set(info["missing_keys"]), set[str]()
+    missing = set(info["missing_keys"])
+    fresh = set[str]()
     shapes = {name: (tuple(there), tuple(wanted)) for name, there, wanted in info["mismatched_keys"]}
     if type(model).__name__ not in claimed:
         fresh = _whole_heads(model, missing, shapes)

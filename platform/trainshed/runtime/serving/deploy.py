@@ -30,7 +30,8 @@ def deploy(job: ServeJob, reporter: Reporter, *, trained: Mapping[str, Record]) 
     Raises:
         PlatformError: the model's files are not those that were exported, a secret is missing, or no answer came.
     """
-    storage, run_id = reporter.record.storage, reporter.record.run_id
+    storage = reporter.record.storage
+    run_id = reporter.record.run_id
     model, run = _find_model(job.model, storage, trained)
     reporter.progress("serve", 0, 3, what=f"check {model}")
     files = ModelFiles.of(storage.address(run.at("model")), storage.read_json(run.at("model/manifest.json")))

@@ -29,7 +29,8 @@ class Gate:
     def __init__(self, app: ASGIApp, *, places: int, queue: int) -> None:
         self._app = app
         self._free = asyncio.Semaphore(places)
-        self._places, self._queue = places, queue
+        self._places = places
+        self._queue = queue
         self._refused: deque[float] = deque()
         self.waiting = 0
 
@@ -64,7 +65,8 @@ class Gate:
         if not self._free.locked():
             return await self._free.acquire()
         self.waiting += 1
-        place, leaving = asyncio.create_task(self._free.acquire()), asyncio.create_task(gone(receive))
+        place = asyncio.create_task(self._free.acquire())
+        leaving = asyncio.create_task(gone(receive))
         try:
             await asyncio.wait({place, leaving}, return_when=asyncio.FIRST_COMPLETED)
             return place.done()

@@ -60,7 +60,8 @@ class _Answer:
             if message["status"] < 400 or headers.get("content-type", "").startswith("application/json"):
                 self.began = True
             else:
-                self.status, self.retry_after = message["status"], headers.get("retry-after")
+                self.status = message["status"]
+                self.retry_after = headers.get("retry-after")
         if self.began:
             await self._send(message)
         elif message["type"] == "http.response.body":

@@ -43,7 +43,8 @@ def roll_out(
         PlatformError: a replica failed, or `prove` did. Then the former version is the target again and has been ready,
             or there was none and nothing of the new one is left; the message says which.
     """
-    target, is_known = _target(settings.name), settings.name in serve.status().applications
+    target = _target(settings.name)
+    is_known = settings.name in serve.status().applications
     former = _former(target, settings, proven_run)
     try:
         return prove(run_application(replace(settings, former=former), http_port, start_timeout_s))

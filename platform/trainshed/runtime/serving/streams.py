@@ -28,7 +28,8 @@ async def collected(pieces: AsyncGenerator[Piece, None]) -> list[Piece]:
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, list[Piece]]) -> list[Piece] | None:
     """What the work returns, or None as soon as the client has left: then the work is cancelled."""
-    working, leaving = asyncio.create_task(work), asyncio.create_task(gone(request.receive))
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(gone(request.receive))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         return working.result() if working.done() else None

@@ -35,13 +35,15 @@ class TextStream:
         fresh = self._undecoded()
         if fresh.endswith(_BROKEN):
             return ""
-        self._context, self._decoded = self._decoded, len(self._tokens)
+        self._context = self._decoded
+        self._decoded = len(self._tokens)
         return self._release(fresh)
 
     def close(self) -> str:
         """The rest, when no token will follow; a character that was never completed shows as U+FFFD."""
         rest = self._release(self._undecoded())
-        held, self._held = self._held, ""
+        held = self._held
+        self._held = ""
         self._decoded = len(self._tokens)
         return rest if self.stopped else rest + held
 
@@ -55,7 +57,8 @@ class TextStream:
         text = self._held + fresh
         ends = [place for place in (text.find(stop) for stop in self._stops) if place >= 0]
         if ends:
-            self.stopped, self._held = True, ""
+            self.stopped = True
+            self._held = ""
             return text[: min(ends)]
         keep = max((_overlap(text, stop) for stop in self._stops), default=0)
         self._held = text[len(text) - keep :]

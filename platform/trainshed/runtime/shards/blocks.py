@@ -54,7 +54,8 @@ class BlockWriter:
         whole = len(joined) // self._per_shard * self._per_shard
         for start in range(0, whole, self._per_shard):
             self._write(joined[start : start + self._per_shard])
-        self._held, self._held_tokens = [joined[whole:]], len(joined) - whole
+        self._held = [joined[whole:]]
+        self._held_tokens = len(joined) - whole
 
     def close(self) -> SplitFacts:
         """Writes the rest and returns the split's manifest; less than one block at the end is left out, and counted."""

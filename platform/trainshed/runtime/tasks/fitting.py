@@ -51,7 +51,8 @@ def check_sizes_fit(config: PreTrainedConfig, facts: DataFacts) -> PreTrainedCon
     Raises:
         PlatformError: samples are longer than its positions, or its images are of another size.
     """
-    longest, wanted = positions(config), facts.block_size
+    longest = positions(config)
+    wanted = facts.block_size
     if config.is_encoder_decoder:
         wanted = max(wanted, facts.max_target_tokens)
     if longest is not None and longest < wanted:
@@ -85,7 +86,8 @@ def check_vocabulary(spec: Pretrained, config: PreTrainedConfig, facts: DataFact
 
 def _check_images(config: PreTrainedConfig, size: int, channels: int) -> None:
     seen = getattr(config, "vision_config", config)
-    said, depth = getattr(seen, "image_size", None), getattr(seen, "num_channels", None)
+    said = getattr(seen, "image_size", None)
+    depth = getattr(seen, "num_channels", None)
     sides = list(said) if isinstance(said, list | tuple) else [said]
     if said is not None and any(side != size for side in sides):
         raise PlatformError(

@@ -28,7 +28,8 @@ from trainshed.spec.training.tasks import LstmClassifier
 from trainshed.spec.training.train import Training
 
 MODEL_TYPE = "trainshed_lstm"
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ def made_in_parts(
         model = lay_out()
     for module in model.modules():
         module.__dict__.pop(DONE, None)  # laying out "initialised" it without memory
-    layers, factors = _layers(model), mup_factors(model, growth)
+    layers = _layers(model)
+    factors = mup_factors(model, growth)
     for owner, layer in layers:
         layer.to_empty(device="cpu")
         for module in _children_first(layer):

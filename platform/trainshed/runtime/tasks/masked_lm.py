@@ -22,7 +22,8 @@ from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.training.tasks import MaskedLm
 from trainshed.spec.training.train import Training
 
-MASKED, REPLACED = 0.8, 0.9
+MASKED = 0.8
+REPLACED = 0.9
 """Of the chosen tokens: up to the first share hidden, up to the second another token, the rest as they are."""
 
 
@@ -58,7 +59,8 @@ class MaskedLmTask:
 
     def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:
         """`input_ids`, `attention_mask`, and `labels` where a token was hidden; drawn from each sample's key."""
-        hidden, labels = [], []
+        hidden = []
+        labels = []
         for tokens, key in zip(rows["tokens"], keys, strict=True):
             ids, truth = self._hide(tokens, np.random.default_rng(key))
             hidden.append(ids)
@@ -114,7 +116,8 @@ class MaskedLmTask:
             chosen = draw.choice(allowed, 1)
         fate = draw.random(len(chosen))
         others = draw.choice(self._ordinary, len(chosen))
-        hidden, truth = tokens.copy(), np.full(len(tokens), IGNORED, dtype=np.int64)
+        hidden = tokens.copy()
+        truth = np.full(len(tokens), IGNORED, dtype=np.int64)
         truth[chosen] = tokens[chosen]
         hidden[chosen] = np.where(fate < MASKED, self._mask, np.where(fate < REPLACED, others, tokens[chosen]))
         return hidden, truth

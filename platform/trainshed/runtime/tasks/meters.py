@@ -62,7 +62,9 @@ class LabelMeter:
         scores: int,
     ) -> None:
         """`measure` gives the summed loss, scores `(batch, scores)` and labels `(batch,)` or `(batch, labels)`."""
-        self._measure, self._figures, self._weight = measure, figures, weight
+        self._measure = measure
+        self._figures = figures
+        self._weight = weight
         self._scores = scores
         self.sums = torch.zeros(2, dtype=torch.float64)
         self.rows: Rows = []
@@ -88,7 +90,9 @@ def class_figures(scores: Array, labels: Array) -> dict[str, float]:
     """
     from sklearn import metrics
 
-    truth, said, classes = labels[:, 0].astype(int), scores.argmax(1), scores.shape[1]
+    truth = labels[:, 0].astype(int)
+    said = scores.argmax(1)
+    classes = scores.shape[1]
     macro = metrics.precision_recall_fscore_support(truth, said, average="macro", zero_division=0.0)[:3]
     found = {"accuracy": float((truth == said).mean()), **_named("macro_", macro)}
     if classes == 2:
@@ -122,7 +126,8 @@ def number_figures(scores: Array, labels: Array) -> dict[str, float]:
     """Of numbers: mean squared error and the correlations; these are left out where one side is constant."""
     from scipy import stats
 
-    said, truth = scores[:, 0], labels[:, 0]
+    said = scores[:, 0]
+    truth = labels[:, 0]
     found = {"mse": float(((said - truth) ** 2).mean())}
     if len(truth) > 1 and np.ptp(said) > 0 and np.ptp(truth) > 0:
         found["pearson"] = float(stats.pearsonr(said, truth).statistic)

@@ -31,10 +31,14 @@ def mup_factors(model: torch.nn.Module, growth: float, shape_of: ShapeOf = own_s
     """The factors of each weight by its name, of a model `growth` times as wide as its base; at 1.0 all are 1."""
     hidden = Factors(initial=growth**-0.5, rate=1 / growth)
     output = Factors(initial=1 / growth, rate=1 / growth)
-    places, found = weight_roles(model, shape_of), {}
+    places = weight_roles(model, shape_of)
+    found = {}
     for name, parameter in model.named_parameters():
         last_norm = places[name].below_head == 0 and len(shape_of(parameter)) == 1
-        found[name] = hidden if places[name].layer_matrix else output if last_norm else Factors()
+        if places[name].layer_matrix:
+            found[name] = hidden
+        else:
+            found[name] = output if last_norm else Factors()
     return found
 
 

@@ -31,7 +31,8 @@ class NotesReader:
     """Reads on from where it was; begins at the end of what is there."""
 
     def __init__(self, storage: Storage, folder: str) -> None:
-        self._storage, self._file = storage, f"{folder}/{FILE}"
+        self._storage = storage
+        self._file = f"{folder}/{FILE}"
         self._read = len(read_lines(storage, self._file))
 
     def new(self) -> Iterator[Event]:

@@ -37,7 +37,8 @@ def train_job(
     standby: Spares,
 ) -> TrainResult:
     """Trains, exports, registers; returns the result: last metrics, checkpoint, model version, entropy to beat."""
-    record, made = reporter.record, prepared(data)
+    record = reporter.record
+    made = prepared(data)
     training = job.training
     check_samples(training, made.manifest)
     plan = WorkerSpec(
@@ -61,7 +62,8 @@ def train_job(
 
     record.storage.write(record.at("loss.png"), loss_plot(record.run_id, record.metrics, unigram_entropy=entropy))
     lineage = write_lineage(job, record, fitted, data=data, code=code, trial=trial)
-    name, registered = job.register_as, None
+    name = job.register_as
+    registered = None
     if name is not None:
         registered = register_model(name, reporter, lineage, {"validation_loss": fitted.metrics["validation_loss"]})
     return TrainResult(

@@ -100,7 +100,8 @@ def _stories(job: TuneJob, record: Record) -> tuple[TrialResult, ...]:
 
 
 def _used(job: TuneJob, spent: Spent) -> Used:
-    hours, device_hours = spent.wall_s / 3600, spent.device_s / 3600
+    hours = spent.wall_s / 3600
+    device_hours = spent.device_s / 3600
     cost = job.budget.cost(device_hours)
     return Used(hours=hours, device_hours=device_hours, cost=cost, currency=job.budget.currency)
 

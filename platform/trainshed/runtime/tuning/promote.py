@@ -43,7 +43,8 @@ def promote(
         PlatformError: no trial came to its end, and the job does not say that the best of the others is trained on.
         Stopped: it was asked to stop while it trained the trial to its end.
     """
-    record, ended = reporter.record, trial.ended
+    record = reporter.record
+    ended = trial.ended
     is_whole = ended is not None and ended.state == TrialState.ENDED
     if not is_whole and job.best_among == "finished":
         raise PlatformError(
@@ -70,7 +71,8 @@ def promote(
 def _registered(
     job: TuneJob, reporter: Reporter, trial: TrialFiles, fitted: Fitted, *, data: Record, code: CodeFacts
 ) -> str:
-    record, best = reporter.record, story(job, trial)
+    record = reporter.record
+    best = story(job, trial)
     of_trial = TrialOrigin(run_id=record.run_id, trial=trial.name, settings=best.settings)
     lineage = write_lineage(job, record, fitted, data=data, code=code, trial=of_trial, folder=f"trials/{trial.name}/")
     assert job.register_as is not None
@@ -80,7 +82,9 @@ def _registered(
 
 def _trained_on(plan: WorkerSpec, training: Training, trial: TrialFiles, reporter: Reporter, spent: Spent) -> Fitted:
     """From its newest checkpoint to its last step; from then on it is one that has ended."""
-    storage, record, before = trial.storage, reporter.record, trial.ended
+    storage = trial.storage
+    record = reporter.record
+    before = trial.ended
     newest = next((one.step for one in all_checkpoints(storage, trial.folder)), 0)
     reporter.log(
         f"{trial.name} was stopped early; it is trained from step {newest} to its end, step {training.steps}, before "

@@ -86,7 +86,8 @@ def _tuner(
         space = {"number": ray.tune.grid_search(list(range(len(members)))), "settings": drawn}
         choosing: dict[str, Any] = {"num_samples": 1}
     else:
-        space, limited = {}, Limited(searcher, job)
+        space = {}
+        limited = Limited(searcher, job)
         choosing = {"num_samples": job.trials, "search_alg": limited}
     return ray.tune.Tuner(
         ray.tune.with_resources(ray.tune.with_parameters(run_trial, plan=plan), of_a_trial(job)),
@@ -119,7 +120,8 @@ def _members(job: TuneJob, searcher: Numbered) -> list[Settings]:
 
 
 def _plan(job: TuneJob, record: Record, data: Mapping[str, Record], heartbeats: Any) -> TrialSpec:
-    training, interval = job.train, None
+    training = job.train
+    interval = None
     if isinstance(job.stop_early, Pbt | Pb2):  # one that is replaced goes on from any of the others, wherever that is
         interval = job.stop_early.interval_steps
         every = {"every_steps": interval, "keep": training.steps // interval + 1}

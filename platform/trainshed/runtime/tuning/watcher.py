@@ -26,7 +26,9 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
     """Hears of every report and every end."""
 
     def __init__(self, job: TuneJob, reporter: Reporter, spent: Spent) -> None:
-        self._job, self._reporter, self._spent = job, reporter, spent
+        self._job = job
+        self._reporter = reporter
+        self._spent = spent
         self._storage: Storage = reporter.record.storage
         self._sweep = reporter.record.at()
         self._done: set[int] = set()
@@ -67,7 +69,8 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ARG002
         """A trial took its held-out figures."""
-        files, metric = self._files(trial), self._job.metric
+        files = self._files(trial)
+        metric = self._job.metric
         if files.ended is not None or metric not in result:
             return  # it is told again
         self._event(files, TrialState.RUNNING, MetricRow.of(result))
@@ -75,7 +78,8 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         """A trial ended: at its last step, early, by a failure of its own; or the sweep ended before it."""
-        files, result = self._files(trial), trial.last_result or {}
+        files = self._files(trial)
+        result = trial.last_result or {}
         held = self._spent.ends(files.number)
         before = files.ended
         if before is None:

@@ -120,7 +120,8 @@ class Heartbeats:
 
     def begin(self, members: list[Member]) -> None:
         """A new group stands; every process that is not of it is to go."""
-        self._members, self._closed = {member.worker: member for member in members}, True
+        self._members = {member.worker: member for member in members}
+        self._closed = True
         self._heartbeats, self._gaps, now = {}, {}, self._now()
         self._heard = dict.fromkeys(self._members, now)
         self._moved = dict.fromkeys(self._members, now)
@@ -129,11 +130,13 @@ class Heartbeats:
 
     def end(self) -> None:
         """The group is over; until the next one stands nobody is missed."""
-        self._members, self._closed = {}, False
+        self._members = {}
+        self._closed = False
 
     def beat(self, beat: Heartbeat) -> Instruction:
         """A worker lives; what it should do."""
-        worker, now = beat.member.worker, self._now()
+        worker = beat.member.worker
+        now = self._now()
         if self._members.get(worker) != beat.member:
             if self._closed:
                 return Instruction.BEGONE
@@ -143,7 +146,8 @@ class Heartbeats:
             self._moved[worker] = now
         if before is not None and before.member == beat.member:
             self._gaps[worker] = max(self._gaps.get(worker, 0.0), now - self._heard[worker])
-        self._heartbeats[worker], self._heard[worker] = beat, now
+        self._heartbeats[worker] = beat
+        self._heard[worker] = now
         self._furthest = max(self._furthest, beat.step)
         return self._order
 
@@ -161,7 +165,8 @@ class Heartbeats:
         return Observations(tuple(self._seen(member, now) for _, member in sorted(self._members.items())), events)
 
     def _seen(self, member: Member, now: float) -> Observed:
-        worker, beat = member.worker, self._heartbeats.get(member.worker)
+        worker = member.worker
+        beat = self._heartbeats.get(member.worker)
         load = max(load_per_core(), 0.0 if beat is None else beat.load)
         gap_s = self._gaps.get(worker, 0.0)
         return Observed(member, beat, now - self._heard[worker], now - self._moved[worker], load, gap_s)
@@ -237,7 +242,9 @@ class HeartbeatSender:
 def whereabouts(thread: int) -> tuple[str, bool]:
     """Where a thread of this process stands (our own innermost line, else any), and whether it waits for others."""
     frame: FrameType | None = sys._current_frames().get(thread)
-    innermost, ours, waits = "", "", False
+    innermost = ""
+    ours = ""
+    waits = False
     while frame is not None:
         name = frame.f_code.co_filename
         line = f"{'/'.join(name.split('/')[-2:])}:{frame.f_lineno} {frame.f_code.co_name}"

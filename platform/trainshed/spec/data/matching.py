@@ -107,7 +107,8 @@ def suffix_of(path: str) -> str:
 
 def _of_folder(source: Source, folder: str, names: Iterable[str]) -> Chosen:
     suffixes = suffixes_below(source)
-    files, left_out = [], []
+    files = []
+    left_out = []
     for name in names:
         if not all(map(_visible, name.split("/"))):
             left_out.append(HIDDEN)
@@ -135,7 +136,8 @@ def _parted(place: str, disk: Disk) -> tuple[str, list[str]]:
 def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     if not pattern or not parts:
         return not pattern and not parts
-    head, rest = pattern[0], pattern[1:]
+    head = pattern[0]
+    rest = pattern[1:]
     if head != "**":
         meant = _visible(parts[0]) or head.startswith(".")
         return meant and fnmatchcase(parts[0], head) and _fits(parts[1:], rest)

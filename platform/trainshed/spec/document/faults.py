@@ -116,7 +116,8 @@ def _is_tag(element: str | int, data: Mapping[str, object]) -> bool:
 
 
 def _message(detail: ErrorDetails, path: Path, data: Any, parts: list[type[Part]]) -> str:
-    got, context = detail.get("input"), detail.get("ctx", {})
+    got = detail.get("input")
+    context = detail.get("ctx", {})
     match detail["type"]:
         case "missing" if isinstance(path[-1], int):
             return f"missing; {path[-2]} is a list of {path[-1] + 1} values, got {_short(item_at(data, path[:-1]))}"

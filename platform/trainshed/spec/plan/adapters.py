@@ -32,7 +32,9 @@ LIKELY_LAYERS_PER_WIDTH = 1 / 128
 """Depth over width of common decoders, to guess the shape of a model of which only the size is known."""
 WEIGHTS_PER_LAYER = 12
 """In squares of the width: attention and feed-forward."""
-AUTO_SIDES, ALL_SIDES, ONE_SIDE = 4, 19, 2
+AUTO_SIDES = 4
+ALL_SIDES = 19
+ONE_SIDE = 2
 """Inputs and outputs, in widths, of the layers that get adapters: queries and values; all of them; one named."""
 
 

@@ -73,7 +73,8 @@ def plan(name: str, training: Training, sizes: DataSizes, *, machine_bytes: int 
     cost = cost_of(training, sizes)
     limit = next(iter(limits_of(training.workers, machine_bytes)), None)
     _refuse_blind_auto(name, training, cost, limit)
-    chosen, why = None, f"the weights of a {training.model.kind} model are counted on the cluster"
+    chosen = None
+    why = f"the weights of a {training.model.kind} model are counted on the cluster"
     table: tuple[Need, ...] = ()
     if cost.parameters is not None:
         chosen, why = _choose(training, cost, limit)
@@ -134,7 +135,8 @@ def _refuse_blind_auto(name: str, training: Training, cost: ModelCost, limit: Li
 
 
 def _choose(training: Training, cost: ModelCost, limit: Limit | None) -> tuple[Need | None, str]:
-    batches, layouts = batches_to_choose_from(training), layouts_to_choose_from(training)
+    batches = batches_to_choose_from(training)
+    layouts = layouts_to_choose_from(training)
     for layout in layouts:
         for batch in batches:
             found = need(training, cost, layout, batch, checkpointing=checkpoints_activations(training))

@@ -46,7 +46,8 @@ def described_layers(config: Said) -> tuple[Layers, ...] | None:
 
 def described_tokens(config: Said, sizes: DataSizes) -> int | None:
     """Tokens that a vision model makes of an image; None of a text."""
-    patch, size = _whole(config, ("patch_size",)), _whole(config, ("image_size",))
+    patch = _whole(config, ("patch_size",))
+    size = _whole(config, ("image_size",))
     if sizes.image is None or patch is None or size is None:
         return None
     return 1 + (size // patch) ** 2
@@ -72,7 +73,8 @@ def _rotary(own: Layers, config: Said, *, head_norms: bool) -> Layers:
 
 def _at_most(own: Layers, config: Said) -> tuple[Layers, ...]:
     """Layers of an unknown kind: norms and attention of single operations, dropout, every expert that a token takes."""
-    head, experts = _whole(config, ("head_dim", "d_kv")), _whole(config, ("num_experts_per_tok",)) or 1
+    head = _whole(config, ("head_dim", "d_kv"))
+    experts = _whole(config, ("num_experts_per_tok",)) or 1
     most = replace(
         own,
         inner=own.inner * experts,

@@ -61,11 +61,9 @@ def largest_trial(job: TuneJob, sizes_of: SizesOf) -> LargestTrial | None:
 
 def bytes_of(training: Training, sizes: DataSizes) -> int | None:
     """What one worker needs on its device, with the smallest batch and the first layout where the job says `auto`."""
-    cost, layouts, batches = (
-        cost_of(training, sizes),
-        layouts_to_choose_from(training),
-        batches_to_choose_from(training),
-    )
+    cost = cost_of(training, sizes)
+    layouts = layouts_to_choose_from(training)
+    batches = batches_to_choose_from(training)
     if cost.parameters is None or not layouts or not batches:
         return None
     checkpointing = checkpoints_activations(training)

@@ -26,11 +26,16 @@ from trainshed.spec.training.models import (
 )
 
 FP32 = 4
-RELU, GELU, SWIGLU, TANH_GELU, GATED_TANH_GELU = 1, 2, 4, 5, 7
+RELU = 1
+GELU = 2
+SWIGLU = 4
+TANH_GELU = 5
+GATED_TANH_GELU = 7
 """Tensors of the inner size that a feed-forward block keeps: of torch's own functions, or of single operations."""
 GATED = (SWIGLU, GATED_TANH_GELU)
 """Those of three matrices."""
-PLAIN_SCORES, DROPPED_SCORES = {4: 4, 2: 6}, {4: 12, 2: 15}
+PLAIN_SCORES = {4: 4, 2: 6}
+DROPPED_SCORES = {4: 12, 2: 15}
 """Bytes that attention of single operations keeps of a score, by bytes of a number; and with dropout."""
 LSTM_STATES = 6
 """Gates, cell and output that an LSTM keeps, in sizes of its state."""

@@ -41,7 +41,8 @@ def refuse_what_can_never_fit(
         PlanError: the job, or the largest trial of a sweep, cannot fit with any vocabulary.
     """
     every = {data: _least_sizes(one) for data, one in (of_each or {}).items()}
-    smallest, least = _least_model(job), _least_sizes(sizes)
+    smallest = _least_model(job)
+    least = _least_sizes(sizes)
     if least == sizes and every == (of_each or {}) and smallest == job:
         return
     try:

@@ -40,7 +40,8 @@ def limits_of(workers: Workers, machine_bytes: int | None, *, trials: int = 1) -
         own = int(workers.memory_gb * 10**9) // trials
         found.append(Limit(own if trials == 1 else max(0, own - CUDA_BYTES), "workers.memory_gb"))
     elif workers.gpu_type is not None:
-        whole, share = DEVICES[workers.gpu_type].memory_bytes, min(1.0, workers.gpus) / trials
+        whole = DEVICES[workers.gpu_type].memory_bytes
+        share = min(1.0, workers.gpus) / trials
         found.append(Limit(usable(whole, share), f"{workers.gpu_type} less {GPU_RESERVE:.0%}"))
     if not workers.gpus and machine_bytes is not None:
         share = machine_bytes // workers.max_count

@@ -39,7 +39,8 @@ def refuse_what_cannot_fit(made: Plan, training: Training) -> None:
 
 def _what_would_fit(training: Training, cost: ModelCost, limit: Limit) -> Iterator[str]:
     """Changes that make it fit, the smallest first."""
-    batch, checkpointing = batches_to_choose_from(training)[-1], checkpoints_activations(training)
+    batch = batches_to_choose_from(training)[-1]
+    checkpointing = checkpoints_activations(training)
 
     def fits(layout: Layout, batch: int, *, again: bool, changed: Training = training) -> bool:
         return needed(need(changed, cost, layout, batch, checkpointing=again), changed) <= limit.bytes
@@ -63,7 +64,8 @@ def _what_would_fit(training: Training, cost: ModelCost, limit: Limit) -> Iterat
             for layout in layouts_to_suggest(training):
                 if fits(layout, less, again=again):
                     yield f"{keys(layout)}{with_it}"
-    last, count = (layouts_of_engine(training) or layouts_to_suggest(training))[-1], training.workers.max_count
+    last = (layouts_of_engine(training) or layouts_to_suggest(training))[-1]
+    count = training.workers.max_count
     while (count := 2 * count) <= MOST_WORKERS:
         more = training.model_copy(update={"workers": training.workers.model_copy(update={"count": count})})
         if fits(last, 1, again=True, changed=more):

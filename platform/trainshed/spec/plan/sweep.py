@@ -75,13 +75,15 @@ def _as_chosen(
 
 def _trials_per_device(job: TuneJob, point: LargestTrial, of_point: Plan) -> int:
     """How many trials share a device: what the job says, if they fit, or as many as do, at most `concurrent`."""
-    asked, workers = job.trials_per_device, point.training.workers
+    asked = job.trials_per_device
+    workers = point.training.workers
     if asked == 1 or not job.train.workers.gpus:
         return 1
     if asked == "auto":
         _refuse_blind(job, point)
     assert of_point.chosen is not None
-    count, most = needed(of_point.chosen, point.training), min(MOST, job.concurrent) if asked == "auto" else asked
+    count = needed(of_point.chosen, point.training)
+    most = min(MOST, job.concurrent) if asked == "auto" else asked
     fitting = [
         trials
         for trials in range(1, most + 1)

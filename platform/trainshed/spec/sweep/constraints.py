@@ -135,7 +135,8 @@ ConstraintText = Annotated[str, AfterValidator(_parses)]
 
 
 def _depth(tree: ast.AST) -> int:
-    depth, level = 0, [tree]
+    depth = 0
+    level = [tree]
     while level:
         depth += 1
         level = [child for node in level for child in ast.iter_child_nodes(node)]

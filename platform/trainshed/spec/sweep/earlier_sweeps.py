@@ -24,7 +24,8 @@ def unlike(job: TuneJob, earlier: TuneJob) -> str | None:
     ]
     searched = {*job.space, *earlier.space}
     for part in ("task", "model"):
-        there, here = _leaves(part, earlier, searched), _leaves(part, job, searched)
+        there = _leaves(part, earlier, searched)
+        here = _leaves(part, job, searched)
         pairs += [(path, there.get(path), here.get(path)) for path in sorted({*there, *here})]
     for what, there, here in pairs:
         if there != here:

@@ -72,7 +72,8 @@ class TrainFromBest(Part):
         """What the best trial says of single steps of the whole, at the same parts of this document's steps."""
         said = self.settings.get("steps", self.steps)
         steps = said if isinstance(said, int) and said > 0 else best.steps
-        changes, schedule = without(best.changes, self.settings), best.schedule
+        changes = without(best.changes, self.settings)
+        schedule = best.schedule
         if steps != best.steps:
             changes = scaled(changes, old=best.steps, new=steps)
             schedule = schedule.scaled(old=best.steps, new=steps) if isinstance(schedule, Points) else schedule

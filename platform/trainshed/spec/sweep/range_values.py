@@ -82,7 +82,8 @@ def at_share(values: Range, share: float) -> JsonValue:
         case LogUniform(log_uniform=(low, high)):
             return min(high, max(low, float(low * (high / low) ** share)))
         case Integer(integer=(first, last), log=True):
-            low, high = first - 0.5, last + 0.5  # as Optuna has it: each number from half below to half above
+            low = first - 0.5
+            high = last + 0.5  # as Optuna has it: each number from half below to half above
             return min(last, max(first, math.floor(float(low * (high / low) ** share) + 0.5)))
         case Normal():
             return values.at_share(share)
@@ -104,7 +105,8 @@ def share_of(values: Range, value: JsonValue) -> float:
         case LogUniform(log_uniform=(low, high)):
             return math.log(value / low) / math.log(high / low)
         case Integer(integer=(first, last), log=True):
-            low, high = first - 0.5, last + 0.5
+            low = first - 0.5
+            high = last + 0.5
             return math.log(value / low) / math.log(high / low)
         case Normal():
             return values.share_of(value)

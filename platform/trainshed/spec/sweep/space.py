@@ -84,13 +84,15 @@ class Normal(Part):
 
     def at_share(self, share: float) -> float:
         """The value that `share` of the mass between the bounds lies below."""
-        bell, (low, high) = NormalDist(*self.normal), self.within
+        bell = NormalDist(*self.normal)
+        (low, high) = self.within
         below = bell.cdf(low) + share * (bell.cdf(high) - bell.cdf(low))
         return min(high, max(low, bell.inv_cdf(min(1 - TINY, max(TINY, below)))))
 
     def share_of(self, value: float) -> float:
         """How much of the mass between the bounds lies below a value."""
-        bell, (low, high) = NormalDist(*self.normal), self.within
+        bell = NormalDist(*self.normal)
+        (low, high) = self.within
         return (bell.cdf(value) - bell.cdf(low)) / (bell.cdf(high) - bell.cdf(low))
 
 

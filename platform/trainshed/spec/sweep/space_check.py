@@ -131,7 +131,8 @@ def _constraint_faults(job: TuneJob, document: Document) -> list[Fault]:
     trainings = [training.model_dump(mode="json", by_alias=True) for training in reachable(job, "")]
     known = {path for training in trainings for path in _paths_in(training)}
     for number, text in enumerate(job.constraints):
-        constraint, message = parse(text), None
+        constraint = parse(text)
+        message = None
         unknown = next((path for path in constraint.paths if path not in known), None)
         if unknown is not None:
             near = nearest(unknown, known)
@@ -163,12 +164,15 @@ def _choice_faults(values: Range) -> list[str]:
 
 def _possible_faults(job: TuneJob, document: Document) -> list[Fault]:
     """What cannot stand together is left out of a sweep; where that leaves nothing, it is said here."""
-    possible, source = Possible(job), random.Random(0)
+    possible = Possible(job)
+    source = random.Random(0)
     if possible.size is not None and possible.size <= MOST_LOOKED_AT:
-        found, tried = next(possible.combinations(), None), f"all {possible.size} combinations are refused"
+        found = next(possible.combinations(), None)
+        tried = f"all {possible.size} combinations are refused"
     else:
         drawn = (possible.drawn(pick_at_random(source)) for _ in range(MOST_DRAWN))
-        found, tried = next(filter(None, drawn), None), f"{MOST_DRAWN} settings were drawn, and all are refused"
+        found = next(filter(None, drawn), None)
+        tried = f"{MOST_DRAWN} settings were drawn, and all are refused"
     if found is not None and job.is_population and possible.size is not None and possible.size < MOST_LOOKED_AT:
         members = sum(1 for _ in itertools.islice(possible.combinations(), FEWEST_MEMBERS))
         if members < FEWEST_MEMBERS:

@@ -183,7 +183,8 @@ class TuneJob(Part):
     def _population_can_change(self) -> TuneJob:
         if not isinstance(self.stop_early, Pbt | Pb2):
             return self
-        kind, every = self.stop_early.kind, self.train.validation.every_steps
+        kind = self.stop_early.kind
+        every = self.train.validation.every_steps
         if not isinstance(self.search, RandomSearch):
             raise ValueError(f"search: the population of {kind} is drawn at random; say kind: random")
         if self.search.trials < FEWEST_MEMBERS:

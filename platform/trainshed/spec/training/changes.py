@@ -49,7 +49,8 @@ def can_change(path: str) -> bool:
 def stretches(training: PartT, changes: Iterable[Change], steps: int) -> list[Stretch[PartT]]:
     """A training of so many steps from change to change; one that has no change is one stretch."""
     current = training
-    found, settings = list[Stretch[PartT]](), dict[str, JsonValue]()
+    found = list[Stretch[PartT]]()
+    settings = dict[str, JsonValue]()
     for change in changes:
         found.append(Stretch(current, change.step))
         settings |= change.settings

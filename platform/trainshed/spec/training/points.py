@@ -42,7 +42,8 @@ class Points(Part):
         after = bisect_right(self.points, step, key=lambda point: point[0])
         if after == len(self.points):
             return self.points[-1][1]
-        (left, low), (right, high) = self.points[after - 1], self.points[after]
+        (left, low) = self.points[after - 1]
+        (right, high) = self.points[after]
         return low + (high - low) * (step - left) / (right - left)
 
     def scaled(self, *, old: int, new: int) -> Points:

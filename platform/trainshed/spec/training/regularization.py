@@ -23,7 +23,8 @@ class EarlyStopping(Part):
 
     def should_stop(self, losses: Sequence[float]) -> bool:
         """Whether the validation losses so far, oldest first, end the training; one that is NaN is not better."""
-        best, waited = math.inf, 0
+        best = math.inf
+        waited = 0
         for loss in losses:
             better = loss < best - self.min_delta
             best, waited = (loss, 0) if better else (best, waited + 1)

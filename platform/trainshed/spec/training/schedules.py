@@ -76,11 +76,13 @@ class CosineRestarts(Part):
         """The multiple of the peak rate at `step`; `total` does not matter here."""
         if step < self.warmup_steps:
             return _warmup(step, self.warmup_steps)
-        inside, cycle = step - self.warmup_steps, self.cycle_steps
+        inside = step - self.warmup_steps
+        cycle = self.cycle_steps
         if self.cycle_growth == 1:
             inside %= cycle
         while inside >= cycle:
-            inside, cycle = inside - cycle, cycle * self.cycle_growth
+            inside = inside - cycle
+            cycle = cycle * self.cycle_growth
         return _between(self.floor, _half_cosine(inside / cycle))
 
 

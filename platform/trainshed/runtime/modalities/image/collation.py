@@ -84,7 +84,8 @@ def pixels_of(spec: Pretrained, channels: int) -> Pixels:
         raise PlatformError(f"{spec.name_or_path}: {FILE}: {key}: {fault['msg']}") from None
     if said.include_top:
         raise PlatformError(f"{spec.name_or_path}: {FILE}: include_top normalises twice, which is not supported")
-    mean, std = _tuple(said.image_mean), _tuple(said.image_std)
+    mean = _tuple(said.image_mean)
+    std = _tuple(said.image_std)
     if said.do_normalize and (mean is None or std is None):
         raise PlatformError(
             f"{spec.name_or_path}: {FILE}: do_normalize needs image_mean and image_std; write those of the model's page"

@@ -151,7 +151,8 @@ class _Outputs:
         request = self.open.get(number)
         if request is None:
             return None
-        known, request.tokens = request.tokens, len(output.generated_tokens)
+        known = request.tokens
+        request.tokens = len(output.generated_tokens)
         self.generated_tokens += request.tokens - known
         if output.is_finished():
             self.open.pop(number, None)

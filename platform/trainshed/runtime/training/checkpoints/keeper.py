@@ -85,8 +85,11 @@ class Keeper:
     """The checkpoints of one training, as one worker sees them; every worker makes the same calls."""
 
     def __init__(self, storage: Storage, folder: str, policy: Checkpoints, world: World, sink: Sink) -> None:
-        self._storage, self._folder, self._policy = storage, folder, policy
-        self._world, self._sink = world, sink
+        self._storage = storage
+        self._folder = folder
+        self._policy = policy
+        self._world = world
+        self._sink = sink
         self.metrics: dict[str, Any] = {"step": 0}
         """What was measured at the step that was resumed from."""
         self.saved_step = 0

@@ -114,7 +114,8 @@ class _Part:
             return None
         start = self.starts[piece.name]
         length = self.file.get_slice(f"weights/{piece.name}").get_shape()[0]
-        first, last = max(start, piece.start), min(start + length, piece.start + len(piece))
+        first = max(start, piece.start)
+        last = min(start + length, piece.start + len(piece))
         return (first, last) if first < last else None
 
 

@@ -46,7 +46,8 @@ def _import_muon_uncompiled() -> None:
 
     It compiles itself as it is imported, and that alone loads torch's compiler: over a second of every start.
     """
-    compiled, compiler.compile = compiler.compile, lambda: compiler.dummy_decorator
+    compiled = compiler.compile
+    compiler.compile = lambda: compiler.dummy_decorator
     try:
         import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
     finally:
@@ -198,7 +199,8 @@ class DeepSpeedEngine:
         if link is None:
             return None
         owner = self.optimizer.param_groups[link.param_group_index]["params"][0]
-        inside, outside = link.get_hp_fragment_address(), link.lp_fragment_address
+        inside = link.get_hp_fragment_address()
+        outside = link.lp_fragment_address
         return Piece(name, outside.start, link.get_hp_fragment().detach(), owner, inside.start, shared=False)
 
     def _partition(self, name: str, parameter: Any) -> Piece:

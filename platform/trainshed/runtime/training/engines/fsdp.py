@@ -112,11 +112,13 @@ class FsdpEngine:
 
     def pieces(self) -> list[Piece]:
         """This worker's rows of every trainable parameter, which lie one after another in it."""
-        worker, workers = dist.get_rank(), dist.get_world_size()
+        worker = dist.get_rank()
+        workers = dist.get_world_size()
         made = []
         for name, parameter in self._parameters.items():
             if parameter.requires_grad:
-                whole, rows = self.shape_of(parameter), self._rows[name]
+                whole = self.shape_of(parameter)
+                rows = self._rows[name]
                 most = -(-whole[0] // workers)  # as torch.chunk cuts: the last workers may have fewer, or none
                 start = min(worker * most, whole[0]) * whole[1:].numel()
                 made.append(Piece(name, start, rows.detach().view(-1), rows, 0, shared=False))
@@ -151,7 +153,8 @@ class FsdpEngine:
 
     def export(self) -> dict[str, torch.Tensor] | None:
         """The whole model's weights on worker 0, gathered one by one."""
-        first, state = dist.get_rank() == 0, {}
+        first = dist.get_rank() == 0
+        state = {}
         for name, tensor in self.model.state_dict().items():
             whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
             if first:

@@ -32,7 +32,8 @@ class StepClock:
 
     def split(self) -> dict[str, float]:
         """`{"input_s": ...}` of the step that ends now, and a fresh start; empty where it was not measured."""
-        seconds, exact = self._seconds, self._exact
+        seconds = self._seconds
+        exact = self._exact
         self._steps += 1
         self._exact = not self._cuda or self._steps % SYNC_EVERY == 0
         self._seconds = dict.fromkeys(STAGES, 0.0)

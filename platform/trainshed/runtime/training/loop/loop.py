@@ -149,7 +149,8 @@ def _metrics(parts: Parts, state: State, done: StepDone, took: float) -> dict[st
 
 def _validate(parts: Parts, state: State) -> dict[str, float]:
     """The held-out metrics, of the averaged weights where an average is kept."""
-    training, world = parts.training, parts.host.world
+    training = parts.training
+    world = parts.host.world
     with parts.regularizers.averaged(parts.engine.refresh):
         limit = training.validation.max_samples
         found = validate(training, parts.task, parts.splits.validation, parts.engine, world, limit=limit)
@@ -162,7 +163,8 @@ def _validate(parts: Parts, state: State) -> dict[str, float]:
 def _save(parts: Parts, state: State, done: StepDone, metrics: dict[str, Any], until: int) -> None:
     """Saves where a checkpoint is due, and tells the host of the one that was completed meanwhile."""
     _tell_committed(parts, state, done.committed_step)
-    step, held_out = state.progress.step, state.progress.held_out
+    step = state.progress.step
+    held_out = state.progress.held_out
     best = parts.training.exports_best and metrics.get("validation_loss") == min(held_out, default=None)
     if parts.keeper.due(step) or step == until or best or done.notice is not None:
         with parts.watches.clock.stage("checkpoint"):

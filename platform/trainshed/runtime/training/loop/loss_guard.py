@@ -50,5 +50,6 @@ class LossGuard:
         sigmas = self._policy.spike_sigmas
         if sigmas is None or len(self._recent) < self._policy.spike_window:
             return False
-        mean, deviation = statistics.fmean(self._recent), statistics.pstdev(self._recent)
+        mean = statistics.fmean(self._recent)
+        deviation = statistics.pstdev(self._recent)
         return loss > max(mean + sigmas * deviation, SMALLEST_SPIKE * mean)

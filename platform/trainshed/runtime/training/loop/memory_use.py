@@ -57,7 +57,10 @@ class PlanCheck:
     """
 
     def __init__(self, training: Training, engine: Engine, world: World, sink: Sink) -> None:
-        self._training, self._engine, self._world, self._sink = training, engine, world, sink
+        self._training = training
+        self._engine = engine
+        self._world = world
+        self._sink = sink
         self._steps = 0
         self.facts: dict[str, Any] | None = None
         """Bytes predicted and measured, their ratio, and the peak; None before the comparison."""
@@ -66,7 +69,8 @@ class PlanCheck:
         """One of so many passes of a step is over."""
         if self._steps != 1 or self.facts is not None or self._engine.offloads:
             return
-        measured, predicted = state_bytes(self._engine), self._predicted(passes)
+        measured = state_bytes(self._engine)
+        predicted = self._predicted(passes)
         self.facts = {
             "predicted_bytes": predicted.total,
             "measured_bytes": measured.total,

@@ -17,7 +17,8 @@ from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import World
 from trainshed.spec.training.train import Training
 
-WIDTH, ROWS = 32, 16
+WIDTH = 32
+ROWS = 16
 CPU = torch.device("cpu")
 
 
@@ -71,7 +72,8 @@ def parts_of_step(model: torch.nn.Module, shape: Shape, step: int, factor: float
     parts = []
     for worker in range(shape.workers):
         for some in cut:
-            rows, wanted = inputs[worker, some].flatten(0, 1), targets[worker, some].flatten(0, 1)
+            rows = inputs[worker, some].flatten(0, 1)
+            wanted = targets[worker, some].flatten(0, 1)
             share = factor * rows.shape[0] / (ROWS * shape.passes * shape.workers)
             gradients = torch.autograd.grad(F.mse_loss(model(rows), wanted) * share, weights)
             parts.append(torch.cat([gradient.flatten() for gradient in gradients]).double())
@@ -118,7 +120,8 @@ class Held:
 
 def starts_of(model: torch.nn.Module) -> list[int]:
     """Where each parameter begins in the flat vector."""
-    starts, end = [], 0
+    starts = []
+    end = 0
     for weight in model.parameters():
         starts.append(end)
         end += weight.numel()

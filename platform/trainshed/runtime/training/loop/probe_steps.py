@@ -57,13 +57,17 @@ def gradient_of_step(
     engine: Engine, training: Training, world: World, shape: Shape, model: torch.nn.Module, *, step: int
 ) -> Found:
     """A step of gradient descent of all workers, and of `model` alone."""
-    rate, parts = training.optimizer.learning_rate, parts_of_step(model, shape, step)
-    right, before, said_before = parts.sum(dim=(0, 1)), Held.of(engine, model), outputs_of(model)
+    rate = training.optimizer.learning_rate
+    parts = parts_of_step(model, shape, step)
+    right = parts.sum(dim=(0, 1))
+    before = Held.of(engine, model)
+    said_before = outputs_of(model)
     norm = step_together(engine, world, shape, step=step, rate=rate)
     gradient = (before.values - Held.of(engine, model).values) / rate
     _set(model, flat(model) - rate * right)
     with evaluating(engine):
-        says, wanted = outputs_of(engine.forward, engine.input_dtype, world.device), outputs_of(model)
+        says = outputs_of(engine.forward, engine.input_dtype, world.device)
+        wanted = outputs_of(model)
     masks = [(name, mask) for name, mask, _ in layers(before.places, model)]
     cause = applied(gradient, parts[:, :, before.places], masks)
     changes = float((wanted - said_before).norm())
@@ -105,7 +109,9 @@ def change_of_step(
 ) -> tuple[float, float]:
     """A step of the job's optimizer; how far the change is off, relative, and the engine's norm by what it is."""
     model, optimizer = alone
-    rate, before, weights = training.optimizer.learning_rate, Held.of(engine, model), flat(model)
+    rate = training.optimizer.learning_rate
+    before = Held.of(engine, model)
+    weights = flat(model)
     right = parts_of_step(model, shape, step, factor).sum(dim=(0, 1))
     norm = step_together(engine, world, shape, step=step, rate=rate, factor=factor)
     change = Held.of(engine, model).values - before.values

@@ -31,7 +31,8 @@ def roll_back(parts: Parts, state: State, fault: LossFault, ids: Ids, done: Step
     Raises:
         DivergedError: the loss or its gradient is no number, and going back is not possible or has not helped.
     """
-    policy, step = parts.training.recovery, state.progress.step
+    policy = parts.training.recovery
+    step = state.progress.step
     back = parts.keeper.resume(parts.engine) if state.rollbacks < policy.attempts else None
     if back is None:
         if fault is LossFault.SPIKE:

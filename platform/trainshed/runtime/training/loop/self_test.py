@@ -72,7 +72,8 @@ def check_weights_agree(engine: Engine, world: World) -> None:
         return
     names = [name for name, _ in engine.model.named_parameters()]
     sums = torch.stack([_checksum(parameter) for _, parameter in engine.model.named_parameters()]).to(world.device)
-    lowest, highest = sums.clone(), sums.clone()
+    lowest = sums.clone()
+    highest = sums.clone()
     dist.all_reduce(lowest, op=dist.ReduceOp.MIN)
     dist.all_reduce(highest, op=dist.ReduceOp.MAX)
     wrong = [name for name, differs in zip(names, (lowest != highest).any(dim=1).tolist(), strict=True) if differs]
@@ -85,7 +86,8 @@ def check_weights_agree(engine: Engine, world: World) -> None:
 
 def _checksum(parameter: torch.Tensor) -> torch.Tensor:
     """Two float64 sums that equal weights have in common, and weights in another order have not, shape `(2,)`."""
-    values, sums = parameter.detach().flatten(), torch.zeros(2, dtype=torch.float64, device=parameter.device)
+    values = parameter.detach().flatten()
+    sums = torch.zeros(2, dtype=torch.float64, device=parameter.device)
     for start in range(0, len(values), SUMMED_AT_ONCE):
         part = values[start : start + SUMMED_AT_ONCE].double()
         turns = torch.arange(start, start + len(part), dtype=torch.float64, device=part.device)
@@ -95,7 +97,8 @@ def _checksum(parameter: torch.Tensor) -> torch.Tensor:
 
 def _broken_collective(training: Training, world: World) -> str | None:
     """The collectives that engines stand on, in fp32 and in the job's precision."""
-    workers, device = world.workers, world.device
+    workers = world.workers
+    device = world.device
     for dtype in (torch.float32, HALF.get(training.precision, torch.float32)):
         whole = torch.full((3,), 1.0, dtype=dtype, device=device)
         if dtype == torch.float32:  # half precision counts to a few hundred only
@@ -123,7 +126,8 @@ def _of_collectives(words: str) -> str:
 
 def _check_gradients(training: Training, world: World, shape: Shape) -> None:
     """Plain gradient descent: what it changes is the gradient."""
-    model, tolerance = small_model(), GRADIENT[training.precision]
+    model = small_model()
+    tolerance = GRADIENT[training.precision]
     first = parts_of_step(model, shape, 0).sum(dim=(0, 1))
     rate = MOVE * float(flat(model).norm() / first.norm())
     unclipped = Regularization(max_grad_norm=NEVER)
@@ -139,7 +143,8 @@ def _check_gradients(training: Training, world: World, shape: Shape) -> None:
 
 def _check_optimizer(training: Training, world: World, shape: Shape) -> None:
     """The job's own optimizer at its rate, with its clipping at work: by the change that it makes."""
-    model, limit = small_model(), training.regularization.max_grad_norm
+    model = small_model()
+    limit = training.regularization.max_grad_norm
     factor = 1.0
     if limit and training.precision != "fp16":  # whose gradients are near their largest number as they are
         factor = 2 * limit / float(parts_of_step(model, shape, 0).sum(dim=(0, 1)).norm())
@@ -175,7 +180,8 @@ def _agree(world: World, own: Any, words: Callable[[list[Any]], str]) -> None:
     Raises:
         PlatformError: the words for what all have found, None of each worker that has found nothing.
     """
-    store, key = dist.distributed_c10d._get_default_store(), f"self-test-{next(_agreements)}"
+    store = dist.distributed_c10d._get_default_store()
+    key = f"self-test-{next(_agreements)}"
     store.set(f"{key}/{world.worker}", json.dumps(own))
     if world.worker == 0:
         found = [json.loads(store.get(f"{key}/{worker}")) for worker in range(world.workers)]

@@ -57,7 +57,8 @@ class Stepper:
 
     def step(self, step: int, ids: Ids, committed: int) -> StepDone:
         """Optimizer step `step` over the global batch `ids`; `committed` is worker 0's newest checkpoint."""
-        training, world = self.training, self.host.world
+        training = self.training
+        world = self.host.world
         torch.manual_seed(hash((training.seed, step, world.worker)))
         per_device = training.workers.per_device
         shares = share(ids, worker=world.worker, workers=world.workers, per_device=per_device)
@@ -101,4 +102,6 @@ class Stepper:
 
 
 def _notice(agreed: list[float]) -> Notice | None:
-    return "stop" if agreed[2] else "leave" if agreed[1] else None
+    if agreed[2]:
+        return "stop"
+    return "leave" if agreed[1] else None

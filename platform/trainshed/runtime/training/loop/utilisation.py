@@ -16,7 +16,8 @@ from trainshed.spec.plan.layers import layers_of
 from trainshed.spec.training.models import Model
 from trainshed.spec.training.train import Training
 
-FLOP_PER_PARAMETER, FLOP_PER_SCORE = 6, 12
+FLOP_PER_PARAMETER = 6
+FLOP_PER_SCORE = 12
 
 
 class Utilisation:
@@ -37,7 +38,8 @@ class Utilisation:
 
     def of_step(self, seconds: float) -> dict[str, float]:
         """The metric of the step that is over, and begins the next."""
-        done, self._flops = self._flops, 0.0
+        done = self._flops
+        self._flops = 0.0
         return {"mfu": round(done / seconds / self._peak, 4)} if self._peak is not None and done else {}
 
 

@@ -85,7 +85,8 @@ class Adversary:
 
     @contextmanager
     def _through(self, hook: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-        self._hook, self._calls = hook, 0
+        self._hook = hook
+        self._calls = 0
         try:
             yield
         finally:
@@ -95,7 +96,8 @@ class Adversary:
         return output if self._hook is None else self._hook(output)
 
     def _watched(self, output: torch.Tensor) -> torch.Tensor:
-        call, self._calls = self._calls, self._calls + 1
+        call = self._calls
+        self._calls = self._calls + 1
 
         def keep(gradient: torch.Tensor) -> None:
             self._gradients[call] = gradient.detach()
@@ -106,7 +108,8 @@ class Adversary:
         return output
 
     def _shifted(self, output: torch.Tensor) -> torch.Tensor:
-        call, self._calls = self._calls, self._calls + 1
+        call = self._calls
+        self._calls = self._calls + 1
         gradient = self._gradients[call].float()
         norms = gradient.flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
         shift: torch.Tensor = gradient * (self._epsilon / norms).view(-1, *[1] * (gradient.ndim - 1))

@@ -117,7 +117,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
         """One step of both halves; `closure` is called first, as torch's optimizers do."""
         loss = closure() if closure is not None else None
         for half, optimizer in zip(self._halves(), (self._muon, self._adamw), strict=True):
-            optimizer.param_groups, optimizer.state = half, self.state  # anew: loading a state replaces both
+            optimizer.param_groups = half
+            optimizer.state = self.state  # anew: loading a state replaces both
             optimizer.step()
         return loss
 

@@ -31,7 +31,8 @@ def parameter_groups(
 
     With `split_layer_matrices` the matrices inside layers are in groups of their own, with `layer_matrices` true.
     """
-    places, factors = weight_roles(model, shape_of), mup_factors(model, growth, shape_of)
+    places = weight_roles(model, shape_of)
+    factors = mup_factors(model, growth, shape_of)
     groups: dict[tuple[bool, float, float, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

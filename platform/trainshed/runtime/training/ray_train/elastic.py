@@ -46,7 +46,8 @@ class ElasticScaling(ScalingPolicy):  # type: ignore[misc]
         self._maybe_send_resource_request()
         now = time.monotonic()
         self._waiting_since = self._waiting_since or now
-        fewest, most = self.scaling_config.min_workers, self.scaling_config.max_workers
+        fewest = self.scaling_config.min_workers
+        most = self.scaling_config.max_workers
         # Ray Train ends the old group after this decision: what it holds will be free.
         held = self._groups.newest.held() if self._groups.newest is not None else []
         room = min(self._room(held), most)
@@ -57,7 +58,9 @@ class ElasticScaling(ScalingPolicy):  # type: ignore[misc]
                 self._heartbeats.tell.remote(RoomAwaited(room=room, needed=fewest))
             time.sleep(PAUSE_S)  # Ray Train asks again at once
             return NoopDecision()
-        self._waiting_since, self._said, self._looked = None, False, now
+        self._waiting_since = None
+        self._said = False
+        self._looked = now
         return ResizeDecision(num_workers=room, resources_per_worker=self._each())
 
     def make_decision_for_running_worker_group(
@@ -67,7 +70,8 @@ class ElasticScaling(ScalingPolicy):  # type: ignore[misc]
     ) -> ScalingDecision:
         """Never resizes by force: workers are asked to save, and the group that follows is larger."""
         self._maybe_send_resource_request()
-        now, present = time.monotonic(), worker_group_state.num_workers
+        now = time.monotonic()
+        present = worker_group_state.num_workers
         if now - self._looked < GROW_EVERY_S or present >= self.scaling_config.max_workers:
             return NoopDecision()
         self._looked = now

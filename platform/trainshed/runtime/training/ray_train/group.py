@@ -148,7 +148,8 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
         """Before actors are made."""
         if self._group is not None and self._group.has_started():
             self._group.get_worker_group_state().shutdown()
-        self._group, self._began = None, time.monotonic()
+        self._group = None
+        self._began = time.monotonic()
 
     def after_worker_group_start(self, worker_group: Any) -> None:
         """Actors stand. This callback must be the first of its kind: the next one makes the process group."""
@@ -171,7 +172,8 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
         if not self._with_spares or self._group is None or now - self._asked < SPARES_EVERY_S:
             return
         self._asked = now
-        spares, workers = self._group.spares, self._group.get_workers()
+        spares = self._group.spares
+        workers = self._group.get_workers()
         if len(spares) >= len(workers):
             return
         with contextlib.suppress(GetTimeoutError):  # a busy machine makes its spares later; the training goes on

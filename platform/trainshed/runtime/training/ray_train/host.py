@@ -38,7 +38,8 @@ class RayTrainHost:
 
     def stepped(self, step: int) -> None:
         """The next heartbeat says so; after the last step come an upload and an export, which may take their time."""
-        self._pulse.step, self._pulse.phase = step, "training" if step < self._steps else "ending"
+        self._pulse.step = step
+        self._pulse.phase = "training" if step < self._steps else "ending"
 
     def validated(self, metrics: dict[str, Any]) -> None:
         """A sweep around this run hears of it; without one metrics.jsonl is enough."""

@@ -85,7 +85,8 @@ class Restarts(FailurePolicy):  # type: ignore[misc]
         """Ray Train asks after each failure of the group or of its start."""
         reached = self._ask(self._heartbeats.furthest, default=self._reached)
         if reached > self._reached:
-            self._in_a_row, self._reached = 0, reached
+            self._in_a_row = 0
+            self._reached = reached
         signature = (classes(training_failed_error), reached)
         verdict = judge(training_failed_error, same_again=signature == self._last)
         self._last = signature

@@ -94,7 +94,8 @@ def page(
     ranked = sorted(trials, key=lambda one: rank_of(job, one.state, one.value))
     failed = Counter((one.kind, one.cause) for one in trials if one.cause)
     scales = {path: scale_of(values) for path, values in job.space.items()}
-    whole, stopped = job.steps_of_a_trial, [one for one in trials if one.state in (TrialState.EARLY, TrialState.CUT)]
+    whole = job.steps_of_a_trial
+    stopped = [one for one in trials if one.state in (TrialState.EARLY, TrialState.CUT)]
     return PAGE.render(
         job=job,
         run_id=record.run_id,

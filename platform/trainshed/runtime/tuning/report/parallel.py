@@ -24,7 +24,8 @@ def parallel_coordinates(job: TuneJob, trials: Sequence[TrialResult], best: Tria
     measured = measured_of(trials)
     if not measured:
         return None
-    paths, values = list(job.space), [value for _, value in measured]
+    paths = list(job.space)
+    values = [value for _, value in measured]
     low, high = shown_range(values, job.mode) or (min(values), max(values))
     metric = Scale(low, high, logarithmic=False)
     scales = [*(scale_of(job.space[path]) for path in paths), metric]
@@ -69,9 +70,13 @@ def _share(scale: Scale, value: Any) -> float:
     """How far along its axis, from 0 to 1."""
     if isinstance(value, float) and math.isnan(value):
         return UNSET
-    low, high, place = scale.low, scale.high, scale.place(value)
+    low = scale.low
+    high = scale.high
+    place = scale.place(value)
     if scale.logarithmic:
-        low, high, place = math.log(low), math.log(high), math.log(place)
+        low = math.log(low)
+        high = math.log(high)
+        place = math.log(place)
     return (place - low) / (high - low) if high > low else 0.5
 
 

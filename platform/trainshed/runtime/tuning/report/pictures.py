@@ -24,8 +24,12 @@ from trainshed.record.trial_facts import TrialResult, TrialState
 from trainshed.runtime.tuning.report.scales import Scale, measured_of, scale_of, shown_range
 from trainshed.spec.sweep.tune import TuneJob
 
-STRONG, PALE, FAILED, GREY = "#1f4e79", "#9db4c8", "#b03a2e", "#5d6d7e"
-WIDTH, DPI = 8.0, 130
+STRONG = "#1f4e79"
+PALE = "#9db4c8"
+FAILED = "#b03a2e"
+GREY = "#5d6d7e"
+WIDTH = 8.0
+DPI = 130
 PANELS_IN_A_ROW = 2
 SPREAD = 0.03
 
@@ -39,7 +43,8 @@ def curves(job: TuneJob, trials: Sequence[TrialResult], best: TrialResult) -> by
 
 def importance_bars(found: dict[str, float]) -> bytes:
     """Share of each setting, the largest on top."""
-    names, shares = list(found)[::-1], list(found.values())[::-1]
+    names = list(found)[::-1]
+    shares = list(found.values())[::-1]
     figure, axis = plt.subplots(figsize=(WIDTH, 0.9 + 0.45 * len(names)), layout="constrained")
     bars = axis.barh(names, shares, color=STRONG)
     axis.bar_label(bars, labels=[f"{share:.0%}" for share in shares], padding=3)
@@ -51,7 +56,8 @@ def slices(job: TuneJob, trials: Sequence[TrialResult], best: TrialResult) -> by
     """The metric over each setting, one panel each; darker: later trials. None where nothing was measured."""
     if not measured_of(trials):
         return None
-    rows, across = math.ceil(len(job.space) / PANELS_IN_A_ROW), min(len(job.space), PANELS_IN_A_ROW)
+    rows = math.ceil(len(job.space) / PANELS_IN_A_ROW)
+    across = min(len(job.space), PANELS_IN_A_ROW)
     figure, axes = plt.subplots(
         rows, across, figsize=(WIDTH, 3.3 * rows + 0.4), sharey=True, squeeze=False, layout="constrained"
     )
@@ -93,7 +99,8 @@ def _draw_curves(axis: Axes, job: TuneJob, trials: Sequence[TrialResult], best: 
     drawn = [trial for trial in trials if trial.history]
     for trial in drawn:
         steps, values = zip(*trial.history, strict=True)
-        chosen, failed = trial.trial == best.trial, trial.state == TrialState.FAILED
+        chosen = trial.trial == best.trial
+        failed = trial.state == TrialState.FAILED
         color = FAILED if failed else PALE
         axis.plot(
             steps,
@@ -122,12 +129,15 @@ def draw_slice(axis: Axes, job: TuneJob, path: str, trials: Sequence[TrialResult
     measured = measured_of(trials)
     lost = [trial for trial in trials if trial.state == TrialState.FAILED]
     failed = [trial.settings[path] for trial in lost if path in trial.settings]
-    scale, shown = scale_of(job.space[path]), shown_range([value for _, value in measured], job.mode)
-    dark, beyond = mpl.colormaps["Blues"], "^" if job.mode == "min" else "v"
+    scale = scale_of(job.space[path])
+    shown = shown_range([value for _, value in measured], job.mode)
+    dark = mpl.colormaps["Blues"]
+    beyond = "^" if job.mode == "min" else "v"
     for number, (trial, value) in enumerate(measured):
         if path not in trial.settings:
             continue
-        inside, chosen = _within(value, shown), trial.trial == best.trial
+        inside = _within(value, shown)
+        chosen = trial.trial == best.trial
         color = STRONG if chosen else dark(0.3 + 0.6 * number / max(1, len(measured) - 1))
         shape = "o" if inside else beyond
         face = color if trial.state == TrialState.ENDED else "white"

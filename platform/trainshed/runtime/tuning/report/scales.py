@@ -75,7 +75,8 @@ def shown_range(values: Sequence[float | None], mode: str) -> tuple[float, float
     known = sorted(sign * value for value in values if value is not None and is_measured(value))
     if len(known) < 3:
         return None
-    median, best = statistics.median(known), known[0]
+    median = statistics.median(known)
+    best = known[0]
     near = [value for value in known if value <= median + FAR * (median - best)]
     if median == best or len(near) == len(known):
         return None

@@ -24,7 +24,9 @@ class Bandit(PB2):  # type: ignore[misc]
     ) -> None:
         super().__init__(**options)
         self.data: Any  # Ray's table of who gained what with which settings
-        self._space, self._possible, self._failed = space, possible, failed
+        self._space = space
+        self._possible = possible
+        self._failed = failed
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """What a member gained before it failed is nothing to choose changes by."""

@@ -67,7 +67,8 @@ class Population(PopulationBasedTraining):  # type: ignore[misc]
 
     def __init__(self, possible: Possible, resample: float, **options: Any) -> None:
         super().__init__(**options)
-        self._possible, self._resample = possible, resample
+        self._possible = possible
+        self._resample = resample
 
     def _get_new_config(self, trial: Trial, trial_to_clone: Trial) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ARG002
         """The other's settings, changed."""

@@ -25,7 +25,8 @@ def scheduler_of(
 ) -> TrialScheduler:
     """The scheduler of a sweep. `possible` counts what a population's changes come to that cannot be a trial; `failed`
     says of a trial that has ended, by its number, whether it failed."""
-    steps, policy = job.steps_of_a_trial, job.stop_early
+    steps = job.steps_of_a_trial
+    policy = job.stop_early
     possible = possible or Possible(job)
 
     def has_failed(trial: Trial) -> bool:

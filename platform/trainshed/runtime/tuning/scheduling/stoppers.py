@@ -38,7 +38,8 @@ class Spent:
         self._began = time.monotonic()
         self._record = record
         before = read_facts(record.storage, record.at(FILE), SpentFacts) or SpentFacts()
-        self._before_s, self._ended_s = before.wall_s, before.device_s
+        self._before_s = before.wall_s
+        self._ended_s = before.device_s
         self._running: dict[int, float] = {}
         self._held_s: dict[int, float] = defaultdict(float)
 
@@ -80,8 +81,10 @@ class Ceilings(Stopper):  # type: ignore[misc]
     def __init__(
         self, budget: Budget, spent: Spent, *, asked: Callable[[], bool], too_many: Callable[[], str | None]
     ) -> None:
-        self._budget, self._spent = budget, spent
-        self._asked, self._too_many = asked, too_many
+        self._budget = budget
+        self._spent = spent
+        self._asked = asked
+        self._too_many = too_many
         self._looked = 0.0
         self.why: Why | None = None
         self.words = ""
@@ -98,7 +101,8 @@ class Ceilings(Stopper):  # type: ignore[misc]
         """Whether the sweep ends now."""
         now = time.monotonic()
         if self.why is None and (said := self._too_many()) is not None:
-            self.why, self.words = Why.ERRORS, said  # at once: trials that fail do so in no time
+            self.why = Why.ERRORS
+            self.words = said  # at once: trials that fail do so in no time
         if self.why is None and now - self._looked >= LOOK_S:
             self._looked = now
             self._spent.keep()
@@ -107,19 +111,23 @@ class Ceilings(Stopper):  # type: ignore[misc]
 
     def _look(self) -> None:
         if self._asked():
-            self.why, self.words = Why.STOPPED, "asked to stop"
+            self.why = Why.STOPPED
+            self.words = "asked to stop"
         elif (over := over_budget(self._budget, self._spent.wall_s, self._spent.device_s)) is not None:
-            self.why, self.words = Why.BUDGET, over
+            self.why = Why.BUDGET
+            self.words = over
 
 
 def over_budget(budget: Budget, wall_s: float, device_s: float) -> str | None:
     """Which limit is reached, in words; None: none is."""
-    hours, device_hours = wall_s / HOUR_S, device_s / HOUR_S
+    hours = wall_s / HOUR_S
+    device_hours = device_s / HOUR_S
     if budget.hours is not None and hours >= budget.hours:
         return f"budget.hours: {budget.hours:g} hours are over"
     if budget.device_hours is not None and device_hours >= budget.device_hours:
         return f"budget.device_hours: {budget.device_hours:g} device-hours are used up"
-    cost, currency = budget.cost(device_hours), f" {budget.currency}" if budget.currency else ""
+    cost = budget.cost(device_hours)
+    currency = f" {budget.currency}" if budget.currency else ""
     if budget.money is not None and cost is not None and cost >= budget.money:
         return f"budget.money: {budget.money:g}{currency} is spent, at {budget.price:g} for a device-hour"
     return None

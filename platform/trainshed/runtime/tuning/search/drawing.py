@@ -12,7 +12,8 @@ class Drawn:
     """Random search: a trial's settings are a function of seed and number, drawn anew where they were drawn before."""
 
     def __init__(self, search: RandomSearch, possible: Possible) -> None:
-        self._search, self._possible = search, possible
+        self._search = search
+        self._possible = possible
         self._tried: set[str] = set()
 
     def settings(self, number: int, recorded: Settings | None) -> Settings | None:

@@ -48,7 +48,9 @@ class Evolving:
     def __init__(
         self, job: TuneJob, search: Evolution, possible: Possible, earlier: Sequence[tuple[Settings, float]]
     ) -> None:
-        self._job, self._search, self._possible = job, search, possible
+        self._job = job
+        self._search = search
+        self._possible = possible
         self._searcher = searcher_of(len(job.space), search.seed, job.trials)
         self._asked: dict[int, nevergrad.p.Array] = {}
         self._waiting: dict[int, float] = {}
@@ -69,7 +71,8 @@ class Evolving:
         if found is None:
             found = self._drawn(number, {})
         if recorded is not None and recorded != found:
-            self._asked[number], found = self._placed(recorded), recorded
+            self._asked[number] = self._placed(recorded)
+            found = recorded
         if found is not None:
             self._tried.add(key(found))
         return found

@@ -38,7 +38,9 @@ class Learning:
         self, job: TuneJob, search: Sampled, possible: Possible, earlier: list[tuple[Settings, float]]
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # of what failed it warns that it is infinitely bad
-        self._job, self._search, self._possible = job, search, possible
+        self._job = job
+        self._search = search
+        self._possible = possible
         self._trials: dict[int, optuna.Trial] = {}
         self._tried: set[str] = set()
         direction = optuna.study.StudyDirection.MINIMIZE if job.mode == "min" else optuna.study.StudyDirection.MAXIMIZE
@@ -158,7 +160,8 @@ def _encoded(space: Mapping[str, Range], settings: Mapping[str, Any]) -> Iterato
     for path in space:
         if path not in settings:
             continue
-        values, value = space[path], settings[path]
+        values = space[path]
+        value = settings[path]
         match values:
             case Normal():
                 yield path, values.share_of(value)

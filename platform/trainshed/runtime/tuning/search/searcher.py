@@ -45,7 +45,8 @@ class Numbered(Searcher):  # type: ignore[misc]
         sink: Sink = to_nobody,
     ) -> None:
         super().__init__(metric=job.metric, mode=job.mode)
-        self._job, self._recorded = job, recorded
+        self._job = job
+        self._recorded = recorded
         self._failed = failed
         self._came_to = came_to
         self._sink = sink
@@ -96,7 +97,8 @@ class Numbered(Searcher):  # type: ignore[misc]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """What a trial came to, if it came to anything; one that ended early, what it would have come to."""
-        number, value = self._numbers[trial_id], (result or {}).get(self._job.metric)
+        number = self._numbers[trial_id]
+        value = (result or {}).get(self._job.metric)
         failed = self._failed is not None and self._failed(number)
         counts = None if failed else self._came_to(number)
         if counts is not None:

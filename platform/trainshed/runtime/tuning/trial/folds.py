@@ -26,7 +26,9 @@ class FoldedReport:
     """Means over the folds so far: the last figures of those that are done, the newest of the one that runs."""
 
     def __init__(self, trial: TrialFiles, steps: int, report: Report, *, of_the_best: bool = False) -> None:
-        self._trial, self._steps, self._report = trial, steps, report
+        self._trial = trial
+        self._steps = steps
+        self._report = report
         self._of_the_best = of_the_best
         self._finals: list[dict[str, float]] = []
         self._newest: dict[str, float] = {}

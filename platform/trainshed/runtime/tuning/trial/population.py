@@ -32,11 +32,13 @@ class Exchange:
     """One member's side."""
 
     def __init__(self, trial: TrialFiles, interval: int) -> None:
-        self._trial, self._interval = trial, interval
+        self._trial = trial
+        self._interval = interval
 
     def report(self, row: MetricRow) -> None:
         """Tells Tune; where the population is looked at, with the note of the same step's checkpoint once complete."""
-        step, numbers = row.step, row.numbers
+        step = row.step
+        numbers = row.numbers
         if step % self._interval:
             ray.tune.report(numbers)
             return
@@ -61,7 +63,8 @@ class Exchange:
             return None
         source = TrialFiles(self._trial.storage, self._trial.sweep, int(note["number"]))
         self._copy(source, int(note["step"]))
-        facts, step = source.facts or TrialFacts(settings={}), int(note["step"])
+        facts = source.facts or TrialFacts(settings={})
+        step = int(note["step"])
         taken = TakenOver(source=source.name, step=step, settings=settings)
         before = [one for one in facts.took_over if one.step < step]
         first = facts.first_settings if facts.took_over else facts.settings
@@ -95,7 +98,8 @@ class Exchange:
             time.sleep(POLL_S)
 
     def _copy(self, source: TrialFiles, step: int) -> None:
-        storage, there = self._trial.storage, path_of(source.folder, step)
+        storage = self._trial.storage
+        there = path_of(source.folder, step)
         if all(one.step != step for one in all_checkpoints(storage, source.folder)):
             raise PlatformError(f"{source.name} has no checkpoint of step {step} any more")
         self._trial.drop_state()

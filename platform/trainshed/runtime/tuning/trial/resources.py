@@ -43,11 +43,13 @@ class Limited(ConcurrencyLimiter):  # type: ignore[misc]
 
     def __init__(self, searcher: Searcher, job: TuneJob) -> None:
         super().__init__(searcher, max_concurrent=job.concurrent)
-        self._job, self._looked = job, -math.inf
+        self._job = job
+        self._looked = -math.inf
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's settings; None: not now."""
         now = time.monotonic()
         if now - self._looked >= LOOK_S:
-            self._looked, self.max_concurrent = now, at_once(self._job, room_now(self._job))
+            self._looked = now
+            self.max_concurrent = at_once(self._job, room_now(self._job))
         return super().suggest(trial_id)

@@ -106,7 +106,8 @@ def _to_its_end(
         try:
             stopped_itself = _train(training, trial, plan, link)
         except Exception as error:
-            kind, half = kind_of(error), with_half_the_batch(training)
+            kind = kind_of(error)
+            half = with_half_the_batch(training)
             if kind is FailureKind.LOST:
                 raise  # Tune starts it again, and it goes on from its checkpoint
             if kind is FailureKind.MEMORY and half is not None:
@@ -223,7 +224,8 @@ class TrialHost:
 
     def stepped(self, step: int) -> None:
         """The next heartbeat says so; Tune hears of held-out figures only."""
-        self._pulse.step, self._pulse.phase = step, "training" if step < self._steps else "ending"
+        self._pulse.step = step
+        self._pulse.phase = "training" if step < self._steps else "ending"
 
     def validated(self, metrics: dict[str, Any]) -> None:
         """Tune hears every held-out figure, and may end the trial here."""

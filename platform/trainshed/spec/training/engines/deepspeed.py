@@ -18,7 +18,8 @@ from trainshed.spec.training.engines.load import FP32, Bytes, Load
 from trainshed.spec.training.engines.offload import NOTHING, Offload
 from trainshed.spec.training.optimizers import Optimizer, needs_whole_matrices
 
-SMALLEST_BUCKET, LARGEST_BUCKET = 1 << 20, 5 * 10**8
+SMALLEST_BUCKET = 1 << 20
+LARGEST_BUCKET = 5 * 10**8
 """Numbers in the buffer that gradients are added up in."""
 MOST_GATHERED = 10**9
 """Numbers of parameters that stage 3 holds whole at once, DeepSpeed's stage3_max_live_parameters."""
@@ -61,7 +62,8 @@ class ZeroLayout:
 
     def bytes_of(self, load: Load) -> Bytes:
         """Bytes of states on one worker."""
-        stage, workers = self.zero_stage, load.workers
+        stage = self.zero_stage
+        workers = load.workers
         splits_optimizer, splits_gradients, splits_all = (workers if stage >= first else 1 for first in (1, 2, 3))
         if stage == 1 and not load.several_passes:  # it splits them when the last pass is over
             splits_gradients = workers
@@ -80,7 +82,9 @@ class ZeroLayout:
     def _moved(self, held: Bytes, load: Load) -> Bytes:
         """The same where some of it is kept off the device."""
         moved = {"host": 0, "disk": 0}
-        parameters, gradients, optimizer = held.parameters, held.gradients, held.optimizer
+        parameters = held.parameters
+        gradients = held.gradients
+        optimizer = held.optimizer
         if self.offload.optimizer != "none":
             moved["host"] += load.trained * (FP32 + load.width) // load.workers  # gradients as they come, and as read
             moved["disk" if self.offload.optimizer == "nvme" else "host"] += optimizer

@@ -102,7 +102,8 @@ def heads_misfit(searched: Model, grown: Model) -> str | None:
     """
     if not has_mup(grown) or not isinstance(searched, Gpt2 | Llama | Qwen2 | Qwen3):
         return None
-    size, was = grown.head_size, searched.head_size
+    size = grown.head_size
+    was = searched.head_size
     if size == was:
         return None
     return (

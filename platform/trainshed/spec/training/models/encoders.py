@@ -108,7 +108,8 @@ class Lstm(Part):
     def parameters(self, vocab_size: int, *, labels: int) -> int:
         """Number of weights with a classifier over `labels`."""
         directions = 2 if self.bidirectional else 1
-        count, inputs = vocab_size * self.width, self.width
+        count = vocab_size * self.width
+        inputs = self.width
         for _ in range(self.layers):
             count += directions * 4 * self.hidden * (inputs + self.hidden + 2)
             inputs = directions * self.hidden

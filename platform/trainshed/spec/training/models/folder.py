@@ -17,11 +17,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trainshed.errors import UsageError
 
-WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+CONFIG = "config.json"
 HEADER_LENGTH_BYTES = 8
 MAX_JSON_BYTES = 100_000_000
-MOST_DIMENSIONS, LARGEST_DIMENSION = 8, 10**10
-MOST_LAYERS, LARGEST_SIZE = 10_000, 10**7
+MOST_DIMENSIONS = 8
+LARGEST_DIMENSION = 10**10
+MOST_LAYERS = 10_000
+LARGEST_SIZE = 10**7
 LAYERS = (
     "num_hidden_layers",
     "num_layers",

@@ -42,7 +42,8 @@ class T5(Part):
 
     def parameters(self, vocab_size: int, context: int) -> int:  # noqa: ARG002 - relative positions
         """Number of weights, the tied output layer counted once."""
-        attention, forward = 4 * self.width**2 + self.width, 3 * self.width * self.inner + self.width
+        attention = 4 * self.width**2 + self.width
+        forward = 3 * self.width * self.inner + self.width
         encoder = self.layers * (attention + forward)
         decoder = (self.decoder_layers or self.layers) * (2 * attention + forward)
         return vocab_size * self.width + encoder + decoder + 2 * (T5_BUCKETS * self.heads + self.width)
