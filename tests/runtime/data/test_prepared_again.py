@@ -60,7 +60,7 @@ def test_a_copy_goes_from_training_and_five_answers_to_one_question_stay_five(lo
     }.items():
         result, said = run(tmp_path, {**job, **fields, "name": name})
         splits = result.manifest.splits
-        sizes[name] = {split: facts["samples"] for split, facts in splits.items()}
+        sizes[name] = {split: facts.samples for split, facts in splits.items()}
         leaks[name] = result.manifest.leaks
         assert len(answers_of(result, "validation")) == 6, "what is held out is never made smaller"
         assert any("training samples stand in the validation set too" in line for line in said)
@@ -91,7 +91,7 @@ def test_what_is_missing_or_damaged_is_made_anew_and_another_tokenizer_is_other_
     again, said = run(tmp_path, {**job, "name": "again"})
     assert (again.reused, any("no work done" in line for line in said)) == (True, True)
 
-    folder = Path(first["address"])
+    folder = Path(first.address)
     (folder / "train-00000.arrow").unlink()
     (folder / "tokenizer" / "tokenizer.json").write_text("{}")
     mended, said = run(tmp_path, {**job, "name": "mended"})
@@ -104,4 +104,4 @@ def test_what_is_missing_or_damaged_is_made_anew_and_another_tokenizer_is_other_
     assert run(tmp_path, there)[0].reused, "the same tokenizer in another place"
     tokenizer.save(tokenizer.train(spec, [line[::-1] for line in lines]), spec, 64, model)
     other, _ = run(tmp_path, {**job, "name": "other"})
-    assert (other.reused, other["data"] == first["data"]) == (False, False), "another one in the same place"
+    assert (other.reused, other.data == first.data) == (False, False), "another one in the same place"
