@@ -79,6 +79,13 @@ def test_fsdp_splits_each_layer_when_it_is_made_and_all_else_at_the_end():
     assert all(isinstance(parameter, DTensor) for parameter in engine.model.parameters())
 
 
+def test_fsdp_refuses_a_recurrent_network():
+    model = make_model()
+    model.recurrent = torch.nn.LSTM(4, 4)
+    with pytest.raises(PlatformError, match="the recurrent network recurrent; say deepspeed or ddp"):
+        engine_of(one_worker(Fsdp()), lambda: model)
+
+
 def test_fsdp_refuses_a_parameter_of_a_single_number():
     model = make_model()
     model.temperature = torch.nn.Parameter(torch.tensor(1.0))

@@ -212,6 +212,12 @@ class _Split:
             raise PlatformError(
                 f"engine.kind: fsdp splits parameters by rows, and {single[0]} is a single number; say deepspeed or ddp"
             )
+        recurrent = [name for name, module in part.named_modules() if isinstance(module, torch.nn.RNNBase)]
+        if recurrent:  # torch's kernel reads weights from a list of its own, and learns from none that are gathered
+            raise PlatformError(
+                f"engine.kind: fsdp cannot train the recurrent network {recurrent[0] or 'that the model is'}; say "
+                "deepspeed or ddp"
+            )
         fully_shard(part, mesh=self._mesh, reshard_after_forward=reshards, mp_policy=self._policy)
 
 
