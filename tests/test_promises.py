@@ -48,7 +48,7 @@ PROMISES = {
         "e2e/test_sweeps.py::test_a_sweep_that_is_stopped_and_has_no_budget_left_goes_on",
     ],
     "Python 3.11, 3.12 or 3.13": [
-        "test_setup.py::test_the_newest_python_that_the_pins_support_is_taken",
+        "test_setup.py::test_a_python_that_the_pins_support_is_taken_the_one_that_tests_run_on_first",
     ],
     "make setup TORCH=cpu": [
         "test_setup.py::test_torch_comes_from_pytorchs_own_index_where_the_user_says_so_and_before_all_that_wants_it",
@@ -74,7 +74,7 @@ PROMISES = {
     ],
     "works out memory for each ZeRO stage": [
         "spec/plan/test_plan.py::test_states_fall_strictly_with_the_stage",
-        "runtime/training/loop/test_memory_use.py::test_states_under_zero_are_those_of_the_plan",
+        "runtime/training/loop/test_memory_use.py::test_states_that_are_split_are_those_of_the_plan",
     ],
     "its token is `RAY_AUTH_TOKEN`": [
         "client/test_address.py::test_the_order_is_option_then_platform_then_ray_then_local",
@@ -88,7 +88,7 @@ PROMISES = {
     "The local cluster listens on loopback only": [
         "e2e/test_life_of_a_model.py::test_nothing_listens_where_another_machine_reaches_it",
     ],
-    "ZeRO 0 to 3 and DDP with two workers over gloo": [
+    "ZeRO 0 to 3, DDP and FSDP with two workers over gloo": [
         "runtime/training/engines/test_engine_contract.py::test_an_engine_trains_like_plain_torch_resumes_exactly_and_exports",
     ],
     "Several Ray nodes on one machine stood in for machines that leave and join": [
