@@ -4,6 +4,7 @@ import pytest
 
 from counting_storage import counting
 from job_texts import PREPARE, TRAIN, TUNE, changed, text
+from results_on_disk import finished
 from submitting import checked
 from trainshed.client import resume
 from trainshed.client.bind import bind
@@ -24,6 +25,7 @@ from trainshed.client.plan import plan
 from trainshed.client.read import Asked
 from trainshed.client.submit import prepare
 from trainshed.errors import Fault, SpecError
+from trainshed.record.facts import VersionFacts
 from trainshed.record.index import Index
 from trainshed.record.registry import ModelVersion, register
 from trainshed.record.run import Record
@@ -40,7 +42,7 @@ def begun(storage, name, job, *, number=0, state=None, **result):
     created_at = f"2026-11-20T00:00:0{number}.000+00:00"
     record.begin({"name": name, **job}, submission_id="ts-1", created_at=created_at, number=number)
     if state:
-        record.finish(state, **result)
+        finished(record, state, **result)
     return record
 
 
@@ -57,7 +59,7 @@ def there(tmp_path):
     )
     for _ in range(3):
         facts = {"run_id": model.run_id, "model": f"runs/{model.run_id}/model", "fingerprint": "ab" * 32, "metrics": {}}
-        register(storage, "gpt", facts)
+        register(storage, VersionFacts(name="gpt", created_at="2026-11-20T00:00:09.000+00:00", **facts))
     return storage
 
 
@@ -110,9 +112,9 @@ def test_what_storage_holds_answers_with_what_it_came_to(there, tmp_path):
     assert isinstance(one.data, PreparedData)
     assert (one.data.run.run_id[:4], one.data.outcome.data, one.data.form.sizes.context) == ("text", "data/x", 64)
     assert one.best is None
-    assert two.data.manifest["fingerprint"] == "other"
+    assert two.data.manifest.fingerprint == "other"
     assert isinstance(sweep, BoundSweep)
-    assert [data.manifest["fingerprint"] for data in sweep.data.values()] == ["text", "other"]
+    assert [data.manifest.fingerprint for data in sweep.data.values()] == ["text", "other"]
     (learnt,) = sweep.learns_from.values()
     assert isinstance(learnt, EarlierSweep)
     assert (learnt.outcome.best.trial, learnt.unlike) == ("trial-00001", None)
@@ -165,6 +167,6 @@ def test_a_version_that_is_registered_after_the_list_was_made_is_of_the_next_com
     index = Index(there)
     assert str(index.version("gpt@latest")) == "gpt@3"
     facts = there.read_json("models/gpt/versions/3.json")
-    register(there, "gpt", {key: facts[key] for key in ("run_id", "model", "fingerprint", "metrics")})
+    register(there, VersionFacts.model_validate(facts))
     assert str(index.version("gpt@latest")) == "gpt@3"
     assert str(Index(there).version("gpt@latest")) == "gpt@4"

@@ -1,0 +1,1 @@
+"""What a sample is made of: text and images, each with its reader and its collation."""

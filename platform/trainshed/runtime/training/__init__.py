@@ -1,0 +1,1 @@
+"""Trainings: from a train job to a model in the record."""

@@ -1,0 +1,1 @@
+"""What a prepare job may say, and pure rules over files and rows."""

@@ -1,0 +1,1 @@
+"""What a serve job may say."""

@@ -1,0 +1,1 @@
+"""What a sweep may say: its space, searches, limits; which settings can be a trial."""

@@ -1,0 +1,1 @@
+"""What a training may say: task, model, data, optimizer, schedule, engine, workers."""

@@ -1,0 +1,1 @@
+"""Texts: from token ids of different lengths to one tensor."""

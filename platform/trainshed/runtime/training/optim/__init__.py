@@ -1,0 +1,1 @@
+"""Optimizers, the groups of their parameters, and regularization."""

@@ -1,0 +1,1 @@
+"""Trainings under Ray Train: groups of workers, their restarts, sizes and rendezvous."""

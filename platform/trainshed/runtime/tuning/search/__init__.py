@@ -1,0 +1,1 @@
+"""Which settings each trial of a sweep gets."""

@@ -1,0 +1,1 @@
+"""One trial of a sweep: its process, its training, its resources."""
