@@ -21,7 +21,7 @@ from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.trial_facts import BestTrial, TrialEnd
 from trainshed.record.trials import TrialFiles, begun
-from trainshed.runtime.tuning.report.trial_results import story
+from trainshed.runtime.tuning.report.trial_results import trial_result
 from trainshed.spec.load import job_from_data
 
 RISING = changed(TUNE, metric="validation_accuracy", search__trials=3, budget={"hours": 2.0})
@@ -76,7 +76,7 @@ def test_a_long_cause_stands_beneath_the_table_and_does_not_widen_it(record, dra
         TrialFiles(record.storage, record.at(), number).end(
             TrialEnd(state="failed", kind="diverged", cause=cause, device_s=60.0)
         )
-    stories = [story(job_from_data(RISING), one) for one in begun(record.storage, record.at())]
+    stories = [trial_result(job_from_data(RISING), one) for one in begun(record.storage, record.at())]
     code = {"version": "1", "package_sha256": "aa", "git_commit": None}
     record.begin(**{**{key: record.job[key] for key in record.job if key != "run_id"}, "code": code})
     best = BestTrial(**stories[0].as_json(), training={})

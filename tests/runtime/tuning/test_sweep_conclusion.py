@@ -12,7 +12,7 @@ from trainshed.record.trial_facts import EndedBy, TrialState
 from trainshed.runtime.report import Reporter, Voice
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.runtime.tuning.conclusion import conclude
-from trainshed.runtime.tuning.report.trial_results import best_of, came_to, story
+from trainshed.runtime.tuning.report.trial_results import best_of, came_to, trial_result
 from trainshed.runtime.tuning.scheduling.stoppers import Ceilings, Spent
 from trainshed.runtime.tuning.search.searcher import Numbered
 from trainshed.spec.load import job_from_data
@@ -65,7 +65,7 @@ def test_one_that_came_to_its_end_is_better_than_one_cut_off_unless_the_job_says
     stories = []
     for number, (loss, state) in enumerate(zip(losses, states, strict=True)):
         ended = None if state == TrialState.CUT else {"state": state}
-        stories.append(story(sweep, trial_on_disk(tmp_path, sweep.train, number, [sign * loss], ended=ended)))
+        stories.append(trial_result(sweep, trial_on_disk(tmp_path, sweep.train, number, [sign * loss], ended=ended)))
     assert best_of(sweep, stories).trial == f"trial-0000{best}"
 
 
@@ -77,9 +77,9 @@ def test_where_a_training_exports_its_best_step_the_trial_counts_by_that_step(tm
     losses = [4.0, 2.0, 2.0, float("nan"), 3.0]
     whole = {"state": TrialState.ENDED}
     best, plain = (trial_on_disk(tmp_path, one, n, losses, ended=whole) for n, one in enumerate((waits, last)))
-    assert (story(sweep, best).value, story(sweep, plain).value) == (2.0, 3.0)
-    assert len(story(sweep, best).history) == 5
-    assert best_of(sweep, [story(sweep, one) for one in (plain, best)]).trial == best.name
+    assert (trial_result(sweep, best).value, trial_result(sweep, plain).value) == (2.0, 3.0)
+    assert len(trial_result(sweep, best).history) == 5
+    assert best_of(sweep, [trial_result(sweep, one) for one in (plain, best)]).trial == best.name
 
 
 @pytest.mark.parametrize(

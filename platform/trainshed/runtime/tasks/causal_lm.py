@@ -22,6 +22,7 @@ from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import RouterLoss
+from trainshed.runtime.tasks.tokens import counted, token_loss
 from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.training.train import Training
 
@@ -75,20 +76,14 @@ class CausalLmTask:
     def weight(self, batch: Batch) -> float:
         """Tokens that are predicted: all but the first of each sample, or those of the target."""
         if "labels" in batch:
-            return float((batch["labels"][:, 1:] != IGNORED).sum())
+            return counted(batch["labels"][:, 1:])
         samples, time = batch["input_ids"].shape
         return float(samples * (time - 1))
 
     def loss(self, forward: Forward, batch: Batch, *, label_smoothing: float) -> torch.Tensor:
         """Cross-entropy of each token given those before, summed; the routers' loss too where the model asks for it."""
         outputs, targets = _outputs(forward, batch)
-        loss = F.cross_entropy(
-            outputs.logits[:, :-1].float().flatten(0, 1),
-            targets.flatten(),
-            ignore_index=IGNORED,
-            label_smoothing=label_smoothing,
-            reduction="sum",
-        )
+        loss = token_loss(outputs.logits[:, :-1], targets, label_smoothing=label_smoothing)
         return self._routers.add(loss, outputs, self.weight(batch))
 
     def meter(self) -> Meter:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from transformers import AutoModelForMaskedLM
 
 from trainshed.errors import PlatformError
@@ -18,6 +17,7 @@ from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import refuse_router_loss
+from trainshed.runtime.tasks.tokens import counted, token_loss
 from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.training.tasks import MaskedLm
 from trainshed.spec.training.train import Training
@@ -69,18 +69,12 @@ class MaskedLmTask:
 
     def weight(self, batch: Batch) -> float:
         """Hidden tokens."""
-        return float((batch["labels"] != IGNORED).sum())
+        return counted(batch["labels"])
 
     def loss(self, forward: Forward, batch: Batch, *, label_smoothing: float) -> torch.Tensor:
         """Cross-entropy of the hidden tokens, summed."""
         logits, targets = _predictions(forward, batch)
-        return F.cross_entropy(
-            logits.float().flatten(0, 1),
-            targets.flatten(),
-            ignore_index=IGNORED,
-            label_smoothing=label_smoothing,
-            reduction="sum",
-        )
+        return token_loss(logits, targets, label_smoothing=label_smoothing)
 
     def meter(self) -> Meter:
         """Loss, perplexity, accuracy over hidden tokens."""

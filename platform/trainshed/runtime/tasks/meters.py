@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from trainshed.runtime.modalities.text.collation import IGNORED
 from trainshed.runtime.tasks.protocol import Batch, Forward, Rows
+from trainshed.runtime.tasks.tokens import token_loss
 
 Array = np.ndarray[Any, Any]
 MAX_EXPONENT = 700.0
@@ -36,7 +36,7 @@ class TokenMeter:
         """Adds loss, tokens, tokens right, samples, samples with every token right."""
         logits, targets = self._measure(forward, batch)
         counted = targets != IGNORED
-        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+        loss = token_loss(logits, targets)
         right = (logits.argmax(-1) == targets) & counted
         whole = (right == counted).all(dim=1)
         values = [loss, counted.sum(), right.sum(), torch.tensor(len(targets)), whole.sum()]

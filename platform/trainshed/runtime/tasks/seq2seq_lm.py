@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from transformers import AutoModelForSeq2SeqLM
 
 from trainshed.errors import PlatformError
@@ -18,6 +17,7 @@ from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import refuse_router_loss
+from trainshed.runtime.tasks.tokens import counted, token_loss
 from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.training.tasks import Seq2SeqLm
 from trainshed.spec.training.train import Training
@@ -65,18 +65,12 @@ class Seq2SeqLmTask:
 
     def weight(self, batch: Batch) -> float:
         """Tokens of the targets, their end marks included."""
-        return float((batch["labels"] != IGNORED).sum())
+        return counted(batch["labels"])
 
     def loss(self, forward: Forward, batch: Batch, *, label_smoothing: float) -> torch.Tensor:
         """Cross-entropy of the target's tokens, summed."""
         logits, targets = _predictions(forward, batch)
-        return F.cross_entropy(
-            logits.float().flatten(0, 1),
-            targets.flatten(),
-            ignore_index=IGNORED,
-            label_smoothing=label_smoothing,
-            reduction="sum",
-        )
+        return token_loss(logits, targets, label_smoothing=label_smoothing)
 
     def meter(self) -> Meter:
         """Loss, perplexity, accuracy over tokens, and whole targets right."""

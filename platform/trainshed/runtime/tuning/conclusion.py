@@ -20,7 +20,7 @@ from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.runtime.tuning.report.scales import measured_of
-from trainshed.runtime.tuning.report.trial_results import best_of, story, training_of
+from trainshed.runtime.tuning.report.trial_results import best_of, training_of, trial_result
 from trainshed.runtime.tuning.scheduling.stoppers import Ceilings, Spent, Why
 from trainshed.spec.sweep.tune import TuneJob
 from trainshed.spec.training.train import Training
@@ -45,7 +45,7 @@ def conclude(
     code: CodeFacts,
     refused: str = "",
 ) -> SweepResult:
-    """The result: the best trial with its whole training, every trial's story, what was spent, which limit ended it.
+    """The result: the best trial with its whole training, that of every trial, what was spent, which limit ended it.
 
     `failure` is why the best trial could not be registered; `best` is None where a budget ended before any figure.
 
@@ -54,7 +54,7 @@ def conclude(
         Stopped: it was asked to stop.
     """
     record = reporter.record
-    trials = _stories(job, record)
+    trials = _trial_results(job, record)
     if ceilings.why is Why.STOPPED:
         raise Stopped(sum(trial.state != TrialState.CUT for trial in trials), None, what="trial")
     if ceilings.why is not None:
@@ -76,7 +76,7 @@ def conclude(
     registration = None
     if job.register_as is not None:
         registration = _registered(job, reporter, plan, ceilings, spent, files, data=data, code=code)
-        trials = _stories(job, record)
+        trials = _trial_results(job, record)
         best = next(trial for trial in trials if trial.trial == best.trial)
     training = training_of(job, files, data)
     _write_report(job, reporter, trials, best, training, spent, limit=limit, refused=refused)
@@ -95,8 +95,8 @@ def conclude(
     return result.model_copy(update={"registered": registration.version, "failure": registration.failure})
 
 
-def _stories(job: TuneJob, record: Record) -> tuple[TrialResult, ...]:
-    return tuple(story(job, trial) for trial in begun(record.storage, record.at()))
+def _trial_results(job: TuneJob, record: Record) -> tuple[TrialResult, ...]:
+    return tuple(trial_result(job, trial) for trial in begun(record.storage, record.at()))
 
 
 def _used(job: TuneJob, spent: Spent) -> Used:

@@ -21,7 +21,7 @@ from trainshed.runtime.training.register import register_model, write_lineage
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.runtime.tuning.data import folders
-from trainshed.runtime.tuning.report.trial_results import story
+from trainshed.runtime.tuning.report.trial_results import trial_result
 from trainshed.runtime.tuning.scheduling.stoppers import Spent
 from trainshed.spec.sweep.tune import TuneJob
 from trainshed.spec.training.train import Training
@@ -72,7 +72,7 @@ def _registered(
     job: TuneJob, reporter: Reporter, trial: TrialFiles, fitted: Fitted, *, data: Record, code: CodeFacts
 ) -> str:
     record = reporter.record
-    best = story(job, trial)
+    best = trial_result(job, trial)
     of_trial = TrialOrigin(run_id=record.run_id, trial=trial.name, settings=best.settings)
     lineage = write_lineage(job, record, fitted, data=data, code=code, trial=of_trial, folder=f"trials/{trial.name}/")
     assert job.register_as is not None

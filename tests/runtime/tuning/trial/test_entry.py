@@ -13,7 +13,7 @@ from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.trials import TrialFiles, begun
 from trainshed.runtime.report import Reporter, Voice
-from trainshed.runtime.tuning.report.trial_results import story
+from trainshed.runtime.tuning.report.trial_results import trial_result
 from trainshed.runtime.tuning.scheduling.stoppers import Spent
 from trainshed.runtime.tuning.trial.entry import PATIENCE, Patient, run_trial
 from trainshed.runtime.tuning.watcher import Watcher
@@ -101,7 +101,7 @@ def test_a_trial_whose_process_dies_before_it_begins_is_one_that_failed(local_ra
     watcher = Watcher(JOB, Reporter(record, Voice()), Spent(JOB, record))
     TrialFiles(record.storage, record.at(), 0).begin({"optimizer.learning_rate": 0.01}, JOB.train)
     tuned(never_over, (Hasty,), tmp_path / "tune", callbacks=[watcher])
-    first, second = (story(JOB, trial) for trial in begun(record.storage, record.at()))
+    first, second = (trial_result(JOB, trial) for trial in begun(record.storage, record.at()))
     assert first.state != "failed"
     assert (second.trial, second.state, second.kind) == ("trial-00001", "failed", "lost")
     assert second.settings == {"optimizer.learning_rate": 0.01}

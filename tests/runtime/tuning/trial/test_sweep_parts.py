@@ -11,7 +11,7 @@ from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.trials import TrialFiles
 from trainshed.runtime.shards.folds import split_off
-from trainshed.runtime.tuning.report.trial_results import best_of, story, training_of
+from trainshed.runtime.tuning.report.trial_results import best_of, training_of, trial_result
 from trainshed.runtime.tuning.scheduling.stoppers import over_budget
 from trainshed.runtime.tuning.trial.failure_kinds import with_half_the_batch
 from trainshed.runtime.tuning.trial.folds import FoldedReport
@@ -100,7 +100,7 @@ def test_the_best_trial_is_one_that_did_not_fail(tmp_path):
         trial(tmp_path, 1, [3.0], state="failed", kind="code", cause="oops"),
         trial(tmp_path, 2, [3.5]),
     ]
-    stories = [story(JOB, one) for one in files]
+    stories = [trial_result(JOB, one) for one in files]
     assert [one.state for one in stories] == ["ended", "failed", "cut off"]
     assert best_of(JOB, stories).trial == "trial-00000"
     assert stories[0].history == ((5, 5.0), (10, 4.0))

@@ -1,4 +1,4 @@
-"""What is kept of a sweep: each trial's story, and which one was the best."""
+"""What is kept of a sweep: the result of each trial, and which one was the best."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainshed.spec.training.points import points_of
 from trainshed.spec.training.train import Training
 
 
-def story(job: TuneJob, trial: TrialFiles) -> TrialResult:
+def trial_result(job: TuneJob, trial: TrialFiles) -> TrialResult:
     """One trial: settings, `history` of the metric as `[step, value]`, what it counts by, how it ended and why."""
     facts = trial.facts or TrialFacts(settings={})
     ended = trial.ended or TrialEnd(state=TrialState.CUT)

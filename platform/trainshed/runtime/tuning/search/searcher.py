@@ -2,8 +2,8 @@
 the trials before it came to; never on which driver asks for it.
 
 Speaks Ray Tune's `Searcher`. Random search and the grid need nothing but the number (`drawing.py`); what learns from
-trials is Optuna (`learning.py`) or nevergrad (`evolution.py`): one sampler for the whole sweep, with its history and
-its random numbers. A driver that goes on has it draw again for the trials that have begun before.
+trials is Optuna (`optuna_search.py`) or nevergrad (`evolution.py`): one sampler for the whole sweep, with its history
+and its random numbers. A driver that goes on has it draw again for the trials that have begun before.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Numbered(Searcher):  # type: ignore[misc]
     """Hands out `{"number": n, "settings": {...}}`. `recorded` are the settings of trials that have begun before.
 
     `failed` says of a trial that has ended whether it failed by its own settings: a search takes it for worse than
-    every one that did not. `came_to` is the figure that a trial counts by where it came to its own end; see `story`.
+    every one that did not. `came_to` is the figure of a trial that came to its own end; see `trial_result`.
     `sink` hears why a search ends early.
     """
 

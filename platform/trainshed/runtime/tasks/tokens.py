@@ -1,0 +1,30 @@
+"""What a prediction of tokens is: its loss, and how many there are. Shared by every task that predicts tokens."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from trainshed.runtime.modalities.text.collation import IGNORED
+
+
+def token_loss(logits: torch.Tensor, targets: torch.Tensor, *, label_smoothing: float = 0.0) -> torch.Tensor:
+    """Cross-entropy in nats, summed over the targets that count.
+
+    Args:
+        logits: `(samples, time, vocabulary)`.
+        targets: token ids `(samples, time)`; `IGNORED` counts for nothing.
+        label_smoothing: share of the probability that is spread over the vocabulary.
+    """
+    return F.cross_entropy(
+        logits.float().flatten(0, 1),
+        targets.flatten(),
+        ignore_index=IGNORED,
+        label_smoothing=label_smoothing,
+        reduction="sum",
+    )
+
+
+def counted(targets: torch.Tensor) -> float:
+    """How many targets count."""
+    return float((targets != IGNORED).sum())
