@@ -10,13 +10,14 @@ import pyarrow as pa
 import pytest
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.data import columns, examples, identity, packing, tokenizer
+from trainshed.runtime.data import examples, identity, packing, tokenizer
+from trainshed.runtime.data.columns import shard_schema
 from trainshed.runtime.data.found import find_files
 from trainshed.runtime.data.spelled import TextForm
 from trainshed.runtime.data.splitting import split_table
 from trainshed.runtime.data.steps import cleaned, repeats, sample_key
 from trainshed.runtime.encoding import Marks
-from trainshed.runtime.shards import schema_of
+from trainshed.runtime.modalities.text import columns
 from trainshed.spec.data.prepare import Examples, PrepareJob, Split, TrainBpe
 
 
@@ -46,7 +47,7 @@ def test_a_large_tokenizer_is_parsed_once_in_a_process_however_many_tables_there
         assert made.num_rows == 300
     assert packing._opened.cache_info().misses == 1
     examples._opened.cache_clear()
-    schema = schema_of(("text",), None, None)
+    schema = shard_schema(("text",), None, None)
     for _ in range(5):
         (made,) = examples.Encode(Examples(text="text"), form, {}, schema).tables(table)
         assert made["tokens"].to_pylist() == [[*trained.encode("a text").ids]] * 300

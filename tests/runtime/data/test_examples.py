@@ -17,11 +17,12 @@ from trainshed.record.data_manifest import SamplesFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime.data import builtin, tokenizer
 from trainshed.runtime.data import examples as encode_samples
+from trainshed.runtime.data.columns import shard_schema
 from trainshed.runtime.data.found import Found, find_files
 from trainshed.runtime.data.reader import SampleReader
 from trainshed.runtime.data.spelled import Tally, TextForm
 from trainshed.runtime.encoding import Marks, SpecialIds, TextEncoder
-from trainshed.runtime.shards import BlockWriter, Examples, ExampleWriter, examples, schema_of
+from trainshed.runtime.shards import BlockWriter, Examples, ExampleWriter, examples
 from trainshed.spec.data.prepare import Characters, Csv, PrepareJob, PretrainedTokenizer, TrainBpe
 from trainshed.spec.data.sources import Builtin
 
@@ -143,7 +144,7 @@ def test_a_sample_that_spells_special_tokens_has_them_only_where_the_job_says_so
     form = spelling(tmp_path, obeyed=obeyed)
     cls, sep, end = (form.tokenizer.token_to_id(f"<|{name}|>") for name in ("cls", "sep", "endoftext"))
     spec = job(source=Builtin(name="dates"), examples={"text": "text", "target": "target"}).examples
-    encoder = encode_samples.Encode(spec, form, {}, schema_of(("text", "target"), None, None))
+    encoder = encode_samples.Encode(spec, form, {}, shard_schema(("text", "target"), None, None))
     (made_of,) = encoder.tables(pa.table({"split": ["train"], "text": [text], "target": [target]}))
     tokens, made = made_of["tokens"][0].as_py(), made_of["target"][0].as_py()
     assert (tokens[0], tokens[-1], made[-1]) == (cls, sep, end)
@@ -203,7 +204,7 @@ def test_the_tokenizer_of_an_existing_model_is_taken_as_it_is(tmp_path):
 
 def test_shards_give_back_every_column(tmp_path, monkeypatch):
     monkeypatch.setattr(examples, "SHARD_SAMPLES", 3)
-    schema = schema_of(("text", "target", "label", "image"), "multi", (2, 3))
+    schema = shard_schema(("text", "target", "label", "image"), "multi", (2, 3))
     writer = ExampleWriter(Storage.open(tmp_path), "data", "train", schema, labels=2)
     draw = np.random.default_rng(0)
     made = [

@@ -1,4 +1,4 @@
-"""Samples as Arrow tables: how they are cut into pieces that fit the memory, and how many arrays become one column.
+"""Samples as Arrow tables, and the schema of their shards; what each modality adds stands in `modalities`.
 
 A sample has `origin` and `split`, and of `text`, `target`, `label`, `image`, `done` what the job reads. Knows no Ray.
 """
@@ -6,25 +6,23 @@ A sample has `origin` and `split`, and of `text`, `target`, `label`, `image`, `d
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, pairwise
-from typing import Any
+from itertools import islice
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainshed.runtime.modalities.image import columns as image
+from trainshed.runtime.modalities.text import columns as text
+
+LABEL_TYPES = {"class": pa.int64(), "number": pa.float64(), "multi": pa.list_(pa.float64())}
 TYPES = {
     "origin": pa.string(),
     "split": pa.string(),
-    "text": pa.string(),
-    "target": pa.string(),
+    **text.IN_SAMPLES,
     "label": pa.string(),
-    "image": pa.binary(),
-    "done": pa.string(),
+    **image.IN_SAMPLES,
 }
 SAMPLES_PER_TABLE = 1024
-CHARACTERS_PER_PIECE = 1 << 20
-"""What is tokenised at a time: an encoding takes some twenty times the bytes of its text."""
 
 
 def tables(samples: Iterable[dict[str, object]], names: Sequence[str]) -> Iterator[pa.Table]:
@@ -44,23 +42,14 @@ def names_of(read_fields: Iterable[str]) -> list[str]:
     return [name for name in TYPES if name in wanted]
 
 
-def pieces(table: pa.Table, name: str) -> Iterator[pa.Table]:
-    """The table in slices of about `CHARACTERS_PER_PIECE` of one column, a row at least in each."""
-    sizes = pc.binary_length(table[name]).to_numpy()
-    numbers = (np.cumsum(sizes) - sizes) // CHARACTERS_PER_PIECE
-    starts = [*np.flatnonzero(np.diff(numbers, prepend=-1)), table.num_rows]
-    for start, end in pairwise(starts):
-        yield table.slice(start, end - start)
-
-
-def lists(arrays: Sequence[Sequence[int] | np.ndarray[Any, Any]]) -> pa.ListArray:
-    """Token ids of many texts as one column of lists of uint32."""
-    offsets = np.zeros(len(arrays) + 1, dtype=np.int32)
-    np.cumsum([len(one) for one in arrays], out=offsets[1:])
-    values = np.empty(int(offsets[-1]), dtype=np.uint32)
-    for start, one in zip(offsets, arrays, strict=False):
-        values[start : start + len(one)] = one
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+def shard_schema(has: tuple[str, ...], label_kind: str | None, pixels: tuple[int, int] | None) -> pa.Schema:
+    """The columns of shards of samples that have these things; `pixels` are size and channels of their images."""
+    fields = [field for what, field in text.IN_SHARDS.items() if what in has]
+    if pixels is not None:
+        fields.append(image.shard_field(*pixels))
+    if label_kind is not None:
+        fields.append(pa.field("label", LABEL_TYPES[label_kind]))
+    return pa.schema(fields)
 
 
 def by_split(table: pa.Table, splits: Iterable[str]) -> Iterator[tuple[str, pa.Table]]:

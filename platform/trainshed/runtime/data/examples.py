@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
@@ -16,13 +15,15 @@ import ray.data
 from trainshed.record.data_manifest import SamplesFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime.data.classes import class_names
-from trainshed.runtime.data.columns import by_split, lists, pieces
+from trainshed.runtime.data.columns import by_split, shard_schema
 from trainshed.runtime.data.packing import end_mark
 from trainshed.runtime.data.spelled import MarkFinder, Tally, TextForm
 from trainshed.runtime.data.threads import use_threads
 from trainshed.runtime.data.values import name_of
 from trainshed.runtime.encoding import TextEncoder
-from trainshed.runtime.shards import ExampleWriter, schema_of
+from trainshed.runtime.modalities.image.columns import pixels
+from trainshed.runtime.modalities.text.columns import lists, pieces
+from trainshed.runtime.shards import ExampleWriter
 from trainshed.spec.data.prepare import Examples, PrepareJob
 from trainshed.spec.data.sources import image_of
 
@@ -46,7 +47,7 @@ def write(
     label_kind = spec.label_kind if spec.label is not None else None
     labels = _label_names(samples) if label_kind in ("class", "multi") else []
     image = image_of(job.source)
-    schema = schema_of(tuple(spec.fields), label_kind, image)
+    schema = shard_schema(tuple(spec.fields), label_kind, image)
     writers = {split: ExampleWriter(storage, folder, split, schema, len(labels)) for split in splits}
     numbers = {name: number for number, name in enumerate(labels)}
     tally = Tally()
@@ -98,10 +99,7 @@ class Encode:
                 labels = [self._label(json.loads(label)) for label in piece["label"].to_pylist()]
                 columns["label"] = pa.array(labels, self._schema.field("label").type)
             if "image" in piece.column_names:
-                pixels = pa.array(np.frombuffer(b"".join(piece["image"].to_pylist()), dtype=np.uint8))
-                columns["pixels"] = pa.FixedSizeListArray.from_arrays(
-                    pixels, self._schema.field("pixels").type.list_size
-                )
+                columns["pixels"] = pixels(piece["image"], self._schema.field("pixels"))
             yield pa.table(columns)
 
     def _texts(self, piece: pa.Table) -> dict[str, pa.Array]:

@@ -13,10 +13,11 @@ from tokenizers import Tokenizer
 from trainshed.errors import PlatformError
 from trainshed.record.data_manifest import SamplesFacts
 from trainshed.record.storage import Storage
-from trainshed.runtime.data.columns import by_split, lists, pieces
+from trainshed.runtime.data.columns import by_split
 from trainshed.runtime.data.spelled import MarkFinder, Tally, TextForm
 from trainshed.runtime.data.threads import use_threads
 from trainshed.runtime.data.tokenizer import END_OF_TEXT
+from trainshed.runtime.modalities.text.columns import lists, pieces
 from trainshed.runtime.shards import BlockWriter
 from trainshed.spec.data.prepare import Pack
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainshed.record.data_manifest import DataManifest, SamplesFacts
 from trainshed.runtime.shards.blocks import Blocks, BlockWriter, entropy
-from trainshed.runtime.shards.examples import Examples, ExampleWriter, schema_of
+from trainshed.runtime.shards.examples import Examples, ExampleWriter
 from trainshed.runtime.shards.intact import check_files, damaged
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "entropy",
     "open_data",
     "open_split",
-    "schema_of",
 ]
 
 

@@ -17,7 +17,6 @@ from trainshed.record.storage import Storage
 from trainshed.runtime.shards.files import map_shard, write_shard
 
 SHARD_SAMPLES = 1 << 16
-LABEL_TYPES = {"class": pa.int64(), "number": pa.float64(), "multi": pa.list_(pa.float64())}
 
 
 @dataclass
@@ -70,20 +69,6 @@ class ExampleWriter:
         self.samples += count
         self._held = [held.slice(count)]
         self._held_samples = held.num_rows - count
-
-
-def schema_of(has: tuple[str, ...], label_kind: str | None, image: tuple[int, int] | None) -> pa.Schema:
-    """The columns of samples that have these things."""
-    fields = []
-    if "text" in has:
-        fields.append(pa.field("tokens", pa.list_(pa.uint32())))
-    if "target" in has:
-        fields.append(pa.field("target", pa.list_(pa.uint32())))
-    if image is not None:
-        fields.append(pa.field("pixels", pa.list_(pa.uint8(), image[0] ** 2 * image[1])))
-    if label_kind is not None:
-        fields.append(pa.field("label", LABEL_TYPES[label_kind]))
-    return pa.schema(fields)
 
 
 class Examples:
