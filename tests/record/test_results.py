@@ -19,6 +19,7 @@ from trainshed.record.data_manifest import (
     TokenizerFacts,
 )
 from trainshed.record.facts import CodeFacts, EndFacts, TrialOrigin
+from trainshed.record.index import Index
 from trainshed.record.lineage import training_lineage
 from trainshed.record.results import CheckpointOrigin, DataOrigin, SweepResult
 from trainshed.record.run import Record
@@ -221,4 +222,4 @@ def test_data_whose_run_is_gone_has_no_fingerprint_and_ends_nothing(storage):
     sweep, low, high = Record(storage, "sweep-1"), prepared(storage, "low", 1), prepared(storage, "high", 2)
     bind(sweep, {"run://low": low, "run://high": high})
     storage.delete(low.at())
-    assert fingerprints(sweep, ["run://low", "run://high"]) == {"run://high": "data/high-1"}
+    assert fingerprints(sweep, ["run://low", "run://high"], Index(storage)) == {"run://high": "data/high-1"}
