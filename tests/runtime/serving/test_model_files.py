@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,12 +107,6 @@ def test_a_replica_leaves_no_copy_behind(folder: Path, tmp_path: Path, monkeypat
     replica = Replica(settings_of(folder, hashes_of(folder)))
     assert list((tmp_path / "temp").iterdir()) == []
     replica.check_health()
-
-
-def test_the_event_loop_of_a_replica_waits_for_the_interpreter_less_than_a_millisecond(folder: Path) -> None:
-    sys.setswitchinterval(0.005)  # Python's own
-    Replica(settings_of(folder, hashes_of(folder)))
-    assert sys.getswitchinterval() < 0.001
 
 
 @pytest.mark.parametrize(
