@@ -17,7 +17,7 @@ import torch.distributed as dist
 from trainshed.runtime.training.ray_train import rendezvous
 worker = int(sys.argv[1])
 if worker == 0:
-    print(json.dumps(rendezvous.open_door(one_machine=True)), flush=True)
+    print(json.dumps(rendezvous.open_store_socket(one_machine=True)), flush=True)
 place = json.loads(sys.stdin.readline())
 rendezvous.meet("gloo", place=place, worker=worker, workers=2, timeout_s=60)
 value = torch.ones(3)

@@ -60,7 +60,7 @@ def train_worker(config: dict[str, Any]) -> Ended:
     """Ray Train's entry point on every worker.
 
     Raises:
-        Leave: the group saved before its last step, and is to start again elsewhere or larger.
+        Preempted: the group saved before its last step, and is to start again elsewhere or larger.
     """
     plan = WorkerSpec(**config["plan"])
     sender = HeartbeatSender(config["heartbeats"], ray.train.get_context().get_world_rank())
