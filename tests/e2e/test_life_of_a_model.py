@@ -176,7 +176,7 @@ def test_transformers_opens_the_export_and_says_the_same(lived, platform):
 
 def test_an_answer_leads_back_to_checkpoint_trial_code_configuration_and_data(lived, platform):
     answer = platform.json("ask", "tales-answers", "The dog", "--max-tokens", 2)
-    version = next(one for one in platform.json("models") if f"tales@{one['version']}" == answer["model"])
+    version = next(one for one in platform.json("models") if f"{one['name']}@{one['version']}" == answer["model"])
     run = platform.json("show", version["run_id"])
     lineage = run["lineage"]
     assert lineage["fingerprint"].startswith(answer["system_fingerprint"])
