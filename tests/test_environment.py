@@ -68,3 +68,10 @@ def test_a_process_tells_its_cluster_by_the_directory_in_its_environment(tmp_pat
     made = environment.of_local_cluster(home=tmp_path / "home", serve_port=1, directory=tmp_path / "ts")
     assert environment.cluster_directory(made) == str(tmp_path / "ts")
     assert environment.cluster_directory({}) is None
+
+
+@pytest.mark.parametrize("port", ["x", "80x", "-1", "0", "65536", "8000.0"])
+def test_a_port_that_is_none_is_refused_by_the_name_of_its_variable(monkeypatch, port):
+    monkeypatch.setenv(environment.SERVE_PORT, port)
+    with pytest.raises(UsageError, match=f"PLATFORM_SERVE_PORT: {port}: no port; give a whole number from 1 to 65535"):
+        environment.serve_port()

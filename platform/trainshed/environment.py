@@ -25,6 +25,7 @@ VARIABLES = (HOME, STORAGE, ADDRESS, PROFILE, SERVE_HOST, SERVE_PORT, CLUSTER_DI
 RAYS_ADDRESS = "RAY_ADDRESS"
 LOOPBACK = "127.0.0.1"
 DEFAULT_SERVE_PORT = 8000
+LARGEST_PORT = 65535
 _HERE_UNDER_OTHER_NAMES = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, never bound
 
 
@@ -80,8 +81,15 @@ def reachable_serve_host() -> str:
 
 
 def serve_port() -> int:
-    """`PLATFORM_SERVE_PORT`, the port that endpoints listen on; 8000 where it is not set."""
-    return int(os.environ.get(SERVE_PORT) or DEFAULT_SERVE_PORT)
+    """`PLATFORM_SERVE_PORT`, the port that endpoints listen on; 8000 where it is not set.
+
+    Raises:
+        UsageError: it is no port.
+    """
+    given = os.environ.get(SERVE_PORT) or str(DEFAULT_SERVE_PORT)
+    if not (given.isascii() and given.isdigit() and 1 <= int(given) <= LARGEST_PORT):
+        raise UsageError(f"{SERVE_PORT}: {given}: no port; give a whole number from 1 to {LARGEST_PORT}")
+    return int(given)
 
 
 def of_local_cluster(*, home: Path, serve_port: int, directory: Path) -> dict[str, str]:

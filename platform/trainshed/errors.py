@@ -87,7 +87,3 @@ class ClusterError(PlatformError):
 
 class DivergedError(PlatformError):
     """The loss or the gradient of a step is no number, and going back has not helped: the settings are at fault."""
-
-
-class JobFailedError(PlatformError):
-    """The job ran and ended in failure; the message is its cause in one line."""

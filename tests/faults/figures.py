@@ -17,8 +17,12 @@ def keep(name, what, goal, values, *, p95_limit=None):
     ordered = sorted(values)
     sign, limit = goal.split()
     p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]
-    judged = ordered[0] if sign == ">=" else statistics.median(ordered) if p95_limit else ordered[-1]
-    met = judged >= float(limit) if sign == ">=" else judged <= float(limit) and p95 <= (p95_limit or p95)
+    if sign == ">=":
+        met = ordered[0] >= float(limit)
+    elif p95_limit:
+        met = statistics.median(ordered) <= float(limit) and p95 <= p95_limit
+    else:
+        met = ordered[-1] <= float(limit)
     result = {
         "id": name, "what": what, "goal": goal, "figure": round(statistics.median(ordered), 4),
         "low": round(ordered[0], 4), "high": round(ordered[-1], 4), "p95": round(p95, 4), "pairs": len(ordered),

@@ -68,7 +68,9 @@ def test_matrices_of_layers_and_the_last_norm_start_and_learn_at_less(family, ti
     groups = groups_of(wide)
     for name, weight in model_of(wide).named_parameters():
         hidden = weight.ndim == 2 and (".layers." in name or ".h." in name)
-        initial = times**-0.5 if hidden else 1 / times if name in OUTPUT_NORM else 1.0
+        initial = 1 / times if name in OUTPUT_NORM else 1.0
+        if hidden:
+            initial = times**-0.5
         assert torch.equal(weight, standard[name] * initial), name
         assert groups[name]["lr_scale"] == (1 / times if hidden or name in OUTPUT_NORM else 1.0), name
         assert groups[name]["weight_decay"] * groups[name]["lr_scale"] == (0.2 if weight.ndim == 2 else 0.0), name

@@ -20,7 +20,7 @@ LabelKind = Literal["class", "multi", "number"]
 
 
 class BuiltInTask(Part):
-    """What every task of ours says of itself, beside its fields."""
+    """What every task of ours says of itself, beside its fields and `metrics`, what its meter gives."""
 
     trains: ClassVar[tuple[str, ...]]
     """The kinds of model that it can train."""
@@ -31,11 +31,6 @@ class BuiltInTask(Part):
     def label_kind(self) -> LabelKind:
         """The kind of its labels, where its samples have some."""
         return "class"
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """What its meter gives for held-out samples."""
-        raise NotImplementedError
 
 
 class CausalLm(BuiltInTask):
