@@ -41,6 +41,9 @@ quickstart: setup  ## The main job: prepare, tune, train and serve a small GPT, 
 	@echo
 	@$(BIN)/platform endpoints stdlib-complete
 
+# Tests of one file stay together, since they share what they start; files go in the order of testpaths.
+TEST_PROCESSES ?= 2
+PYTEST := $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 # A second thread in tensors as small as those of tests only costs: workers of a job have one thread too.
 check test faults: export OMP_NUM_THREADS := 1
 
@@ -51,10 +54,10 @@ rules: setup  ## Format, lint, types, layers: what no test needs to run for.
 	$(BIN)/lint-imports
 
 check: rules  ## The rules, then the fast tests.
-	$(BIN)/pytest -q -m "not slow and not faults"
+	$(PYTEST) -q -m "not slow and not faults"
 
 test: rules  ## The rules, then all tests but the second suite, end to end included (20 to 40 minutes on 2 cores).
-	$(BIN)/pytest --durations=25
+	$(PYTEST) --durations=25
 
 faults: setup  ## Break running trainings and sweeps in every way we know, and count what survives (over an hour).
 	$(BIN)/pytest -m faults -s tests/faults tests/e2e tests/cli tests/runtime

@@ -141,7 +141,7 @@ def through_platform(cluster: OwnCluster, source: str, *, seed: int, idle: float
         "source": {"kind": "jsonl", "path": str(cluster.home / source)},
         "tokenizer": {"kind": "pretrained", "name_or_path": str(cluster.home / "model")},
         "pack": {"block_size": BLOCK},
-        "split": {"validation": 0.1, "seed": seed},
+        "split": {"validation": 0.2, "seed": seed},
     }
     if not (cluster.home / "cluster" / "state.json").exists():
         cluster.submit(job)

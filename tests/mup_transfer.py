@@ -78,7 +78,7 @@ def loss_at(width, rate, mup, seed=0):
     )
     task, host = tasks.build(training, Facts(VOCAB, BLOCK, None)), BareHost(World(0, 1, torch.device("cpu")))
     ended = train(training, task, splits(), host, make_engine(training, task, host.world))
-    return ended.metrics["validation_loss"]
+    return ended.last.values["validation_loss"]
 
 
 def losses_by_rate(width, rates, *, mup, seed=0):

@@ -54,7 +54,7 @@ training = tiny_training(engine=DeepSpeed(zero_stage=2))
 splits, host = Splits(TinySamples(64), TinySamples(8)), BareHost(World(0, 1, torch.device("cpu")))
 task = TinyTask()
 ended = train(training, task, splits, host, make_engine(training, task, host.world))
-print(ended.metrics["step"] == training.steps, "torch._inductor.compile_fx" in sys.modules)
+print(ended.last.step == training.steps, "torch._inductor.compile_fx" in sys.modules)
 sys.stdout.flush()
 os._exit(0)
 """

@@ -44,8 +44,8 @@ PROMISES = {
         "runtime/training/loop/test_loop.py::test_a_poisoned_batch_is_left_out_and_the_run_finishes",
     ],
     "no finished trial is lost or run twice": [
-        "e2e/test_sweeps.py::test_three_dead_drivers_lose_and_repeat_no_trial",
-        "e2e/test_sweeps.py::test_a_sweep_that_is_stopped_and_has_no_budget_left_goes_on",
+        "e2e/test_sweeps_go_on.py::test_three_dead_drivers_lose_and_repeat_no_trial",
+        "e2e/test_sweep_ends.py::test_a_sweep_that_is_stopped_and_has_no_budget_left_goes_on",
     ],
     "Python 3.11, 3.12 or 3.13": [
         "test_setup.py::test_a_python_that_the_pins_support_is_taken_the_one_that_tests_run_on_first",
@@ -63,11 +63,11 @@ PROMISES = {
         "examples/test_examples.py::test_the_task_of_ones_own_promises_what_its_quantile_says",
     ],
     "It trains, sweeps, checkpoints and recovers like a built-in one": [
-        "e2e/test_sweeps.py::test_a_trial_that_stands_still_or_has_no_memory_is_tried_again_and_a_steep_one_is_no_error_of_the_code",
-        "e2e/test_sweeps.py::test_errors_of_the_code_end_a_sweep_after_a_stated_number",
+        "e2e/test_sweep_ends.py::test_a_trial_that_stands_still_or_has_no_memory_is_tried_again_and_a_steep_one_is_no_error_of_the_code",
+        "e2e/test_sweep_ends.py::test_errors_of_the_code_end_a_sweep_after_a_stated_number",
     ],
     "stops bad trials early": [
-        "e2e/test_sweeps.py::test_a_model_is_registered_also_where_the_best_trial_was_stopped_early_or_stopped_itself",
+        "e2e/test_sweep_results.py::test_a_model_is_registered_also_where_the_best_trial_was_stopped_early_or_stopped_itself",
     ],
     "from a sweep to its report": [
         "runtime/tuning/report/test_sweep_report.py::test_a_report_is_written_for_few_trials_and_for_many",

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from small_jobs import prepare, write, write_texts
+
 
 @dataclass
 class Platform:
@@ -55,3 +57,12 @@ def platform(tmp_path_factory):
     made = Platform(home, environment)
     yield made
     made.run("cluster", "down")
+
+
+@pytest.fixture(scope="session")
+def weeks(platform, tmp_path_factory):
+    """A folder for job files; the data `weeks` is prepared."""
+    folder = tmp_path_factory.mktemp("job")
+    write_texts(folder, "weeks", animals=("hen", "fox"), verb="ran")
+    platform.run("submit", write(folder, prepare("weeks")))
+    return folder

@@ -7,29 +7,17 @@ import signal
 
 import psutil
 import pytest
-import yaml
 
+import small_jobs
+from small_jobs import prepare, write, write_texts
 from waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
-PREPARE = {
-    "kind": "prepare",
-    "name": "days",
-    "source": {"kind": "jsonl", "path": "days.jsonl"},
-    "tokenizer": {"kind": "train_bpe", "vocab_size": 300},
-    "pack": {"block_size": 16},
-    "split": {"validation": 0.2},
-}
 TRAIN = {
-    "kind": "train",
+    **small_jobs.TRAIN,
     "name": "days-model",
-    "model": {"kind": "gpt2", "layers": 1, "heads": 2, "width": 32, "dropout": 0.1},
     "data": "run://days",
-    "optimizer": {"kind": "adamw", "learning_rate": 0.003},
-    "schedule": {"kind": "cosine", "warmup_steps": 5},
-    "workers": {"count": 2, "per_device_batch_size": 2},
-    "global_batch_size": 8,
     "steps": 100_000,
     "validation": {"every_steps": 1000, "max_samples": 8},
 }
@@ -38,29 +26,20 @@ TRAIN = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("job")
-    rows = [
-        {"text": f"On day {n} the {'cat' if n % 2 else 'dog'} sat {n % 7} hours in the sun. " * 8} for n in range(60)
-    ]
-    (folder / "days.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    write_texts(folder, "days", animals=("dog", "cat"), verb="sat")
     (folder / "broken.jsonl").write_text('{"text": "fine"}\n{"txt": "no text"}\n')
     return folder
 
 
 @pytest.fixture(scope="module")
 def data(platform, folder):
-    return platform.run("submit", write(folder, PREPARE), "--json")
+    return platform.run("submit", write(folder, prepare("days")), "--json")
 
 
 def test_a_submission_that_is_followed_is_json_from_the_first_line_to_the_last(data):
     events = [json.loads(line) for line in data.stdout.splitlines()]
     assert [events[0]["event"], events[1]["event"], events[-1]["event"]] == ["submitted", "begin", "job_end"]
     assert events[0]["runs"] == [events[1]["run"]]
-
-
-def write(folder, *documents):
-    file = folder / f"{'-'.join(one['name'] for one in documents)}.yaml"
-    file.write_text("---\n".join(yaml.safe_dump(one, sort_keys=False) for one in documents))
-    return file
 
 
 def workers_of(platform):
@@ -87,7 +66,7 @@ def trains(platform, name):
 
 
 def test_a_job_that_fails_says_why_in_one_line_and_skips_what_follows(platform, folder):
-    broken = {**PREPARE, "name": "broken", "source": {"kind": "jsonl", "path": "broken.jsonl"}}
+    broken = {**prepare("days"), "name": "broken", "source": {"kind": "jsonl", "path": "broken.jsonl"}}
     done = platform.run("submit", write(folder, broken, {**TRAIN, "name": "never", "data": "run://broken"}), code=1)
     cause = platform.json("show", "broken")["result"]["cause"]
     assert "broken.jsonl:2: no field 'text'" in cause
@@ -106,7 +85,7 @@ def test_too_little_data_is_found_before_workers_start(platform, folder, data):
 
 
 def test_two_submissions_of_one_name_are_two_runs(platform, folder, data):
-    file = write(folder, {**PREPARE, "name": "twin"})
+    file = write(folder, {**prepare("days"), "name": "twin"})
     first, second = (platform.json("submit", file, "--detach")["runs"][0] for _ in range(2))
     assert first != second
     for run in (first, second):
@@ -118,7 +97,7 @@ def test_two_submissions_of_one_name_are_two_runs(platform, folder, data):
 
 def test_an_interrupted_follower_at_a_terminal_asks_and_stops(platform, folder, data):
     ours, theirs = pty.openpty()
-    file = write(folder, {**TRAIN, "name": "asked"}, {**PREPARE, "name": "follower"})
+    file = write(folder, {**TRAIN, "name": "asked"}, {**prepare("days"), "name": "follower"})
     following = platform.start("submit", file, stdin=theirs)
     wait_for(lambda: trains(platform, "asked"))
     os.kill(following.pid, signal.SIGINT)

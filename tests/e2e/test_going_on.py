@@ -7,30 +7,18 @@ import subprocess
 
 import psutil
 import pytest
-import yaml
 
+import small_jobs
+from small_jobs import prepare, write, write_texts
 from waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
-PREPARE = {
-    "kind": "prepare",
-    "name": "nights",
-    "source": {"kind": "jsonl", "path": "nights.jsonl"},
-    "tokenizer": {"kind": "train_bpe", "vocab_size": 300},
-    "pack": {"block_size": 16},
-    "split": {"validation": 0.2},
-}
 TRAIN = {
-    "kind": "train",
+    **small_jobs.TRAIN,
     "name": "calm",
-    "model": {"kind": "gpt2", "layers": 1, "heads": 2, "width": 32, "dropout": 0.1},
     "data": "run://nights",
-    "optimizer": {"kind": "adamw", "learning_rate": 0.003},
-    "schedule": {"kind": "cosine", "warmup_steps": 5},
     "engine": {"kind": "deepspeed", "zero_stage": 2},
-    "workers": {"count": 2, "per_device_batch_size": 2},
-    "global_batch_size": 8,
     "steps": 400,
     "validation": {"every_steps": 200, "max_samples": 8},
     "checkpoint": {"every_steps": 50},
@@ -41,16 +29,9 @@ TRAIN = {
 def calm(platform, tmp_path_factory):
     """The folder of the job files; in the storage lies a training that nothing happened to."""
     folder = tmp_path_factory.mktemp("job")
-    rows = [{"text": f"In night {n} the {'owl' if n % 2 else 'bat'} flew {n % 7} miles. " * 9} for n in range(60)]
-    (folder / "nights.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    platform.run("submit", write(folder, PREPARE, TRAIN))
+    write_texts(folder, "nights", animals=("bat", "owl"), verb="flew")
+    platform.run("submit", write(folder, prepare("nights"), TRAIN))
     return folder
-
-
-def write(folder, *documents):
-    file = folder / f"{'-'.join(one['name'] for one in documents)}.yaml"
-    file.write_text("---\n".join(yaml.safe_dump(one, sort_keys=False) for one in documents))
-    return file
 
 
 def story(platform, run):

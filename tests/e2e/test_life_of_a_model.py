@@ -271,4 +271,4 @@ def test_stopping_the_serve_run_takes_the_endpoint_down(lived, platform):
     url = platform.json("endpoints")[0]["url"]
     platform.run("stop", "tales-answers")
     assert platform.json("endpoints") == []
-    assert httpx.get(f"{url}/health").status_code == 404
+    assert httpx.get(f"{url}/health", headers={"Cache-Control": "no-cache"}).status_code == 404

@@ -8,27 +8,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
+import small_jobs
 from e2e.conftest import Platform
+from small_jobs import prepare, write, write_texts
 from waiting import wait_for
 
-PREPARE = {
-    "kind": "prepare",
-    "name": "days",
-    "source": {"kind": "jsonl", "path": "days.jsonl"},
-    "tokenizer": {"kind": "train_bpe", "vocab_size": 300},
-    "pack": {"block_size": 32},
-    "split": {"validation": 0.2},
-}
 EVERY_STEPS = 20
 TRAIN = {
-    "kind": "train",
+    **small_jobs.TRAIN,
     "name": "model",
     "model": {"kind": "gpt2", "layers": 2, "heads": 2, "width": 64, "dropout": 0.1},
     "data": "run://days",
-    "optimizer": {"kind": "adamw", "learning_rate": 0.003},
-    "schedule": {"kind": "cosine", "warmup_steps": 5},
     "engine": {"kind": "deepspeed", "zero_stage": 2},
     "workers": {"count": 2, "per_device_batch_size": 4, "hang_timeout_s": 15, "spares": True},
     "global_batch_size": 16,
@@ -40,17 +31,14 @@ TRAIN = {
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("job")
-    rows = [
-        {"text": f"On day {n} the {'cat' if n % 2 else 'dog'} sat {n % 7} hours in the sun. " * 8} for n in range(120)
-    ]
-    (folder / "days.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    write_texts(folder, "days", animals=("dog", "cat"), verb="sat", count=120)
     return folder
 
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory, folder):
     made = platform_at(tmp_path_factory.mktemp("home"))
-    made.run("submit", write(folder, PREPARE))
+    made.run("submit", write(folder, prepare("days", block_size=32)))
     yield made
     made.run("cluster", "down")
 
@@ -69,12 +57,6 @@ def platform_at(home, storage=None):
     for name in ("PLATFORM_ADDRESS", "RAY_ADDRESS", "PLATFORM_API_KEY"):
         environment.pop(name, None)
     return Platform(home, environment)
-
-
-def write(folder, *documents):
-    file = folder / f"{'-'.join(one['name'] for one in documents)}.yaml"
-    file.write_text("---\n".join(yaml.safe_dump(one, sort_keys=False) for one in documents))
-    return file
 
 
 @dataclass

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from faults.conftest import PREPARE, TRAIN, Run, ended, platform_at, write
+from faults.conftest import TRAIN, Run, ended, platform_at
+from small_jobs import prepare, write
 from waiting import wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
@@ -22,7 +23,7 @@ def undisturbed(start):
 
 def training(platform, folder, name):
     """A training under way, in a storage where the data is first made."""
-    file = write(folder, PREPARE, {**TRAIN, "name": name, "steps": STEPS})
+    file = write(folder, prepare("days", block_size=32), {**TRAIN, "name": name, "steps": STEPS})
     run = Run(platform, platform.json("submit", file, "--detach")["runs"][1])
     wait_for(lambda: run.step > 100, every_s=0.05)
     return run

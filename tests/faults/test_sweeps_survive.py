@@ -12,8 +12,9 @@ from datetime import datetime
 import psutil
 import pytest
 
-from faults.conftest import TRAIN, Run, ended, write
+from faults.conftest import TRAIN, Run, ended
 from faults.figures import keep
+from small_jobs import write
 from waiting import wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]

@@ -71,7 +71,7 @@ def address_or_none(explicit: str | None) -> Address | None:
 
 
 def need_address(explicit: str | None) -> Address:
-    """As `address_or_none`.
+    """The address of the cluster, as `address_or_none`.
 
     Raises:
         UsageError: no cluster is configured, and none runs here.

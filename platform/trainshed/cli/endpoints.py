@@ -207,7 +207,7 @@ def _answers(url: str) -> bool:
     import httpx
 
     try:
-        with _client(url, HEALTH_TIMEOUT_S) as client:
+        with _client(url, HEALTH_TIMEOUT_S, {"Cache-Control": "no-cache"}) as client:  # the replica itself
             return bool(client.get("/health").status_code == 200)
     except (httpx.HTTPError, httpx.InvalidURL):
         return False

@@ -14,7 +14,7 @@ class Figured(Protocol):
 
     @property
     def value(self) -> float | None:
-        """What it counts by."""
+        """The value by which a trial is ranked."""
 
     @property
     def kind(self) -> str | None:

@@ -44,7 +44,7 @@ def _view(runs: list[str], *, as_json: bool) -> View:
 
 
 class View(Protocol):
-    """What shows events."""
+    """A display of events."""
 
     def show(self, line: Line) -> None:
         """One event."""
@@ -61,7 +61,7 @@ class JsonView:
         typer.echo(json_text(line.facts()))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no resource is held."""
 
 
 class PlainView:
@@ -87,7 +87,7 @@ class PlainView:
         typer.echo(f"{line.time[11:19]} {short(line.run)}: {text}")
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no resource is held."""
 
 
 class BarView:

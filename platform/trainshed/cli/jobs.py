@@ -127,7 +127,7 @@ def schema() -> None:
 
 
 def _prepared(files: list[Path], sets: list[str], address: str | None, profile: Path | None) -> tuple[Planned, Storage]:
-    """Everything that is found out before anything is handed over; the cheap checks come first."""
+    """Runs every check that comes before a job is handed over, the cheap ones first."""
     from trainshed.client.read import read
 
     asked = read(files, sets, context.profile_file(profile))

@@ -31,7 +31,7 @@ def headline(record: Record) -> str:
 
 
 def facts_of(record: Record) -> list[tuple[str, Any]]:
-    """What `platform show` says of a run that came to something, by its kind. Raises as `headline`."""
+    """The facts that `platform show` prints of a finished run, by its kind. Raises as `headline`."""
     from trainshed.record.results import PrepareResult, ServeResult, SweepResult, TrainResult  # pydantic
 
     outcome = record.outcome

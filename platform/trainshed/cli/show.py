@@ -35,7 +35,7 @@ def _is_order(character: str) -> bool:
 
 
 def tell_what_is_passed_over() -> None:
-    """From now on each file of storage that is left out is said once, in one line on stderr."""
+    """Reports each storage file that is skipped, once, in one line on stderr."""
     logging.getLogger("trainshed.record").handlers = [_Tell()]
 
 

@@ -58,5 +58,5 @@ class States:
         return Seen(LOST if answer.sign is Sign.OVER else UNKNOWN, answer.why)
 
     def of(self, record: Record) -> SeenState:
-        """Its name alone."""
+        """The state as a plain name."""
         return self.see(record).state

@@ -59,7 +59,7 @@ class Trials:
         return state if state in ENDED else self.found or state
 
     def rows(self) -> list[Row]:
-        """One a trial, the best first."""
+        """The rows of the table, one a trial, the best first."""
         from trainshed.record.facts import what_is_whole
         from trainshed.record.ranking import rank_of
         from trainshed.record.run import ENDED
@@ -92,7 +92,7 @@ class Trials:
         return [*HEAD, self._job.metric, *paths, "DEVICE-MINUTES"], lines
 
     def headline(self, rows: list[Row]) -> str:
-        """How far it is, what it has used up, and of what."""
+        """Progress and budget: how far the sweep is, what it has used up, and of what."""
         from trainshed.record.trial_facts import TrialState
 
         done = sum(row.state not in (TrialState.RUNNING, TrialState.CUT) for row in rows)

@@ -109,7 +109,7 @@ def _resolved(one: LoadedJob, job: TrainFromBest, best: PlannedSweep | FoundBest
 
 @dataclass(frozen=True)
 class _Answers:
-    """What references mean, each looked up once."""
+    """Resolved references, each looked up once."""
 
     loaded: tuple[LoadedJob, ...]
     index: Index

@@ -93,12 +93,12 @@ def read_state(home: Path) -> LocalCluster | None:
 
 
 def write_state(home: Path, cluster: LocalCluster) -> None:
-    """From now on `find` finds this cluster."""
+    """Records this cluster, so that `find` finds it."""
     write_private(_state_path(home), json.dumps(asdict(cluster), indent=2) + "\n")
 
 
 def forget_state(home: Path) -> None:
-    """From now on this home has no cluster."""
+    """Removes the record of this home's cluster."""
     _state_path(home).unlink(missing_ok=True)
 
 

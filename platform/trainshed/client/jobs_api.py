@@ -127,9 +127,20 @@ class JobsClient:
             "metadata": dict(metadata),
         }
         answer = self._send("POST", "/api/jobs/", json=body, timeout=patience(SUBMIT_TIMEOUT_S).seconds)
-        if answer.is_error and f"submission_id {submission_id} already exists" in answer.text:
+        if answer.is_error and self._knows(submission_id):
             return
         self._check(answer)
+
+    def _has_log(self, node_id: str, name: str) -> bool:
+        """Whether the node lists that file; True where it does not say."""
+        answer = self._send("GET", "/api/v0/logs", params={"node_id": node_id, "glob": name})
+        if not answer.is_success:
+            return True
+        with self._as_of_ray():
+            return any(name in names for names in answer.json()["data"]["result"].values())
+
+    def _knows(self, submission_id: str) -> bool:
+        return self._send("GET", f"/api/jobs/{quote(submission_id, safe='')}").is_success
 
     def status(self, submission_id: str) -> JobStatus:
         """What Ray knows of a job; UnknownJob if it knows none of that id."""
@@ -171,9 +182,9 @@ class JobsClient:
             return ""
         params = {"node_id": node_id, "filename": f"job-driver-{submission_id}.log", "lines": str(lines)}
         answer = self._send("GET", "/api/v0/logs/file", params=params)
-        if answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR and "file is not found" in answer.text:
-            return ""
         if answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
+            if not self._has_log(node_id, params["filename"]):
+                return ""
             raise LogRefused(f"the log of {submission_id} cannot be read: {_last_words(answer)}")
         return self._check(answer).content.decode("utf-8", errors="replace")
 

@@ -26,7 +26,7 @@ def name_of(url: str, local: str | None) -> ClusterName:
 
 
 def remember(home: Path, name: ClusterName, url: str) -> None:
-    """This home hands work to that cluster, at that address."""
+    """Records that this home uses the cluster at that address."""
     folder = home / FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = folder / f".tmp-{secrets.token_hex(8)}"

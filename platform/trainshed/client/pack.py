@@ -23,7 +23,7 @@ from trainshed.record.submission import FILE_NAME, PlannedRun, Submission
 
 @dataclass(frozen=True)
 class Packed:
-    """What is uploaded, and the submission that lies in it."""
+    """The packages to upload, and the submission that refers to them."""
 
     submission: Submission
     code: Package

@@ -8,7 +8,7 @@ from trainshed.cluster.profile import Profile
 
 
 def price(planned: Planned, profile: Profile | None) -> Planned:
-    """With the price of a device-hour in each plan, and in a sweep's budget that has none; as it is without a profile.
+    """Adds the price of a device-hour to each plan and to a sweep's budget that has none; unchanged without a profile.
 
     Raises:
         PlanError: no machine of the profile can hold a worker, or all of them together not all workers.

@@ -94,7 +94,7 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def _wait(processes: set[psutil.Process], limit_s: float) -> None:
-    """Until all have ended. A zombie has ended: in a container its new parent may never ask for it."""
+    """Waits until all have ended. A zombie counts as ended: in a container its new parent may never reap it."""
     give_up_at = time.monotonic() + limit_s
     while any(_runs(process) for process in processes) and time.monotonic() < give_up_at:
         time.sleep(_POLL_S)

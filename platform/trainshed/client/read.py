@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # most submissions have none
 
 @dataclass(frozen=True)
 class Asked:
-    """What a user hands in."""
+    """The user's input: job files and overrides."""
 
     loaded: tuple[LoadedJob, ...]
     profile: Profile | None

@@ -29,14 +29,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Submitted:
-    """What was handed over."""
+    """A submission that was handed over."""
 
     submission_id: str
     runs: tuple[PlannedRun, ...]
 
 
 def prepare(asked: Asked, index: Index, *, here: bool, say: Say) -> Planned:
-    """Everything that can be found out before anything is written, the cheap checks first.
+    """Runs every check that comes before anything is written, the cheap ones first.
 
     `here`: the job will run on this machine.
 

@@ -46,7 +46,7 @@ def _priced(one: LoadedJob, plans: dict[str, Plan], profile: Profile) -> LoadedJ
 
 
 def _price(plan: Plan, profile: Profile) -> HourPrice | None:
-    """Of one device of the cheapest node type that holds a worker; None where none of them has a price."""
+    """The price of one device of the cheapest node type that holds a worker; None where none of them has a price."""
     lacks = {name: _lacking(node, plan) for name, node in profile.node_types.items()}
     fitting = {name: node for name, node in profile.node_types.items() if not lacks[name]}
     if not fitting:

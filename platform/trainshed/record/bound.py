@@ -53,7 +53,7 @@ def runs_of(reader: Record, references: Iterable[str], find: Callable[[str], Rec
 
 
 def fingerprints(sweep: Record, references: Iterable[str], index: Index) -> dict[str, str]:
-    """Of the data that a sweep read, by reference; what is not there any more is left out."""
+    """Fingerprints of the data that a sweep read, by reference; data that no longer exists is left out."""
     bound = bound_runs(sweep)
     found = {}
     for reference in references:

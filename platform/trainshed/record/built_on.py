@@ -33,6 +33,6 @@ def best_trial(run: Record) -> BestTrial:
 
 
 def fingerprint_of(run: Record) -> str | None:
-    """Of the data that a prepare run made; None where it made nothing."""
+    """The fingerprint of the data that a prepare run made; None where it made nothing."""
     made = run.outcome
     return made.manifest.fingerprint if isinstance(made, PrepareResult) else None

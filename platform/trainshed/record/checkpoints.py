@@ -99,7 +99,7 @@ def kept(checkpoints: Sequence[Checkpoint], *, last: int, best: int, metric: str
 
 
 def by_loss(checkpoints: Sequence[Checkpoint], metric: str) -> list[Checkpoint]:
-    """Those that `metric` was measured at, the lowest first; of equal ones the newest."""
+    """The checkpoints at which `metric` was measured, the lowest first; of equal ones the newest."""
     measured = [(value, one) for one in checkpoints if (value := one.manifest.measured(metric)) is not None]
     return [one for _, one in sorted(measured, key=lambda pair: (pair[0], -pair[1].step))]
 

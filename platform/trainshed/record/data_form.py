@@ -29,7 +29,7 @@ def form_of_manifest(manifest: DataManifest) -> DataForm:
 
 
 def measured_on(manifest: DataManifest) -> Measured:
-    """What figures of a training on this data are measured on."""
+    """The held-out data on which figures of a training are measured."""
     return Measured(
         form=manifest.form,
         has=manifest.has,

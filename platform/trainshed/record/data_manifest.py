@@ -116,7 +116,7 @@ class SamplesFacts(Facts):
 
     @property
     def pixels(self) -> tuple[int, int] | None:
-        """Of images: pixels on each side, and channels."""
+        """The size of the images: pixels on each side, and channels."""
         return None if self.image is None else (self.image.size, self.image.channels)
 
 

@@ -44,7 +44,7 @@ RunEnd = Literal["succeeded", "failed", "stopped", "skipped", "budget_reached"]
 
 
 class Facts(BaseModel):
-    """What one file says, or a part of it."""
+    """The contents of one file, or a part of it."""
 
     model_config = ConfigDict(
         extra="allow",
@@ -74,7 +74,7 @@ class JobHead(Facts):
 
 
 class Before(Facts):
-    """How a run ended that went on under another submission."""
+    """The earlier end of a run that went on under another submission."""
 
     submission_id: SubmissionId
     job: dict[str, JsonValue]

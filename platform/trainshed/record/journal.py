@@ -106,12 +106,12 @@ def read_lines(storage: Storage, relative: str) -> list[dict[str, Any]]:
 
 
 def read_steps(storage: Storage, relative: str) -> list[dict[str, Any]]:
-    """As `read_lines`, of a journal whose rows each say after which optimizer step they were taken."""
+    """Reads a journal as `read_lines` does, where each row names the optimizer step after which it was taken."""
     return of_steps(read_lines(storage, relative))
 
 
 def of_steps(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those rows that say their step."""
+    """The rows that name their step."""
     return [row for row in rows if type(row.get("step")) is int]
 
 

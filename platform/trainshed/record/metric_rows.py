@@ -16,7 +16,7 @@ from trainshed.record.storage import Storage
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One row."""
+    """One row of metrics.jsonl."""
 
     step: int
     values: Mapping[str, JsonValue]
@@ -29,12 +29,12 @@ class MetricRow:
 
     @property
     def is_held_out(self) -> bool:
-        """Whether it was taken at a look at the held-out samples."""
+        """Whether it is from a validation."""
         return METRIC in self.values
 
     @property
     def numbers(self) -> dict[str, Number]:
-        """Its figures, without what is not a number."""
+        """The figures of the row that are numbers."""
         return {name: value for name, value in self.values.items() if isinstance(value, int | float)}
 
     def figure(self, name: str) -> Number | None:

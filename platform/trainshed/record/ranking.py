@@ -19,7 +19,7 @@ Rank = tuple[bool, bool, float]
 
 
 def figure_of(facts: TrialFacts | None, rows: Sequence[MetricRow]) -> MetricRow | None:
-    """Of a trial's held-out rows the one that it counts by; None where there is none.
+    """The held-out row by which a trial is ranked; None where there is none.
 
     The last one; where the training exports its best step, the row of that step: of equal losses the newest. Folds
     report the mean over their best steps already; see `runtime.tuning.folds`.

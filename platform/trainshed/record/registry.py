@@ -52,7 +52,7 @@ def resolve(storage: Storage, reference: str) -> ModelVersion:
 
 
 def resolve_among(numbers: list[int], storage: Storage, reference: str) -> ModelVersion:
-    """As `resolve`, where the numbers of that model's versions are known."""
+    """Resolves a version as `resolve` does, given the numbers of that model's versions."""
     name, _, selector = reference.partition("@")
     if not numbers:
         raise UsageError(f"no model {name!r} is registered in {storage.uri}; `platform models` lists them")

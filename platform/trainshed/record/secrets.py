@@ -44,7 +44,7 @@ def find_secret(name: str, home: Path) -> str | None:
 
 
 def need_secret(name: str, home: Path) -> str:
-    """As `find_secret`.
+    """The value of a secret, as `find_secret`.
 
     Raises:
         UsageError: the secret is nowhere, or it is no name of an endpoint's key.
@@ -67,7 +67,7 @@ def may_go_to(name: str, url: str, home: Path) -> bool:
 
 
 def let_go_to(name: str, url: str, home: Path) -> None:
-    """From now on the secret may be sent to this address."""
+    """Allows the secret to be sent to this address."""
     _refuse_other_names(name)
     known = _addresses(home)
     if url not in known.get(name, []):

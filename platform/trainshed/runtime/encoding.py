@@ -39,7 +39,7 @@ class SpecialIds:
 
     @staticmethod
     def read(folder: Path) -> SpecialIds:
-        """Of the tokenizer in a folder."""
+        """Reads them from the tokenizer in a folder."""
         config = json.loads((folder / "tokenizer_config.json").read_text())
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         found: dict[str, int | None] = {}
@@ -65,7 +65,7 @@ class Marks:
     """
 
     def __init__(self, serialized: str, *, named: Iterable[str] = (), obeyed: Iterable[str] = ()) -> None:
-        """Of a tokenizer.json; `named` are added tokens that are marks though it does not call them special, `obeyed`
+        """Reads a tokenizer.json; `named` are added tokens that are marks though not called special, `obeyed` are
         those that texts may write.
         """
         self._serialized = serialized
@@ -81,7 +81,7 @@ class Marks:
 
     @staticmethod
     def read(folder: Path, *, obeyed: Iterable[str] = ()) -> Marks:
-        """Of the tokenizer in a folder; texts may write the tokens of the roles `obeyed`, such as `mask_token`."""
+        """Reads the tokenizer in a folder; texts may write the tokens of the roles `obeyed`, such as `mask_token`."""
         config = json.loads((folder / "tokenizer_config.json").read_text())
         said = [config.get(name) for name in MARK_NAMES] + list(config.get("additional_special_tokens") or ())
         free = [_content(config[name]) for name in obeyed if config.get(name)]
@@ -115,7 +115,7 @@ class Marks:
         return self._any.sub(lambda mark: f"{self._cover}{self._numbers[mark[0]]}\ue001", text)
 
     def spell(self, rendered: str) -> str:
-        """For the twin: a rendered template with its own marks as marks, and those in veiled texts as text again."""
+        """The text for the twin: a rendered template whose own marks stay marks, those in veiled texts become text."""
         marked = self._any.sub(lambda mark: self._secrets[mark[0]], rendered)
         return re.sub(self._cover + r"(\d+)\ue001", lambda number: self.spelled[int(number[1])], marked)
 
@@ -150,7 +150,7 @@ class TextEncoder:
 
     @cached_property
     def _plain(self) -> Tokenizer:
-        """For what is not cut. To parse a large tokenizer takes a second: each form only where it is wanted."""
+        """The tokenizer without truncation. To parse a large one takes a second: each form only where it is wanted."""
         tokenizer = Tokenizer.from_str(self._serialized)
         tokenizer.no_padding()
         tokenizer.no_truncation()

@@ -43,7 +43,7 @@ class Supervisor:
         self._stopped = False
 
     def run(self) -> int:
-        """Until the end; the exit code of the job."""
+        """Runs the job to its end; returns its exit code."""
         code = self._until_all_have_a_result()
         self._leave_nothing_of_tunes()
         return code

@@ -59,7 +59,7 @@ class Reference(Part):
 
 
 def references(job: Job) -> list[Reference]:
-    """What must exist before `job` can start."""
+    """The references that must exist before `job` can start."""
     match job:
         case PrepareJob():
             return []

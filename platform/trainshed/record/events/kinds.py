@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from trainshed.record.facts import Facts
+from trainshed.record.facts import Facts, RunEnd
 
 Number: TypeAlias = int | float
 
@@ -25,7 +25,7 @@ class Begin(Facts):
 
 
 class Log(Facts):
-    """One line for a person. A detail is in the log only."""
+    """A log line. A detail goes to the log file only."""
 
     event: Literal["log"] = "log"
     message: str
@@ -33,7 +33,7 @@ class Log(Facts):
 
 
 class Progress(Facts):
-    """How far a stage is."""
+    """The progress of a stage."""
 
     event: Literal["progress"] = "progress"
     stage: str
@@ -136,7 +136,7 @@ class RolledBack(Facts):
 
 
 class WorkersStarted(Facts):
-    """All workers of a training stand, and its function runs on each."""
+    """All workers of a training have started, and its function runs on each."""
 
     event: Literal["workers_started"] = "workers_started"
     workers: int
@@ -171,7 +171,7 @@ class WorkerKilled(Facts):
 
 
 class RoomAwaited(Facts):
-    """There is no room for the fewest workers that a training needs."""
+    """The cluster has no room for the minimum number of workers of a training."""
 
     event: Literal["room_awaited"] = "room_awaited"
     room: int
@@ -179,7 +179,7 @@ class RoomAwaited(Facts):
 
 
 class RoomFound(Facts):
-    """There is room for more workers: those there are save, and more start."""
+    """The cluster has room for more workers: the present ones save, and more start."""
 
     event: Literal["room_found"] = "room_found"
     room: int
@@ -215,7 +215,7 @@ class End(Facts):
     """A document of the submission has ended."""
 
     event: Literal["end"] = "end"
-    state: str
+    state: RunEnd
     cause: str | None = None
     log: str | None = None
     url: str | None = None

@@ -1,4 +1,4 @@
-"""Who takes events: a run's reporter, worker 0's notes, a list, or nobody."""
+"""The receiver of events: a run's reporter, worker 0's notes, a list, or nobody."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ class Sink(Protocol):
 
 
 def to_nobody(_event: Event) -> None:
-    """For workers other than the first: what there is to tell is the same on all of them."""
+    """Discards an event: the sink of workers other than the first, whose events would be the same."""

@@ -97,7 +97,7 @@ class _Pipeline:
     bad_rows: BadRows
 
     def run(self, samples: ray.data.Dataset, source: SourceFacts) -> DataManifest:
-        """Everything between reading and the manifest; returns the manifest."""
+        """Runs the steps between reading and the manifest; returns the manifest."""
         total = 3 + len(self.job.steps)
         self.reporter.progress("prepare", 0, total, what="read")
         for number, step in enumerate(self.job.steps, 1):

@@ -65,7 +65,7 @@ class MarkFinder:
 
 @dataclass
 class Tally:
-    """All that was found, in the driver."""
+    """The counts of special tokens over all texts, kept in the driver."""
 
     counts: Counter[str] = field(default_factory=Counter)
     texts: int = 0

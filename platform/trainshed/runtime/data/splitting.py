@@ -86,7 +86,7 @@ def _contents(table: pa.Table) -> list[Any]:
 
 
 def _cut(table: pa.Table, shares: dict[str, float]) -> pa.Table:
-    """Of each document the beginning to learn from, then the validation, then the test."""
+    """Cuts each document: its beginning for training, then validation, then test."""
     made = []
     for row in table.to_pylist():
         if row["split"]:

@@ -30,7 +30,7 @@ class ModelFiles:
 
     @staticmethod
     def of(place: str, manifest: Any) -> ModelFiles:
-        """As the manifest of an export says.
+        """The files that the manifest of an export lists.
 
         Raises:
             PlatformError: it is no manifest.

@@ -65,7 +65,7 @@ def save_tokenizer(place: str, folder: Path) -> None:
 
 
 def read_config(spec: Pretrained, **changes: Any) -> PreTrainedConfig:
-    """Its configuration with some fields changed.
+    """The configuration of a pretrained model with some fields changed.
 
     Raises:
         PlatformError: there is none that transformers knows.
@@ -82,7 +82,7 @@ def read_config(spec: Pretrained, **changes: Any) -> PreTrainedConfig:
 
 
 def tokenizer_of(spec: Pretrained) -> Any:
-    """Its tokenizer; None where it has none.
+    """The tokenizer of a pretrained model; None where it has none.
 
     Raises:
         PlatformError: it cannot be read.

@@ -71,7 +71,7 @@ def claimed_classes(config: PreTrainedConfig) -> tuple[str, ...]:
 
 
 def _whole_heads(model: PreTrainedModel, missing: set[str], shapes: dict[str, Any]) -> set[str]:
-    """Of what is missing, the heads of which nothing is there: half a head is a damaged one."""
+    """The missing weights of heads that are missing as a whole: half a head is a damaged one."""
     tied = set(getattr(model, "all_tied_weights_keys", None) or {})
     there = set(model.state_dict()) - missing - tied - set(shapes)
     heads = {name: _head(model, name) for name in {*missing, *there}}

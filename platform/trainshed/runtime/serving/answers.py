@@ -46,7 +46,7 @@ class Answers(Protocol):
     """What the id of an answer begins with."""
 
     def whole(self, head: Head, pieces: Sequence[Piece], usage: CompletionUsage) -> BaseModel:
-        """All answers at once."""
+        """One response with all answers."""
 
     def opening(self, head: Head, index: int) -> BaseModel | None:
         """What a stream says before the first text of answer `index`."""

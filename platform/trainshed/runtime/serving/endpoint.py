@@ -21,7 +21,7 @@ from trainshed.errors import ClusterError, PlatformError
 from trainshed.patience import Wait
 from trainshed.record.replica_cause import replica_cause
 from trainshed.runtime.serving.app import build_application
-from trainshed.runtime.serving.proxy_errors import PROXY_VARIABLES
+from trainshed.runtime.serving.proxy import PROXY_VARIABLES
 from trainshed.runtime.serving.settings import AppSettings
 
 START_S = 180.0

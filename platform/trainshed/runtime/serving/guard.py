@@ -1,4 +1,4 @@
-"""Who may ask and how much they may send, decided before any of the application's code runs.
+"""Authentication and the body limit, decided before any of the application's code runs.
 
 A pure ASGI layer: it sees every request, also those to paths that do not exist. Only reading `/health` needs no key.
 """

@@ -14,7 +14,7 @@ from trainshed.runtime.serving.seams import add_port_to_grpc_server, replica
 
 
 def listen_on_own_address() -> None:
-    """For the process that calls it, before its replica is ready."""
+    """Binds this process's server to its own address; called before the replica is ready."""
     replica.add_port_to_grpc_server = _bind
 
 

@@ -1,29 +1,20 @@
 """What Serve's own proxy says when no replica could: the errors that clients of the OpenAI API can read.
 
-Serve answers in plain text, or ends a request whose replica died with an empty 500. Its proxy loads `middlewares` by
-name, so this module imports nothing heavy. Answers of replicas pass as they are.
+Serve answers in plain text, or ends a request whose replica died with an empty 500. Answers of replicas pass
+unchanged.
 """
 
 from __future__ import annotations
 
 from starlette.datastructures import Headers
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trainshed.runtime.serving.refusal import REPLICA_RETRY_S, Refusal
-
-PROXY_VARIABLES = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": f"{__name__}.middlewares"}
-"""What the proxy's process must find in its environment."""
 
 _OWN_PATHS = "/-/"
 """Serve's own pages, for probes of the cluster."""
 _AGAIN = (408, 429, 503)
 _SHOWN_CHARACTERS = 300
-
-
-def middlewares() -> list[Middleware]:
-    """What Serve puts around its proxy."""
-    return [Middleware(ProxyErrors)]
 
 
 class ProxyErrors:

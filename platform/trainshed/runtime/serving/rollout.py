@@ -1,4 +1,4 @@
-"""From one version of an endpoint to the next, and back to the former one by itself where the next does not answer.
+"""The rollout of an endpoint's next version, with an automatic return to the former one where the next does not answer.
 
 Serve keeps the failed version as its target: old replicas answer, but the next one that dies is never replaced. So each
 deployment carries the settings of what answered before it. They lie where Serve keeps its own state, and are found

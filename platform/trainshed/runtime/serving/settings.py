@@ -1,4 +1,4 @@
-"""Everything a replica must be told: plain values, so that they travel to any node."""
+"""The settings of a replica: plain values, so that they travel to any node."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from trainshed.runtime.serving.refusal import BUSY_RETRY_S, REPLICA_RETRY_S, Ref
 
 
 async def collected(pieces: AsyncGenerator[Piece, None]) -> list[Piece]:
-    """All of them, when the last one is there."""
+    """All items of a stream, once the last one has come."""
     async with aclosing(pieces):
         return [piece async for piece in pieces]
 

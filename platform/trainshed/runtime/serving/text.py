@@ -1,4 +1,4 @@
-"""From tokens to text that may be sent: whole characters only, and nothing of a stop string.
+"""Incremental detokenization: whole characters only, and nothing of a stop string.
 
 Knows tokens as numbers and a function that decodes them; knows no tokenizer, engine or HTTP.
 """

@@ -107,7 +107,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _notes() -> Path:
-    """This user's own folder of notes.
+    """The user's own folder of notes on verified files.
 
     Raises:
         PermissionError: another user has made a folder of that name, whose notes prove nothing.

@@ -58,7 +58,7 @@ class CausalLmTask:
         return (*self._routers.remarks, *self._model.remarks)
 
     def make_in_parts(self, place: PartHandler) -> torch.nn.Module:
-        """As `make_model`; each part is placed when its weights are there."""
+        """Makes the model as `make_model` does; each part is placed when its weights are there."""
         return self._model.make(place)
 
     def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:  # noqa: ARG002
@@ -95,12 +95,12 @@ class CausalLmTask:
         self._model.export(state, folder)
 
     def examine(self, folder: Path, samples: Samples) -> dict[str, float]:  # noqa: ARG002
-        """Nothing more."""
+        """No figures beside those of the meter."""
         return {}
 
     @torch.no_grad()
     def predict(self, model: torch.nn.Module, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """For each text the log-probability of its tokens after the first, in nats, and the likeliest next token."""
+        """The log-probability of each text's tokens after the first, in nats, and its likeliest next token."""
         texts = [self._without_end(ids) for ids in self._facts.encoder.texts([row["text"] for row in rows])]
         batch = {**inputs(texts, self._facts.pad), "labels": pad(texts, IGNORED)}
         logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float()

@@ -52,7 +52,7 @@ class ClassificationTask:
         return (*of_images, *self._model.remarks)
 
     def make_in_parts(self, place: PartHandler) -> torch.nn.Module:
-        """As `make_model`; each part is placed when its weights are there."""
+        """Makes the model as `make_model` does; each part is placed when its weights are there."""
         return self._model.make(place)
 
     def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:  # noqa: ARG002
@@ -79,12 +79,12 @@ class ClassificationTask:
             self._pixels.save(folder, size=size, channels=channels)
 
     def examine(self, folder: Path, samples: Samples) -> dict[str, float]:  # noqa: ARG002
-        """Nothing more."""
+        """No figures beside those of the meter."""
         return {}
 
     @torch.no_grad()
     def predict(self, model: torch.nn.Module, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """For each text or image its label and scores."""
+        """The label and scores of each text or image."""
         if self._facts.image is not None:
             columns: dict[str, Any] = {"pixels": np.stack([row["image"] for row in rows])}
         else:

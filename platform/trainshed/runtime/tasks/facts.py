@@ -29,7 +29,7 @@ class DataFacts:
 
     @staticmethod
     def read(folder: Path, manifest: DataManifest) -> DataFacts:
-        """Of prepared data."""
+        """Reads them from prepared data."""
         return DataFacts(
             vocab_size=manifest.vocab_size or 0,
             block_size=manifest.longest,

@@ -68,7 +68,7 @@ class Labels:
         return LabelMeter(measure, figures[self._problem], self.weight, scores=self.scores)
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """Of each class or label; a regression's numbers as they are."""
+        """The probability of each class or label; a regression's numbers as they are."""
         logits = logits.float()
         if self._problem == "single_label":
             return logits.softmax(-1)

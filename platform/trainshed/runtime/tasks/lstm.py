@@ -34,7 +34,7 @@ CONFIG = "config.json"
 
 @dataclass(frozen=True)
 class LstmShape:
-    """Everything config.json says of the network."""
+    """The network's shape, as config.json has it."""
 
     vocab_size: int
     labels: tuple[str, ...]
@@ -125,12 +125,12 @@ class LstmTask:
         copy_tokenizer(self._facts.text_folder, folder)
 
     def examine(self, folder: Path, samples: Samples) -> dict[str, float]:  # noqa: ARG002
-        """Nothing more."""
+        """No figures beside those of the meter."""
         return {}
 
     @torch.no_grad()
     def predict(self, model: torch.nn.Module, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """For each text its label and scores."""
+        """The label and scores of each text."""
         texts = self._facts.encoder.texts([row["text"] for row in rows])
         return self._labels.answers(model(**inputs(texts, self._facts.pad)).logits)
 

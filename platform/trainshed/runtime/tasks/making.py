@@ -79,7 +79,7 @@ def _layers(model: PreTrainedModel) -> list[tuple[PreTrainedModel, torch.nn.Modu
 
 
 def _owners(model: PreTrainedModel) -> dict[int, PreTrainedModel]:
-    """For each module the innermost transformers model around it."""
+    """The innermost transformers model around each module."""
     owners: dict[int, PreTrainedModel] = {}
 
     def walk(module: torch.nn.Module, owner: PreTrainedModel) -> None:

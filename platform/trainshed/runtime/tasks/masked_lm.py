@@ -54,7 +54,7 @@ class MaskedLmTask:
         return self._model.remarks
 
     def make_in_parts(self, place: PartHandler) -> torch.nn.Module:
-        """As `make_model`; each part is placed when its weights are there."""
+        """Makes the model as `make_model` does; each part is placed when its weights are there."""
         return self._model.make(place)
 
     def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:
@@ -85,12 +85,12 @@ class MaskedLmTask:
         self._model.export(state, folder)
 
     def examine(self, folder: Path, samples: Samples) -> dict[str, float]:  # noqa: ARG002
-        """Nothing more."""
+        """No figures beside those of the meter."""
         return {}
 
     @torch.no_grad()
     def predict(self, model: torch.nn.Module, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """For each text the likeliest tokens where it says the mask token, with their probabilities."""
+        """The likeliest tokens at each text's mask tokens, with their probabilities."""
         texts = self._facts.encoder.texts([row["text"] for row in rows])
         probabilities = model(**inputs(texts, self._facts.pad)).logits.float().softmax(-1)
         answers = []

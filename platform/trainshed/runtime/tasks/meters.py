@@ -84,7 +84,7 @@ class LabelMeter:
 
 
 def class_figures(scores: Array, labels: Array) -> dict[str, float]:
-    """Of one class out of several; `scores` are probabilities `(samples, classes)`, `labels` `(samples, 1)`.
+    """Figures of single-label classification; `scores` are probabilities `(samples, classes)`, `labels` `(samples, 1)`.
 
     With two classes precision, recall and f1 are those of the second; roc_auc is left out where a class is missing.
     """
@@ -106,7 +106,7 @@ def class_figures(scores: Array, labels: Array) -> dict[str, float]:
 
 
 def several_figures(scores: Array, labels: Array) -> dict[str, float]:
-    """Of any number of labels at once; `scores` are probabilities, both `(samples, labels)`.
+    """Figures of multi-label classification; `scores` are probabilities, both `(samples, labels)`.
 
     accuracy: samples with every label right. roc_auc is left out where a label never, or always, stands.
     """
@@ -123,7 +123,7 @@ def several_figures(scores: Array, labels: Array) -> dict[str, float]:
 
 
 def number_figures(scores: Array, labels: Array) -> dict[str, float]:
-    """Of numbers: mean squared error and the correlations; these are left out where one side is constant."""
+    """Figures of a regression: mean squared error and correlations; these are left out where one side is constant."""
     from scipy import stats
 
     said = scores[:, 0]

@@ -57,7 +57,7 @@ class RouterLoss:
 
 
 def refuse_router_loss(config: PreTrainedConfig, task: str) -> None:
-    """For tasks whose models give no such loss: a setting that would never be used is not taken.
+    """Refuses the router loss for tasks whose models give none: a setting that would never be used is not taken.
 
     Raises:
         PlatformError: the configuration asks for it.

@@ -51,7 +51,7 @@ class Seq2SeqLmTask:
         return self._model.remarks
 
     def make_in_parts(self, place: PartHandler) -> torch.nn.Module:
-        """As `make_model`; each part is placed when its weights are there."""
+        """Makes the model as `make_model` does; each part is placed when its weights are there."""
         return self._model.make(place)
 
     def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:  # noqa: ARG002
@@ -96,7 +96,7 @@ class Seq2SeqLmTask:
         return {"exact_match": right / count}
 
     def predict(self, model: torch.nn.Module, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """For each text the generated target, greedily."""
+        """The target generated greedily for each text."""
         texts = self._facts.encoder.texts([row["text"] for row in rows])
         return [{"text": text} for text in self._generate(model, texts)]
 

@@ -29,7 +29,7 @@ ShapeOf = Callable[[torch.Tensor], torch.Size]
 
 
 def own_shape(parameter: torch.Tensor) -> torch.Size:
-    """Of a parameter that is whole where it is."""
+    """The shape of a parameter that is not split."""
     return parameter.shape
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from trainshed.record.metric_rows import MetricRow
 
 Notice = Literal["leave", "stop"]
 """`leave`: this worker's machine goes away, the run goes on without it. `stop`: the run is to end here."""
@@ -13,7 +15,7 @@ Notice = Literal["leave", "stop"]
 class Ended:
     """How a training ended; the same on every worker but for the hash of an export, which worker 0 has."""
 
-    metrics: dict[str, Any]
-    """Of the last step that counts, by the names of metrics.jsonl."""
+    last: MetricRow
+    """The metrics of the last step that counts, by the names of metrics.jsonl."""
     notice: Notice | None
     """Why it ended before its last step; None: it was not told to."""

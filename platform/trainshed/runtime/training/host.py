@@ -12,7 +12,7 @@ from trainshed.runtime.training.ended import Notice
 
 @dataclass(frozen=True)
 class World:
-    """This worker's place: its number, how many there are, and its device."""
+    """A worker's rank, the number of workers, and its device."""
 
     worker: int
     workers: int

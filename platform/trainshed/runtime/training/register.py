@@ -33,7 +33,7 @@ def write_lineage(
     """Writes lineage.json of the run's model; `folder` is where the training's own files lie in the run."""
     checkpoint = None
     if fitted.checkpoint:
-        checkpoint = CheckpointOrigin(folder=f"{folder}{fitted.checkpoint}", step=fitted.metrics["step"])
+        checkpoint = CheckpointOrigin(folder=f"{folder}{fitted.checkpoint}", step=fitted.last.step)
     lineage = training_lineage(
         run_id=record.run_id,
         job=job.model_dump(mode="json", by_alias=True),
@@ -41,7 +41,7 @@ def write_lineage(
         data=_data_lineage(data),
         trial=trial,
         checkpoint=checkpoint,
-        model_sha256=fitted.metrics["model_sha256"],
+        model_sha256=str(fitted.last.values["model_sha256"]),
         environment={"python": platform.python_version(), **{name: version_of(name) for name in LIBRARIES}},
     )
     record.storage.write_json(record.at("lineage.json"), lineage.as_json())

@@ -55,9 +55,9 @@ def train_job(
     with watch_metrics(reporter, record.at("metrics.jsonl"), training.steps):
         fitted = fit(plan, training, sink=reporter, stopping=lambda: record.asked_to_stop, standby=standby)
     if fitted.stopped:
-        raise Stopped(fitted.metrics["step"], fitted.checkpoint)
+        raise Stopped(fitted.last.step, fitted.checkpoint)
     entropy = made.manifest.splits["validation"].unigram_entropy_nats
-    _say_metrics(fitted.metrics, entropy, reporter)
+    _say_metrics(fitted.last, entropy, reporter)
     from trainshed.runtime.plots import loss_plot  # a second of matplotlib, that the first step need not wait for
 
     record.storage.write(record.at("loss.png"), loss_plot(record.run_id, record.metrics, unigram_entropy=entropy))
@@ -65,9 +65,9 @@ def train_job(
     name = job.register_as
     registered = None
     if name is not None:
-        registered = register_model(name, reporter, lineage, {"validation_loss": fitted.metrics["validation_loss"]})
+        registered = register_model(name, reporter, lineage, {METRIC: fitted.last.figure(METRIC)})
     return TrainResult(
-        metrics=fitted.metrics,
+        metrics=dict(fitted.last.values),
         unigram_entropy_nats=entropy,
         checkpoint=fitted.checkpoint,
         model=record.at("model"),
@@ -75,11 +75,13 @@ def train_job(
     )
 
 
-def _say_metrics(metrics: dict[str, Any], entropy: float | None, reporter: Reporter) -> None:
+def _say_metrics(last: MetricRow, entropy: float | None, reporter: Reporter) -> None:
     """Tell the held-out figures: validation's, with what a model of single tokens could reach, and the test's."""
     for split in ("validation", "test"):
-        figures = {
-            name.removeprefix(f"{split}_"): value for name, value in metrics.items() if name.startswith(f"{split}_")
+        figures: dict[str, float | None] = {
+            name.removeprefix(f"{split}_"): value
+            for name, value in last.numbers.items()
+            if name.startswith(f"{split}_")
         }
         if figures:
             to_beat = entropy if split == "validation" else None

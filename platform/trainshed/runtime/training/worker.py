@@ -20,6 +20,7 @@ from trainshed.record.events import to_nobody
 from trainshed.record.facts import parse_facts
 from trainshed.record.journal import Journal, JournalHandler
 from trainshed.record.lineage import sha256
+from trainshed.record.metric_rows import MetricRow
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
 from trainshed.runtime.scratch import scratch
@@ -78,7 +79,7 @@ def run_worker(plan: WorkerSpec, host: Host) -> Ended:
                 sink=sink,
                 until=stretch.until,
             )
-            stopped_early = ended.metrics["step"] < stretch.until
+            stopped_early = ended.last.step < stretch.until
             if ended.notice is not None or stopped_early:
                 break
         for journal in (metric_log, notes):
@@ -86,14 +87,14 @@ def run_worker(plan: WorkerSpec, host: Host) -> Ended:
                 journal.close()
         if engine is None or not plan.export or ended.notice is not None:
             return ended
-        metrics = dict(ended.metrics)
+        metrics = dict(ended.last.values)
         if splits.test is not None:
             found = validate(training, task, splits.test, engine, host.world)
             metrics |= {f"test_{name}": value for name, value in found.items()}
         state = engine.export()
         exported = _export(task, splits, state, storage, plan.folder) if state is not None else {}
         dist.barrier()
-        return Ended({**metrics, **exported}, None)
+        return Ended(MetricRow.of({**metrics, **exported}), None)
 
 
 def _export(task: tasks.Task, splits: Splits, state: dict[str, Any], storage: Storage, folder: str) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def _export(task: tasks.Task, splits: Splits, state: dict[str, Any], storage: St
 
 @contextmanager
 def _worker_log(storage: Storage, plan: WorkerSpec, host: Host) -> Iterator[None]:
-    """This worker's own log file; what ends the worker is its last entry."""
+    """The worker's own log file; what ends the worker is its last entry."""
     journal = Journal(storage, f"{plan.folder}/logs/worker-{host.world.worker}.log")
     handler = JournalHandler(journal)
     handler.addFilter(lambda record: record.name.startswith("trainshed") or record.levelno >= logging.WARNING)

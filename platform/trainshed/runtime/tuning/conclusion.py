@@ -154,7 +154,7 @@ def _write_report(
 
 
 def _clean_up(job: TuneJob, record: Record, best: TrialFiles) -> None:
-    """Of trials that are over only the best one's checkpoints stay, as many as the job keeps of a training."""
+    """Deletes the checkpoints of ended trials but the best one's, which keeps as many as a training does."""
     for trial in begun(record.storage, record.at()):
         if trial.number == best.number and job.folds is None:  # of several trainings none is exported
             policy = job.train.checkpoint

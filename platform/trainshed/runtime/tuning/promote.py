@@ -81,7 +81,7 @@ def _registered(
 
 
 def _trained_on(plan: WorkerSpec, training: Training, trial: TrialFiles, reporter: Reporter, spent: Spent) -> Fitted:
-    """From its newest checkpoint to its last step; from then on it is one that has ended."""
+    """Trains a trial from its newest checkpoint to its last step; it then counts as ended."""
     storage = trial.storage
     record = reporter.record
     before = trial.ended

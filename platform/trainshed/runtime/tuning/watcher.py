@@ -94,7 +94,7 @@ class Watcher(ray.tune.Callback):  # type: ignore[misc]
         self._over(files, result, told_again=before is not None and before.device_s is not None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
-        """Its process was lost more often than a trial may be."""
+        """Called when a trial's process was lost more often than is allowed."""
         files = self._files(trial)
         error = trial.get_error()
         killed = self._hung.get(files.number)

@@ -70,7 +70,7 @@ class Watchdog:
         self._told_to_stop = False
 
     def look(self) -> None:
-        """Everything that there is to be done now."""
+        """One round of checks."""
         try:
             self._pass_on_stop()
             look: Observations = ray.get(self._heartbeats.look.remote(), timeout=LOOK_S * 10)

@@ -118,7 +118,7 @@ class Split(Part):
 
 
 class PrepareJob(Part):
-    """From files to what a training reads: clean, split, tokenise, then pack into blocks or keep as examples."""
+    """Prepares files for training: clean, split, tokenise, then pack into blocks or keep as examples."""
 
     kind: Literal["prepare"]
     name: Name

@@ -35,7 +35,7 @@ class BadRow:
 
     @staticmethod
     def of(origin: str, found: str) -> BadRow:
-        """With what was found as short text that can be written to a file, whatever it holds."""
+        """A bad row whose finding is short text that can be written to a file, whatever it holds."""
         short = found if len(found) <= MAX_FOUND_CHARACTERS else f"{found[:MAX_FOUND_CHARACTERS]}..."
         return BadRow(origin, short.encode("utf-8", "backslashreplace").decode())
 

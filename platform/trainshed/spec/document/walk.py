@@ -35,7 +35,7 @@ def keys_of(part: type[Part]) -> dict[str, Any]:
 
 
 def choose(parts: list[type[Part]], data: Any) -> type[Part] | None:
-    """Of several classes the one that `data` means: by its kind, else the one that least is missing of.
+    """The class of several that `data` means: by its kind, else the one of which the fewest fields are missing.
 
     Of those that lack the same number of keys, the one with the most keys in common.
     """

@@ -114,7 +114,7 @@ def _moving(job: TuneJob, sizes_of: SizesOf) -> dict[str, list[JsonValue]]:
 
 
 def _bytes_by_value(job: TuneJob, path: str, values: Range, sizes_of: SizesOf) -> list[dict[int, int | None]]:
-    """For each training that a path may be set in, the bytes by the number of its value, where that can stand."""
+    """The bytes by the number of a path's value, for each training that the path may be set in."""
     rows = []
     for base in reachable(job, path):
         row: dict[int, int | None] = {}

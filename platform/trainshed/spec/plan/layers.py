@@ -152,6 +152,6 @@ def layer_bytes(layer: Layers, tokens: int, *, width: int, gpu: bool) -> int:
 
 
 def _dropped(layer: Layers, dropout: float, attention_dropout: float | None) -> Layers:
-    """With dropout; that of attention is the same where it is not given."""
+    """The layer with dropout; that of attention is the same where it is not given."""
     of_attention = dropout if attention_dropout is None else attention_dropout
     return replace(layer, dropout=dropout, attention_dropout=of_attention)

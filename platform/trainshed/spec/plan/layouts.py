@@ -12,7 +12,7 @@ def layouts_to_choose_from(training: Training) -> tuple[Layout, ...]:
 
 
 def layouts_of_engine(training: Training) -> tuple[Layout, ...]:
-    """Those that the job's engine could have, least communication first; none where it has but one."""
+    """The layouts that the job's engine could have, least communication first; none where it has but one."""
     return training.engine.alternatives(training.precision, on_gpus=training.workers.gpus > 0)
 
 

@@ -33,7 +33,7 @@ def refuse_what_can_never_fit(
     of_each: Mapping[str, DataSizes] | None = None,
     machine_bytes: int | None = None,
 ) -> None:
-    """Nothing where vocabulary and weights are known: then the plan itself has refused.
+    """Refuses what is too large whatever is found out later; does nothing where vocabulary and weights are known.
 
     `of_each` and `machine_bytes` are as `plan_sweep` has them.
 
@@ -57,14 +57,14 @@ def refuse_what_can_never_fit(
 
 
 def _least_sizes(sizes: DataSizes) -> DataSizes:
-    """With the fewest tokens there can be, where there are any and their number is not known."""
+    """The sizes with the fewest tokens there can be, where their number is not known."""
     if sizes.vocab_size is not None or sizes.image is not None:
         return sizes
     return replace(sizes, vocab_size=sizes.least_vocab_size)
 
 
 def _least_model(job: Training | TuneJob) -> Training | TuneJob:
-    """With the fewest weights of a configuration whose weights nobody has counted."""
+    """The model with the fewest weights that a configuration can have."""
     if not isinstance(job, TuneJob):
         return _counted(job)
     if any(path == "model" or path.startswith("model.") for path in job.space):

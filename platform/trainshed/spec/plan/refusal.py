@@ -17,7 +17,7 @@ MOST_WORKERS = 1024
 
 
 def refuse_what_cannot_fit(made: Plan, training: Training) -> None:
-    """Nothing where the plan fits, or where nobody says what there is.
+    """Refuses a plan that does not fit; does nothing where the memory is not known.
 
     Raises:
         PlanError: it does not fit; the message names the nearest thing that would.

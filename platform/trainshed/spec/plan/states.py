@@ -79,7 +79,7 @@ def gathered_numbers(cost: ModelCost) -> int:
 
 
 def need(training: Training, cost: ModelCost, layout: Layout, per_device: int, *, checkpointing: bool) -> Need:
-    """Everything that one worker needs for passes over `per_device` samples."""
+    """The memory that one worker needs for passes over `per_device` samples."""
     held = states(training, cost, layout)
     alive = activation_bytes(
         cost,

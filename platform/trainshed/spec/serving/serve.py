@@ -39,7 +39,7 @@ class Replicas(Part):
 
 
 class Auth(Part):
-    """Who may ask: bearers of one of these keys."""
+    """Authentication: bearers of one of these keys may ask."""
 
     keys: Annotated[tuple[SecretName, ...], Field(min_length=1)]
     """Names of secrets, never their values."""

@@ -224,7 +224,7 @@ def _number(value: Value) -> float:
 
 
 def found(path: str, training: Mapping[str, Any]) -> Value:
-    """What a training has at a path.
+    """The value of a training at a path.
 
     Raises:
         Absent: nothing.

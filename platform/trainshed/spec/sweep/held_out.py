@@ -23,7 +23,7 @@ MEANING = {
 
 @dataclass(frozen=True)
 class Measured:
-    """What figures of a training are measured on."""
+    """The held-out data on which figures of a training are measured."""
 
     form: str
     has: tuple[str, ...]

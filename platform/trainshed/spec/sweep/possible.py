@@ -36,7 +36,7 @@ DIGITS = 12
 
 
 class Searched(Protocol):
-    """What a sweep says of where it searches."""
+    """The part of a sweep that says where it searches."""
 
     @property
     def space(self) -> Mapping[str, Range]:

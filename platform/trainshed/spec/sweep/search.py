@@ -12,7 +12,7 @@ Concurrent = Count | Literal["auto"]
 
 
 class _Drawn(Part):
-    """What every search says whose trials are drawn one after another."""
+    """The fields of every search whose trials are drawn one after another."""
 
     trials: Count
     concurrent: Concurrent = "auto"
@@ -23,7 +23,7 @@ class _Drawn(Part):
 
 
 class _Learner(_Drawn):
-    """What every search says that learns from its trials."""
+    """The fields of every search that learns from its trials."""
 
     learn_from: tuple[RunRef, ...] = ()
     """Earlier sweeps whose trials it knows of at the start."""

@@ -59,7 +59,7 @@ class Pbt(Part):
 
 
 class Pb2(Part):
-    """As `pbt`, with a Gaussian process bandit that chooses the changes (arXiv 2002.02518); numbers only.
+    """Population-based training whose changes a Gaussian process bandit chooses (arXiv 2002.02518); numbers only.
 
     It begins at the second look: it learns from what members gained since the first.
     """

@@ -92,7 +92,7 @@ class TuneJob(Part):
 
     @property
     def gpus_of_a_worker(self) -> float:
-        """What Ray is asked for; a part of one in whole ten-thousandths, rounded down so that all parts make one."""
+        """The GPUs asked of Ray; a fraction in ten-thousandths, rounded down so that the parts never exceed one."""
         sharing = 1 if self.trials_per_device == "auto" else self.trials_per_device
         return self.train.workers.gpus if sharing == 1 else GRAINS // sharing / GRAINS
 

@@ -23,7 +23,7 @@ FIXED = ("optimizer.kind", "schedule.kind", "regularization.ema_decay", "regular
 
 
 class Change(Part):
-    """From a step on some settings are others."""
+    """A change of settings from a step on."""
 
     step: Count
     """Optimizer steps done before it."""

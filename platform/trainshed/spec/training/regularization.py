@@ -32,7 +32,7 @@ class EarlyStopping(Part):
 
 
 class Regularization(Part):
-    """What keeps weights and gradients small, and the model from leaning on single inputs; all but clipping is off."""
+    """Regularization of weights, gradients and inputs; all but gradient clipping is off by default."""
 
     label_smoothing: Ratio = 0.0
     """Probability mass spread over all tokens in the training loss; validation loss never has it."""

@@ -20,7 +20,7 @@ LabelKind = Literal["class", "multi", "number"]
 
 
 class BuiltInTask(Part):
-    """What every task of ours says of itself, beside its fields and `metrics`, what its meter gives."""
+    """The base of built-in tasks: their models and data needs; `metrics` are what the task's meter gives."""
 
     trains: ClassVar[tuple[str, ...]]
     """The kinds of model that it can train."""
@@ -42,7 +42,7 @@ class CausalLm(BuiltInTask):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Of tokens."""
+        """The metrics of token prediction."""
         return OF_TOKENS
 
 
@@ -57,7 +57,7 @@ class MaskedLm(BuiltInTask):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Of hidden tokens."""
+        """The metrics of predicted hidden tokens."""
         return OF_TOKENS
 
 
@@ -72,7 +72,7 @@ class Seq2SeqLm(BuiltInTask):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Of tokens, and how many targets are right as a whole."""
+        """The metrics of tokens, and the share of whole targets that are right."""
         return (*OF_TOKENS, "sequence_accuracy")
 
 
@@ -88,13 +88,13 @@ class TextClassification(BuiltInTask):
 
     @property
     def label_kind(self) -> LabelKind:
-        """One class, several labels, or a number."""
+        """The kind of labels: one class, several labels, or a number."""
         kinds: dict[str, LabelKind] = {"single_label": "class", "multi_label": "multi", "regression": "number"}
         return kinds[self.problem]
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Of classes, of labels, or of numbers."""
+        """The metrics of classes, of labels, or of numbers."""
         return {"single_label": OF_CLASSES, "multi_label": OF_LABELS, "regression": OF_NUMBERS}[self.problem]
 
 
@@ -108,7 +108,7 @@ class ImageClassification(BuiltInTask):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Of classes."""
+        """The metrics of classification."""
         return OF_CLASSES
 
 
@@ -122,7 +122,7 @@ class LstmClassifier(BuiltInTask):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Of classes."""
+        """The metrics of classification."""
         return OF_CLASSES
 
 

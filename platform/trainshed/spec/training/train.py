@@ -25,7 +25,7 @@ from trainshed.spec.training.workers import Workers
 
 
 class Training(Part):
-    """Everything a training says but its name: what `space` of a sweep and `--set` address by dotted path."""
+    """The settings of a training without its name: what `space` of a sweep and `--set` address by dotted path."""
 
     task: Task = CausalLm()
     model: Model
@@ -137,7 +137,7 @@ class Training(Part):
 
     @property
     def stretches(self) -> list[Stretch[Training]]:
-        """From change to change, each with the settings of its time and the steps of the whole."""
+        """The stretches from change to change, each with the settings of its time and the steps of the whole."""
         return stretches(self._unchanged, self.changes, self.steps)
 
     @property

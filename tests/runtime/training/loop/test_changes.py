@@ -83,6 +83,6 @@ def test_a_training_that_ends_by_its_own_rule_makes_no_later_change(tmp_path, al
     whole = stops.model_copy(update={"changes": (Change(step=8, settings=SECOND),)})
     plan = WorkerSpec(whole.model_dump(mode="json"), storage.uri, data, "stops", export=False)
     for _ in range(2):
-        last = run_worker(dataclasses.replace(plan), alone).metrics
+        last = run_worker(dataclasses.replace(plan), alone).last.values
         assert [row["step"] for row in read_lines(storage, "stops/metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
         assert last["step"] in (3, 6)

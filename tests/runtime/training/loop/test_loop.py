@@ -60,7 +60,7 @@ def run(folder, training, *, task=None, samples=None, host=None):
     engine = make_engine(training, task, ALONE, told)
     ended = train(training, task, splits, host or BareHost(ALONE), engine, metric_log=log, keeper=keeper, sink=told)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return rows, {**ended.metrics, **({"notice": ended.notice} if ended.notice else {})}, told
+    return rows, {**ended.last.values, **({"notice": ended.notice} if ended.notice else {})}, told
 
 
 def test_what_a_task_remarks_of_its_weights_is_told(tmp_path):
@@ -244,7 +244,7 @@ def test_early_stopping_exports_the_best_weights_or_the_last(tmp_path, restore_b
     splits = Splits(TinySamples(64), Downwards(8))
     task = TinyTask()
     engine = make_engine(training, task, ALONE, told)
-    last = train(training, task, splits, BareHost(ALONE), engine, metric_log=log, keeper=keeper, sink=told).metrics
+    last = train(training, task, splits, BareHost(ALONE), engine, metric_log=log, keeper=keeper, sink=told).last.values
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = {row["step"]: row["validation_loss"] for row in rows if "validation_loss" in row}
     assert list(losses) == [5, 10, 15]

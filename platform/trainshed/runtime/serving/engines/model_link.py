@@ -50,7 +50,7 @@ Given = Step | Failed | Ended
 
 @dataclass(frozen=True)
 class _Taker:
-    """Who waits for a request: `take` is called on `loop`, or by the reading thread where there is none."""
+    """The receiver of a request's steps: `take` is called on `loop`, or by the reading thread where there is none."""
 
     take: Callable[[Given], None]
     loop: asyncio.AbstractEventLoop | None

@@ -40,10 +40,10 @@ class SamplingRows:
         return any(not row.sampling.greedy for row in self._rows)
 
     def check_kwargs(self, kwargs: dict[str, Any]) -> None:
-        """Nothing to refuse: a request carries one validated `Sampling`."""
+        """Accepts every request: each carries one validated `Sampling`."""
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
-        """Nothing to fill: the rules stay on the host."""
+        """Does nothing: the rules stay on the host."""
 
     def prepare_tensor_args(self, requests_in_batch: Sequence[Any], arg_storage: torch.Tensor) -> torch.Tensor:
         """Remembers the rules of the requests that get a token in this pass."""

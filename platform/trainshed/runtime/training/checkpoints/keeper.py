@@ -50,35 +50,35 @@ class Checkpointing(Protocol):
 
 
 class NoCheckpoints:
-    """Nothing is kept: for benchmarks and tests."""
+    """A keeper that keeps nothing: for benchmarks and tests."""
 
     def __init__(self) -> None:
         self.metrics: dict[str, Any] = {"step": 0}
         self.saved_step = 0
 
     def resume(self, engine: Engine) -> Progress | None:
-        """There is none."""
+        """None: nothing was kept."""
 
     def resume_best(self, engine: Engine) -> Progress | None:
-        """There is none."""
+        """None: nothing was kept."""
 
     def due(self, step: int) -> bool:  # noqa: ARG002 - the protocol's
         """Never."""
         return False
 
     def save(self, engine: Engine, progress: Progress, metrics: dict[str, Any]) -> None:
-        """Nothing is kept."""
+        """Does nothing."""
 
     def committed_step(self) -> int:
-        """There is none."""
+        """None: nothing was kept."""
         return 0
 
     def path(self, step: int) -> str:
-        """There is none."""
+        """None: nothing was kept."""
         raise RuntimeError(f"a training that keeps no checkpoints was asked for that of step {step}")
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no resource is held."""
 
 
 class Keeper:
@@ -127,7 +127,7 @@ class Keeper:
         return path_of(self._folder, step)
 
     def close(self) -> None:
-        """Until every worker's last save is through.
+        """Waits until every worker's last save has been committed.
 
         Raises:
             OSError: the last save failed.

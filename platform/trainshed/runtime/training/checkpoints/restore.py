@@ -37,7 +37,7 @@ def newest_whole(storage: Storage, folder: str, world: World, sink: Sink) -> Che
 
 
 def best_whole(storage: Storage, folder: str, world: World, sink: Sink) -> Checkpoint | None:
-    """As `newest_whole`, the one with the lowest validation loss; of equal ones the newest."""
+    """The complete checkpoint with the lowest validation loss; of equal ones the newest."""
     steps = [one.step for one in by_loss(all_checkpoints(storage, folder), METRIC)]
     return _first_whole(steps, storage, folder, world, sink)
 

@@ -28,7 +28,7 @@ POLL_S = 0.02
 
 
 class Saver:
-    """This worker's side of every save of one training."""
+    """One worker's part of every save of a training."""
 
     def __init__(
         self, storage: Storage, folder: str, policy: Checkpoints, snapshot: Snapshot, *, token: str, sink: Sink
@@ -52,13 +52,13 @@ class Saver:
         self._thread.start()
 
     def wait(self) -> None:
-        """Until the save under way has ended."""
+        """Waits until the save under way has ended."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     def close(self) -> None:
-        """As `wait`.
+        """Waits for the save under way.
 
         Raises:
             OSError: the last save failed, so the end of the training would not be there.

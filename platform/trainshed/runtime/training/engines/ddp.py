@@ -63,7 +63,7 @@ class DdpEngine:
         return self.optimizer.state
 
     def shape_of(self, parameter: torch.Tensor) -> torch.Size:
-        """Its own."""
+        """The parameter's own shape."""
         return own_shape(parameter)
 
     def forward(self, **batch: torch.Tensor) -> Any:

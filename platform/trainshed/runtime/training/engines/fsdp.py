@@ -77,7 +77,7 @@ class FsdpEngine:
         return self.optimizer.state
 
     def shape_of(self, parameter: torch.Tensor) -> torch.Size:
-        """Its own: a distributed tensor has the shape of the whole."""
+        """The parameter's own shape: a distributed tensor has that of the whole."""
         return own_shape(parameter)
 
     def forward(self, **batch: torch.Tensor) -> Any:
@@ -111,7 +111,7 @@ class FsdpEngine:
         self._split_again()
 
     def pieces(self) -> list[Piece]:
-        """This worker's rows of every trainable parameter, which lie one after another in it."""
+        """The local rows of every trainable parameter, which lie one after another in it."""
         worker = dist.get_rank()
         workers = dist.get_world_size()
         made = []
@@ -125,7 +125,7 @@ class FsdpEngine:
         return [piece for piece in made if len(piece)]
 
     def held(self) -> Held:
-        """This worker's rows, their gradients, and whole gradients that wait for the last pass of a step."""
+        """The local rows, their gradients, and whole gradients that wait for the last pass of a step."""
         gradients = [_local(one.grad) for one in self._parameters.values() if one.grad is not None]
         waiting = [gradient for one in _inside(self.model) for gradient in _whole_gradients(one)]
         return Held([*self._rows.values()], [*gradients, *waiting], tensors_of(self.optimizer))
@@ -135,7 +135,7 @@ class FsdpEngine:
         return persistent_buffers(self.model)
 
     def counters(self) -> dict[str, float]:
-        """There are none."""
+        """No counters."""
         return {}
 
     def set_counters(self, counters: dict[str, float]) -> None:
@@ -222,7 +222,7 @@ class _Split:
 
 
 def _rows_of(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
-    """This worker's rows as a tensor that an optimizer steps on; it shares the memory of the distributed one."""
+    """The local rows as a tensor that an optimizer steps on; it shares the memory of the distributed one."""
     return torch.nn.Parameter(_local(parameter), requires_grad=parameter.requires_grad)
 
 
@@ -242,7 +242,7 @@ def _inside(model: torch.nn.Module) -> Iterator[Any]:
 
 
 def _whole_gradients(one: Any) -> list[torch.Tensor]:
-    """Of one parameter, what passes have added and no worker has split yet."""
+    """The gradients of one parameter that passes have added and that are not yet reduced and split."""
     kept = [one.unsharded_accumulated_grad]
     if hasattr(one, "_unsharded_param"):
         kept.append(one._unsharded_param.grad)

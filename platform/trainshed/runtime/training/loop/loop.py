@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from trainshed.record.events import ExportsBest, Sink, StoppedEarly, to_nobody
+from trainshed.record.metric_rows import MetricRow
 from trainshed.runtime.tasks import Task
 from trainshed.runtime.training.checkpoints.keeper import Checkpointing, NoCheckpoints
 from trainshed.runtime.training.ended import Ended, Notice
@@ -105,7 +106,7 @@ def train(
     if notice is None and not hands_over:
         metrics |= _back_to_the_best(parts, metrics)
         parts.regularizers.swap(engine.refresh)  # what is exported is what was validated
-    return Ended(metrics, notice)
+    return Ended(MetricRow.of(metrics), notice)
 
 
 def _begin(parts: Parts, state: State) -> None:

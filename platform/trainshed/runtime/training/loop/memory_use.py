@@ -38,7 +38,7 @@ class StateBytes:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The sum of all parts."""
         return self.parameters + self.gradients + self.optimizer
 
 

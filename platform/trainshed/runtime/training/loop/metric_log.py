@@ -23,13 +23,13 @@ class Rows(Protocol):
 
 
 class NoRows:
-    """For workers other than the first."""
+    """The log of workers other than the first, which writes nothing."""
 
     def rewind(self, step: int) -> None:
-        """Nothing is kept."""
+        """Does nothing."""
 
     def row(self, **values: Any) -> None:
-        """Nothing is kept."""
+        """Does nothing."""
 
 
 class MetricLog:

@@ -129,5 +129,5 @@ def starts_of(model: torch.nn.Module) -> list[int]:
 
 
 def flat(model: torch.nn.Module) -> torch.Tensor:
-    """All weights as one float64 vector."""
+    """The weights as one float64 vector."""
     return torch.cat([weight.detach().flatten() for weight in model.parameters()]).double()

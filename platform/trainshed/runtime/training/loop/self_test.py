@@ -175,7 +175,7 @@ def _of_a_step(training: Training, world: World, cause: str) -> str:
 
 
 def _agree(world: World, own: Any, words: Callable[[list[Any]], str]) -> None:
-    """All workers refuse together, where one has found something: by the store that they met at, and no collective.
+    """Makes all workers refuse together where one has found a fault, through the store and without a collective.
 
     Raises:
         PlatformError: the words for what all have found, None of each worker that has found nothing.

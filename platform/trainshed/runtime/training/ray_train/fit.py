@@ -16,6 +16,7 @@ from ray.util.placement_group import PlacementGroup
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import FOLDER, all_checkpoints
 from trainshed.record.events import Sink
+from trainshed.record.metric_rows import MetricRow
 from trainshed.record.storage import Storage
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.training.ended import Ended
@@ -47,7 +48,7 @@ UNWANTED = (
 class Fitted:
     """How a training ended: the last metrics and the newest checkpoint's folder, relative to the training's."""
 
-    metrics: dict[str, Any]
+    last: MetricRow
     checkpoint: str | None
     stopped: bool
     """Whether it saved and ended before its last step, because it was asked to."""
@@ -133,12 +134,11 @@ def fit(
         raise PlatformError(cause_of(error)) from error
     finally:
         ray.kill(heartbeats)
-    ended = result.return_value if isinstance(result.return_value, Ended) else Ended({}, None)
-    metrics = ended.metrics
+    ended = result.return_value if isinstance(result.return_value, Ended) else Ended(MetricRow(0, {}), None)
     kept = all_checkpoints(storage, plan.folder)  # the newest first; where the best is exported it is that one
-    newest = next((one for one in kept if one.step == metrics.get("step")), next(iter(kept), None))
+    newest = next((one for one in kept if one.step == ended.last.step), next(iter(kept), None))
     checkpoint = newest.path.removeprefix(f"{plan.folder}/") if newest else None
-    return Fitted(metrics, checkpoint, stopped=ended.notice == "stop")
+    return Fitted(ended.last, checkpoint, stopped=ended.notice == "stop")
 
 
 def _on_worker(config: dict[str, Any]) -> Ended:

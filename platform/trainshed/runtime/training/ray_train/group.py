@@ -41,7 +41,7 @@ class ExistingPlacementGroup(DefaultPlacementGroupHandle):  # type: ignore[misc]
     """A placement group that is somebody else's, and outlives the workers."""
 
     def shutdown(self) -> None:
-        """Who made it removes it."""
+        """Does nothing: whoever made the group removes it."""
 
 
 class WatchedGroup(WorkerGroup):  # type: ignore[misc]
@@ -83,7 +83,7 @@ class WatchedGroup(WorkerGroup):  # type: ignore[misc]
         return with_ranks(workers)
 
     def _init_train_context_on_workers(self, workers: list[Worker], sync_actor: Any, context: dict[str, Any]) -> None:
-        """As Ray Train's, which takes it for granted that its controller is an actor; here it is the driver."""
+        """Sets up the context as Ray Train does, whose controller is an actor; here it is the driver."""
         told = [
             worker.actor.init_train_context.remote(
                 train_run_context=self._train_run_context,
@@ -113,7 +113,7 @@ class GroupMaker:
         self.newest: WatchedGroup | None = None
 
     def create(self, **context: Any) -> WatchedGroup:
-        """As Ray Train's own: the group is known from before its start, whose failure leaves resources held."""
+        """Creates the group as Ray Train does, known before its start: a failed start would leave resources held."""
         self.newest = WatchedGroup(spares=self._spares, place=self._place, **context)
         self.newest._start()
         return self.newest
@@ -185,5 +185,5 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):  # type: ignore[misc]
         self._heartbeats.end.remote()
 
     def after_worker_group_shutdown(self, worker_group_context: Any) -> None:  # noqa: ARG002 - the name is Ray Train's
-        """Nothing of it is left."""
+        """Forgets the group."""
         self._group = None

@@ -68,5 +68,5 @@ def train_worker(config: dict[str, Any]) -> Ended:
     host = RayTrainHost(sender, storage, steps=plan.training["steps"], report_validation=config["report_validation"])
     ended = run_worker(plan, host)
     if ended.notice == "leave":
-        raise Preempted(f"saved after step {ended.metrics['step']} and left, as asked")
+        raise Preempted(f"saved after step {ended.last.step} and left, as asked")
     return ended

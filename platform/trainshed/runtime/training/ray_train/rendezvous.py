@@ -45,7 +45,7 @@ class RendezvousBackend(TorchBackend):  # type: ignore[misc]
     """Makes the process group of the workers; its end is Ray Train's."""
 
     def on_start(self, worker_group: Any, backend_config: Rendezvous) -> None:
-        """All workers stand."""
+        """Notes that all workers have started."""
         nodes = {one.metadata.node_id for one in worker_group.get_workers()}
         host, port = worker_group.execute_single(0, open_store_socket, one_machine=len(nodes) == 1)
         worker_group.execute(set_torch_distributed_env_vars)

@@ -66,7 +66,7 @@ def label_of(value: Any) -> str:
 
 
 def shown_range(values: Sequence[float | None], mode: str) -> tuple[float, float] | None:
-    """From where to where a picture shows a metric; None: everything is near enough to be shown.
+    """The range in which a picture shows a metric; None: all values are close enough to be shown.
 
     Far is what lies over five times as far behind the median as the median lies behind the best: one trial that ran
     away would press all others into a line.

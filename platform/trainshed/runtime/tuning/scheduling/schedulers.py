@@ -88,7 +88,7 @@ def seeded(job: TuneJob) -> None:
 
 
 def _looks(policy: Pbt | Pb2) -> dict[str, Any]:
-    """When a population is looked at. A member that fails before its first figure ends nobody else."""
+    """The intervals of a population. A member that fails before its first figure ends nobody else."""
     return {
         "time_attr": TIME,
         "perturbation_interval": policy.interval_steps,

@@ -1,4 +1,4 @@
-"""When a whole sweep ends before its last trial: at a limit of its budget, when asked to stop, at too many errors."""
+"""Ends a whole sweep before its last trial: at a limit of its budget, when asked to stop, at too many errors."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Drawn:
         return found
 
     def tell(self, number: int, value: float | None) -> None:
-        """It learns nothing."""
+        """Does nothing: this search does not learn."""
 
 
 class Gridded:
@@ -47,4 +47,4 @@ class Gridded:
         return recorded if recorded is not None else point
 
     def tell(self, number: int, value: float | None) -> None:
-        """It learns nothing."""
+        """Does nothing: this search does not learn."""

@@ -113,7 +113,7 @@ class Numbered(Searcher):  # type: ignore[misc]
             self._chooser.tell(number, self._curves.end(number))
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the Record has it all."""
+        """Does nothing: the Record has all that is needed."""
 
     def restore(self, checkpoint_path: str) -> None:
         """A driver that goes on makes a searcher of its own."""

@@ -53,13 +53,13 @@ class FoldedReport:
         self._report(row)
 
     def fold_ended(self) -> None:
-        """Its last figures stand."""
+        """Keeps the last figures of the fold."""
         self._finals.append(self._newest)
         self._newest = {}
 
 
 def _is_worse(found: dict[str, float], best: dict[str, float]) -> bool:
-    """Of equal losses the newer one counts, as in `figure_of`; one that is no number never does."""
+    """Whether a loss is worse. Of equal losses the newer one counts, as in `figure_of`; NaN is always worse."""
     return not is_measured(found[METRIC]) or found[METRIC] > best[METRIC]
 
 

@@ -90,7 +90,7 @@ class Exchange:
         return found
 
     def _wait_for(self, step: int) -> None:
-        """Until the checkpoint of a step is complete."""
+        """Waits until the checkpoint of a step is complete."""
         wait = Wait(COMMIT_WAIT_S)
         while all(one.step != step for one in all_checkpoints(self._trial.storage, self._trial.folder)):
             if wait.over:

@@ -124,7 +124,7 @@ def _to_its_end(
 
 
 def _train(training: Training, trial: TrialFiles, plan: TrialSpec, link: Link) -> bool:
-    """All of a trial; whether it ended by its own early stopping, or one of its folds did."""
+    """Runs a whole trial; returns whether it, or one of its folds, ended by its own early stopping."""
     worker = dataclasses.replace(plan.worker, data=plan.data[training.data])
     if plan.folds is None:
         own = dataclasses.replace(worker, folder=trial.folder)
@@ -203,7 +203,7 @@ class PassOn(ray.train.UserCallback):  # type: ignore[misc]
         self._report = report
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:  # noqa: ARG002
-        """All workers have reported; a checkpoint's report has no figures."""
+        """Called when all workers have reported; a checkpoint's report has no figures."""
         if METRIC in metrics[0]:
             self._report(MetricRow.of(metrics[0]))
 

@@ -22,12 +22,12 @@ class DdpLayout:
     offload: Offload = NOTHING
 
     def __str__(self) -> str:
-        """As the table has it."""
+        """The text of the plan's table."""
         return "ddp"
 
     @property
     def keys(self) -> str:
-        """As a job file says it."""
+        """The keys of a job file that choose it."""
         return "engine.kind: ddp"
 
     def bytes_of(self, load: Load) -> Bytes:
@@ -54,7 +54,7 @@ class Ddp(Part):
 
     @property
     def name(self) -> str:
-        """As a sentence has it."""
+        """The name within a sentence."""
         return "DDP"
 
     @property
@@ -81,7 +81,7 @@ class Ddp(Part):
         return ()
 
     def settled(self, layout: object) -> Ddp:  # noqa: ARG002
-        """With what the plan has chosen in place of auto."""
+        """The engine with what the plan has chosen in place of auto."""
         return self
 
     def optimizer_misfit(self, optimizer: Optimizer) -> str | None:  # noqa: ARG002

@@ -39,12 +39,12 @@ class ZeroLayout:
     offload: Offload = NOTHING
 
     def __str__(self) -> str:
-        """As the table has it."""
+        """The text of the plan's table."""
         return ", ".join([f"ZeRO-{self.zero_stage}", *(f"{what} on {place}" for what, place in self._offloaded)])
 
     @property
     def keys(self) -> str:
-        """As a job file says it."""
+        """The keys of a job file that choose it."""
         off = [f"engine.offload.{what}: {place}" for what, place in self._offloaded]
         return " and ".join([f"engine.zero_stage: {self.zero_stage}", *off])
 
@@ -97,7 +97,7 @@ class ZeroLayout:
 
 
 def zero_layouts(precision: Precision, *, on_gpus: bool) -> tuple[ZeroLayout, ...]:
-    """All layouts, least communication first; on CPUs there is nowhere to offload to.
+    """Every layout, least communication first; on CPUs there is nowhere to offload to.
 
     ZeRO-0 to 2 move the same bytes between workers, ZeRO-3 half as much again (arXiv 1910.02054, section 7);
     offloading moves states over the bus on top.
@@ -150,7 +150,7 @@ class DeepSpeed(Part):
 
     @property
     def name(self) -> str:
-        """As a sentence has it."""
+        """The name within a sentence."""
         return f"ZeRO-{self.zero_stage}"
 
     @property
@@ -189,7 +189,7 @@ class DeepSpeed(Part):
         return zero_layouts(precision, on_gpus=on_gpus)
 
     def settled(self, layout: object) -> DeepSpeed:
-        """With what the plan has chosen in place of auto."""
+        """The engine with what the plan has chosen in place of auto."""
         if self.zero_stage != "auto":
             return self
         assert isinstance(layout, ZeroLayout)

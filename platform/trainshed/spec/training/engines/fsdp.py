@@ -13,21 +13,21 @@ from trainshed.spec.training.optimizers import Optimizer, needs_whole_matrices
 
 @dataclass(frozen=True)
 class FsdpLayout:
-    """Everything is split over the workers; what is whole for a while, and for how long."""
+    """A layout that splits all states over the workers, and how long gathered weights stay whole."""
 
     engine: Literal["fsdp"] = "fsdp"
     reshard_after_forward: bool = True
     reduce_each_pass: bool = True
 
     def __str__(self) -> str:
-        """As the table has it."""
+        """The text of the plan's table."""
         weights = [] if self.reshard_after_forward else ["weights kept whole"]
         gradients = [] if self.reduce_each_pass else ["gradients kept whole"]
         return ", ".join(["fsdp", *weights, *gradients])
 
     @property
     def keys(self) -> str:
-        """As a job file says it."""
+        """The keys of a job file that choose it."""
         said = (f"{self.reshard_after_forward}".lower(), f"{self.reduce_each_pass}".lower())
         return f"engine.reshard_after_forward: {said[0]} and engine.reduce_each_pass: {said[1]}"
 
@@ -62,7 +62,7 @@ class Fsdp(Part):
 
     @property
     def name(self) -> str:
-        """As a sentence has it."""
+        """The name within a sentence."""
         return "FSDP"
 
     @property
@@ -93,7 +93,7 @@ class Fsdp(Part):
         )
 
     def settled(self, layout: object) -> Fsdp:  # noqa: ARG002
-        """With what the plan has chosen in place of auto."""
+        """The engine with what the plan has chosen in place of auto."""
         return self
 
     def optimizer_misfit(self, optimizer: Optimizer) -> str | None:

@@ -74,7 +74,7 @@ class _Rotary(Part):
 
     @property
     def own_head_size(self) -> int | None:
-        """Of heads whose size does not follow from the width; None where it does."""
+        """The head size where it does not follow from the width; None where it does."""
         return None
 
     @property
@@ -122,7 +122,7 @@ class Qwen3(_Rotary):
 
     @property
     def own_head_size(self) -> int | None:
-        """Of heads whose size does not follow from the width; None where it does."""
+        """The head size where it does not follow from the width; None where it does."""
         return self.head_dim
 
     def parameters(self, vocab_size: int, context: int) -> int:  # noqa: ARG002 - rotary positions have no weights

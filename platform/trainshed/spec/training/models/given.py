@@ -26,7 +26,7 @@ class Config(Part):
 
     @property
     def context(self) -> None:
-        """Its settings say it, by whatever name the architecture has for it."""
+        """None: the settings say it, by the name that the architecture has for it."""
 
 
 class Pretrained(Part):
@@ -42,11 +42,11 @@ class Pretrained(Part):
 
     @property
     def context(self) -> None:
-        """Its own configuration says it."""
+        """None: the model's own configuration says it."""
 
     @property
     def folder(self) -> Path | None:
-        """Its directory, where this machine has it: one with nothing of a model may be another than the cluster's."""
+        """The model's directory, where this machine has it: without a model's files it may not be the cluster's."""
         folder = Path(self.name_or_path)
         return folder if is_directory(self.name_or_path) and looks_like_a_model(folder) else None
 

@@ -36,7 +36,7 @@ class Linear:
 
 
 def linear_layers(model: Shaped) -> tuple[Linear, ...]:
-    """Those inside the layers of a shape."""
+    """The linear weights inside the layers of a shape."""
     match model:
         case Gpt2():
             sizes = {
@@ -94,7 +94,7 @@ def linear_layers(model: Shaped) -> tuple[Linear, ...]:
 
 
 def linear_tensors(tensors: Mapping[str, Shape]) -> tuple[Linear, ...]:
-    """Those of a folder: its matrices that are no embeddings, and stand in the layers."""
+    """The linear weights of a folder: its matrices inside layers that are no embeddings."""
     found = []
     for name, shape in tensors.items():
         module, _, kind = name.rpartition(".")
