@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from trainshed.errors import PlatformError
+from trainshed.runtime.encoding import TOKENIZER, ConversationEncoder
 from trainshed.runtime.models.load import load_whole
 from trainshed.runtime.models.locate import LOAD_ERRORS, first_line
 
@@ -58,10 +59,14 @@ def load_model(model_dir: Path, *, attention: str, gpu: bool) -> Any:
     return loaded.model.to("cuda" if gpu else "cpu").eval()
 
 
-def end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """The tokens that end an answer: the generation config's, else the model's, else the tokenizer's."""
+def end_tokens(model_dir: Path, model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Every token that ends an answer: what the model's files name, and what its chat template closes a turn with."""
+    found: list[int] = []
     for source in (model.generation_config, model.config, tokenizer):
-        found = getattr(source, "eos_token_id", None)
-        if found is not None:
-            return list(found) if isinstance(found, (list, tuple)) else [int(found)]
-    return []
+        named = getattr(source, "eos_token_id", None)
+        if named is not None:
+            found += named if isinstance(named, (list, tuple)) else [named]
+    encoder = ConversationEncoder.read(model_dir, obey=False) if (model_dir / TOKENIZER).is_file() else None
+    if encoder is not None:
+        found += encoder.ends
+    return tuple(dict.fromkeys(map(int, found)))

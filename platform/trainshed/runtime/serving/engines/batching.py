@@ -49,7 +49,7 @@ class BatchedModel:
             raise PlatformError(f"{model_dir}: {sizes}; they do not belong together")
         trained_window = getattr(text_config, "max_position_embeddings", None) or settings.cache_tokens
         window = min(int(trained_window), settings.cache_tokens)
-        self.loaded = Loaded(window, vocabulary, tuple(end_tokens(model, tokenizer)), tokenizer)
+        self.loaded = Loaded(window, vocabulary, end_tokens(model_dir, model, tokenizer), tokenizer)
         self._send = send
         self._outputs = _Outputs(send, self.loaded.end_tokens)
         self._cancelled: queue.SimpleQueue[int] = queue.SimpleQueue()
