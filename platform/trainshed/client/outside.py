@@ -11,10 +11,12 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from trainshed.client.first_rows import first_fault
 from trainshed.client.uploads import chosen_files, is_relative, root_of
 from trainshed.errors import Fault
 from trainshed.spec.data.prepare import Characters, PrepareJob, PretrainedTokenizer, TrainBpe
 from trainshed.spec.data.sources import STDLIB, places
+from trainshed.spec.data.tokenizers import template_of
 from trainshed.spec.document.walk import nearest
 from trainshed.spec.load import LoadedJob
 from trainshed.spec.sweep.tune import TuneJob
@@ -29,7 +31,7 @@ def outside_faults(one: LoadedJob, *, local: bool) -> list[Fault]:
     """Everything that is surely wrong; `local`: the cluster is this machine, so its absolute paths are ours."""
     found = [*_source_faults(one, local=local), *_model_faults(one, local=local)]
     if isinstance(one.job, PrepareJob) and isinstance(one.job.tokenizer, TrainBpe | Characters):
-        why = template_fault(one.job.tokenizer.chat_template or "")
+        why = template_fault(template_of(one.job.tokenizer) or "")
         found += [("tokenizer.chat_template", why)] if why else []
     return [one.fault(key, message) for key, message in found]
 
@@ -101,6 +103,9 @@ def _disk_faults(one: LoadedJob, key: str, place: str) -> Iterator[str]:
     elif chosen.files and not any(os.path.getsize(file) for file in chosen.files):
         many = "the file is" if len(chosen.files) == 1 else f"all {len(chosen.files)} files are"
         yield f"{place!r}: {many} empty"
+    elif not is_relative(place) and isinstance(one.job, PrepareJob):  # `upload_faults` looks into the others
+        said = first_fault(one.job, [Path(file) for file in chosen.files])
+        yield from [said] if said else []
 
 
 def _what(kind: int) -> str:

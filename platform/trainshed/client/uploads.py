@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from trainshed.client.first_rows import first_fault
 from trainshed.errors import Fault, SpecError
 from trainshed.record.finding import LocalDisk
 from trainshed.spec.data.matching import Chosen, choose
@@ -132,7 +133,7 @@ def _source_faults(one: LoadedJob, job: PrepareJob) -> list[Fault]:
                 beside = f"; it holds {chosen}" if chosen.left_out else ""
                 message = f"no file matches {place!r}{beside}; a relative path starts at {root_of(one)}"
                 missing.append(one.fault(f"source.{key}", message))
-            later += _column_faults(one, job, key, chosen)
+            later += _column_faults(one, job, key, chosen) or _row_faults(one, job, key, chosen)
         except OSError as error:
             missing.append(one.fault(f"source.{key}", f"{place!r} cannot be read: {error}"))
     return missing or later[:1]
@@ -156,6 +157,12 @@ def _column_faults(one: LoadedJob, job: PrepareJob, key: str, chosen: Chosen) ->
                 message = f"{file.name} has no column {field!r}; {hint}; or name them with `source.columns`"
                 return [one.fault(named, message)]
     return []
+
+
+def _row_faults(one: LoadedJob, job: PrepareJob, key: str, chosen: Chosen) -> list[Fault]:
+    """The first row that is not what the job's format says."""
+    said = first_fault(job, [Path(file) for file in chosen.files if os.path.getsize(file) <= MAX_UPLOAD_BYTES])
+    return [one.fault(f"source.{key}", said)] if said else []
 
 
 def _module_faults(one: LoadedJob, module: Path, task: Custom) -> list[Fault]:

@@ -20,7 +20,8 @@ def form_of_manifest(manifest: DataManifest) -> DataForm:
     )
     return DataForm(
         has=manifest.has,
-        packed=manifest.form == "packed",
+        packed=manifest.form == "packed" or manifest.apart,
+        apart=manifest.apart,
         sizes=sizes,
         label_kind=manifest.label_kind,
         special_tokens=manifest.special_tokens,

@@ -36,6 +36,14 @@ class SplitFacts(Facts):
     unigram_entropy_nats: float | None = None
     """Of packed blocks: no model of single tokens has a lower loss."""
     label_counts: tuple[Counted, ...] = ()
+    learnt_tokens: Counted | None = None
+    """Of conversations and completions: the tokens that are learnt."""
+    cut: Counted = 0
+    """Samples that lost tokens, as they were too long."""
+    left_out: dict[str, Counted] = Field(default_factory=dict)
+    """Samples that were too long, had nothing to learn, or were refused by the chat template."""
+    not_as_asked: Counted = 0
+    """Conversations whose last answer is not begun as the endpoint asks for it."""
     shards: tuple[ShardFacts, ...] = ()
 
 
@@ -89,6 +97,8 @@ class ReadingFacts(Facts):
     """What was read, and what of it was left out."""
 
     has: tuple[str, ...] = ("text",)
+    format: str | None = None
+    """How the rows were told; None where the job named their fields."""
     bad_rows: BadRowsFacts | None = None
     leaks: dict[str, Counted] = Field(default_factory=dict)
     """Training samples that a held-out split has too."""
@@ -102,6 +112,8 @@ class SamplesFacts(Facts):
     block_size: Counted | None = None
     max_tokens: Counted | None = None
     max_target_tokens: Counted = 0
+    apart: bool = False
+    """Whether a sample is a block of documents that are kept out of each other's attention."""
     label_kind: str | None = None
     labels: tuple[str, ...] = ()
     image: ImageFacts | None = None

@@ -27,11 +27,14 @@ class DataForm:
     has: tuple[str, ...]
     """What a sample has: text, target, label, image."""
     packed: bool
+    """Whether a sample is a block of several documents."""
     sizes: DataSizes
     label_kind: str | None
     special_tokens: tuple[str, ...]
     own_tokenizer: bool
     """Whether the tokenizer was trained on the data; then its special tokens are known."""
+    apart: bool = False
+    """Whether the documents of a block are kept out of each other's attention."""
 
 
 def form_of(job: PrepareJob) -> DataForm:
@@ -51,7 +54,9 @@ def form_of(job: PrepareJob) -> DataForm:
         least_vocab_size=len(MARKS_AND_ONE) + len(job.special_tokens) if isinstance(job.tokenizer, Characters) else 1,
     )
     own = job.tokenizer is not None and not isinstance(job.tokenizer, PretrainedTokenizer)
-    return DataForm(tuple(job.read_fields), job.pack is not None, sizes, label_kind, job.special_tokens, own)
+    return DataForm(
+        tuple(job.read_fields), job.pack is not None, sizes, label_kind, job.special_tokens, own, apart=job.apart
+    )
 
 
 def misfits(training: Training, form: DataForm) -> list[tuple[str, str]]:
@@ -76,8 +81,10 @@ def misfits(training: Training, form: DataForm) -> list[tuple[str, str]]:
 
 def _missing(task: BuiltIn, form: DataForm) -> list[tuple[str, str]]:
     wanted = task.needs
+    if not form.has or any(what in form.has for what in task.takes):  # a format that only the files can tell
+        return _apart(task, form)
     missing = [what for what in wanted if what not in form.has]
-    if missing:
+    if missing or (form.packed and "target" in wanted):
         kind = "packed blocks of tokens" if form.packed else f"examples with {', '.join(form.has)}"
         return [
             (
@@ -97,6 +104,15 @@ def _missing(task: BuiltIn, form: DataForm) -> list[tuple[str, str]]:
             return [
                 ("task.class_weights", f"{len(weights)} weights for {labels} classes; give one for each, or balanced")
             ]
+    return _apart(task, form)
+
+
+def _apart(task: BuiltIn, form: DataForm) -> list[tuple[str, str]]:
+    """Blocks of documents that see nothing of each other are read by decoders alone."""
+    if form.apart and task.kind != "causal_lm":
+        return [
+            ("task", f"{task.kind} reads no blocks of documents that are kept apart; prepare the data as `examples`")
+        ]
     return []
 
 

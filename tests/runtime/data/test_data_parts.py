@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 import random
 from importlib import metadata
 
@@ -10,15 +11,24 @@ import pyarrow as pa
 import pytest
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.data import examples, identity, packing, tokenizer
+from trainshed.runtime.data import identity, packing, tokenizer
 from trainshed.runtime.data.columns import shard_schema
+from trainshed.runtime.data.encode import Encode
 from trainshed.runtime.data.found import find_files
 from trainshed.runtime.data.spelled import TextForm
 from trainshed.runtime.data.splitting import split_table
 from trainshed.runtime.data.steps import cleaned, repeats, sample_key
 from trainshed.runtime.encoding import Marks
 from trainshed.runtime.modalities.text import columns
-from trainshed.spec.data.prepare import Examples, PrepareJob, Split, TrainBpe
+from trainshed.spec.data.prepare import PrepareJob, Split, TrainBpe
+
+EXAMPLES = {
+    "kind": "prepare",
+    "name": "few",
+    "source": {"kind": "jsonl", "path": "x"},
+    "tokenizer": {"kind": "train_bpe", "vocab_size": 300},
+    "examples": {"text": "text"},
+}
 
 
 def test_lists_give_back_what_went_in():
@@ -39,19 +49,23 @@ def test_pieces_are_the_table_in_order_and_none_is_much_larger_than_asked(monkey
 
 def test_a_large_tokenizer_is_parsed_once_in_a_process_however_many_tables_there_are():
     trained = tokenizer.train(TrainBpe(vocab_size=300), ["some text"])
-    form = TextForm(trained, Marks(trained.to_str()), obeyed=False)
-    table = pa.table({"text": ["a text"] * 300, "split": ["train"] * 300})
+    form = TextForm(trained, Marks(trained.to_str()), obeyed=False, end=0)
+    table = pa.table({"text": ["a text"] * 300, "split": ["train"] * 300, "origin": ["here"] * 300})
     packing._opened.cache_clear()
     for _ in range(5):
         (made,) = packing.encode(table, str(form.serialized), 0, form.finder)
         assert made.num_rows == 300
     assert packing._opened.cache_info().misses == 1
-    examples._opened.cache_clear()
     schema = shard_schema(("text",), None, None)
+    job = PrepareJob.model_validate(EXAMPLES)
+    travelled = pickle.dumps(Encode(job, form, {}, schema))
+    parsed = []
     for _ in range(5):
-        (made,) = examples.Encode(Examples(text="text"), form, {}, schema).tables(table)
+        encoder = pickle.loads(travelled)
+        (made,) = encoder.tables(table)
+        parsed.append(encoder._tokens._texts)
         assert made["tokens"].to_pylist() == [[*trained.encode("a text").ids]] * 300
-    assert examples._opened.cache_info().misses == 1
+    assert all(one is parsed[0] for one in parsed)
 
 
 def test_cleaning_cleans_targets_too():
@@ -123,7 +137,7 @@ def key_of(job):
         ("config.json", True),
         ("model.safetensors", False),
         ("README.md", False),
-        ("generation_config.json", False),
+        ("generation_config.json", True),
     ],
 )
 def test_every_file_that_can_change_a_token_is_in_the_key_by_content(job, tmp_path, file, changes):

@@ -16,8 +16,8 @@ from trainshed.errors import PlatformError
 from trainshed.record.data_manifest import SamplesFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime.data import builtin, tokenizer
-from trainshed.runtime.data import examples as encode_samples
 from trainshed.runtime.data.columns import shard_schema
+from trainshed.runtime.data.encode import Encode
 from trainshed.runtime.data.found import Found, find_files
 from trainshed.runtime.data.reader import SampleReader
 from trainshed.runtime.data.spelled import Tally, TextForm
@@ -67,8 +67,10 @@ def test_a_csv_line_of_another_length_is_named():
 def test_a_json_line_is_a_sample_and_a_missing_field_is_named():
     source = {"kind": "jsonl", "path": "x"}
     spec = {"text": "q", "target": "a"}
-    found = rows('{"q": "1+1", "a": 2}\n\n', source=source, examples=spec)
+    found = rows('{"q": "1+1", "a": "2"}\n\n', source=source, examples=spec)
     assert [(row["text"], row["target"]) for row in found] == [("1+1", "2")]
+    (bad,) = rows('{"q": "1+1", "a": 2}\n', source=source, examples=spec)
+    assert str(bad) == "/a/cat/x:1: a: expected text, found the number 2"
     (bad,) = rows('{"q": "1+1"}\n', source=source, examples=spec)
     assert str(bad) == "/a/cat/x:1: no field 'a'; it has q"
     (bad,) = rows("{\n", source=source, examples=spec)
@@ -135,7 +137,7 @@ def test_samples_are_enclosed_and_cut_with_their_marks(tmp_path):
 def spelling(tmp_path, *, obeyed):
     made = job(tokenizer={"kind": "train_bpe", "vocab_size": 300, "special_tokens": ("cls", "sep")})
     trained = tokenizer.make(made, TEXTS, tmp_path)
-    return TextForm(trained, Marks.read(tmp_path), obeyed)
+    return TextForm(trained, Marks.read(tmp_path), obeyed, end=trained.token_to_id("<|endoftext|>"))
 
 
 @pytest.mark.parametrize("obeyed", [False, True], ids=["plain", "obeyed"])
@@ -143,9 +145,10 @@ def test_a_sample_that_spells_special_tokens_has_them_only_where_the_job_says_so
     text, target = "a <|endoftext|> b <|sep|><|sep|>", "<|endoftext|>"
     form = spelling(tmp_path, obeyed=obeyed)
     cls, sep, end = (form.tokenizer.token_to_id(f"<|{name}|>") for name in ("cls", "sep", "endoftext"))
-    spec = job(source=Builtin(name="dates"), examples={"text": "text", "target": "target"}).examples
-    encoder = encode_samples.Encode(spec, form, {}, shard_schema(("text", "target"), None, None))
-    (made_of,) = encoder.tables(pa.table({"split": ["train"], "text": [text], "target": [target]}))
+    made_job = job(source=Builtin(name="dates"), examples={"text": "text", "target": "target"})
+    encoder = Encode(made_job, form, {}, shard_schema(("text", "target"), None, None))
+    row = {"split": ["train"], "origin": ["here"], "text": [text], "target": [target]}
+    (made_of,) = encoder.tables(pa.table(row))
     tokens, made = made_of["tokens"][0].as_py(), made_of["target"][0].as_py()
     assert (tokens[0], tokens[-1], made[-1]) == (cls, sep, end)
     spelled = [number for number in [*tokens[1:-1], *made[:-1]] if number in (cls, sep, end)]

@@ -45,14 +45,14 @@ def test_the_same_texts_train_the_same_tokenizer():
 
 
 def test_transformers_opens_what_is_saved(tmp_path):
-    spec = TrainBpe(vocab_size=300, chat_template="{{ messages[0].content }}")
+    spec = TrainBpe(vocab_size=300, chat_template="<|user|>{{ messages[0].content }}")
     trained = tokenizer.train(spec, TEXTS)
     tokenizer.save(trained, spec, 64, tmp_path)
     opened = AutoTokenizer.from_pretrained(tmp_path)
     assert opened.encode("def f") == trained.encode("def f").ids
     assert opened.eos_token == "<|endoftext|>"
-    assert opened.apply_chat_template([{"role": "user", "content": "hello"}], tokenize=False) == "hello"
-    assert Tokenizer.from_file(str(tmp_path / "tokenizer.json")).token_to_id("<|im_end|>") is not None
+    assert opened.apply_chat_template([{"role": "user", "content": "hello"}], tokenize=False) == "<|user|>hello"
+    assert Tokenizer.from_file(str(tmp_path / "tokenizer.json")).token_to_id("<|user|>") is not None
 
 
 def test_files_of_a_source(tmp_path):

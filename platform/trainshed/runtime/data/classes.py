@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.data.values import name_of
+from trainshed.spec.data.values import name_of
 
 MAX_CLASSES = 10_000
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")

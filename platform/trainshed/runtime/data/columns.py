@@ -44,7 +44,7 @@ def names_of(read_fields: Iterable[str]) -> list[str]:
 
 def shard_schema(has: tuple[str, ...], label_kind: str | None, pixels: tuple[int, int] | None) -> pa.Schema:
     """The columns of shards of samples that have these things; `pixels` are size and channels of their images."""
-    fields = [field for what, field in text.IN_SHARDS.items() if what in has]
+    fields = [field for what, columns in text.IN_SHARDS.items() if what in has for field in columns]
     if pixels is not None:
         fields.append(image.shard_field(*pixels))
     if label_kind is not None:

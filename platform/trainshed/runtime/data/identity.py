@@ -19,13 +19,14 @@ from trainshed.runtime.data.found import Found, hash_files
 from trainshed.spec.data.prepare import Builtin, Clean, Images, PrepareJob, PretrainedTokenizer
 from trainshed.spec.document.locations import is_address, is_directory
 
-FORMAT = 4
+FORMAT = 5
 """Raised when the same job on the same bytes would give other shards."""
 
 OF_A_TOKENIZER = (
     "added_tokens.json",
     "chat_template.*",
     "config.json",
+    "generation_config.json",
     "merges.txt",
     "special_tokens_map.json",
     "*.model",
@@ -33,7 +34,8 @@ OF_A_TOKENIZER = (
     "tokenizer*",
     "vocab*",
 )
-"""Files of a model's folder that its tokenizer is read from; config.json says of which class it is."""
+"""Files of a model's folder that its tokenizer is read from; config.json says of which class it is, and
+generation_config.json which tokens end an answer."""
 
 
 def key_of(job: PrepareJob, found: Found) -> str:

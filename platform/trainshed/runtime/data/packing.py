@@ -8,7 +8,6 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
-from tokenizers import Tokenizer
 
 from trainshed.errors import PlatformError
 from trainshed.record.data_manifest import SamplesFacts
@@ -16,13 +15,10 @@ from trainshed.record.storage import Storage
 from trainshed.runtime.data.columns import by_split
 from trainshed.runtime.data.spelled import MarkFinder, Tally, TextForm
 from trainshed.runtime.data.threads import use_threads
-from trainshed.runtime.data.tokenizer import END_OF_TEXT
+from trainshed.runtime.encoding import Affixes, TextEncoder
 from trainshed.runtime.modalities.text.columns import lists, pieces
 from trainshed.runtime.shards import BlockWriter
 from trainshed.spec.data.prepare import Pack
-
-END_MARKS = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>", "[SEP]")
-"""How tokenizers mark the end of a document; the first that one knows is used."""
 
 
 def pack(
@@ -36,7 +32,7 @@ def pack(
     """Writes the blocks of every split; what the manifest says of them.
 
     Raises:
-        PlatformError: the tokenizer has no end mark.
+        PlatformError: the tokenizer has no end token.
     """
     writers = {split: BlockWriter(storage, folder, split, spec.block_size, form.ids) for split in splits}
     tally = Tally()
@@ -44,7 +40,7 @@ def pack(
         encode,
         fn_kwargs={
             "serialized": form.serialized,
-            "end": end_mark(form.tokenizer),
+            "end": end_of_document(form),
             "finder": form.finder,
             "threads": form.threads,
         },
@@ -61,31 +57,34 @@ def pack(
     return tally.said_of(SamplesFacts(form="packed", block_size=spec.block_size, splits=made))
 
 
-def encode(table: pa.Table, serialized: str, end: int, finder: MarkFinder, threads: int = 1) -> Iterator[pa.Table]:
-    """The token ids of each document, closed with the end mark; runs in a Ray Data worker."""
+def encode(
+    table: pa.Table, serialized: str, end: int | None, finder: MarkFinder, threads: int = 1
+) -> Iterator[pa.Table]:
+    """The token ids of each document, begun and closed as the model expects; runs in a Ray Data worker."""
     use_threads(threads)
-    tokenizer = _opened(serialized)
+    encoder = _opened(serialized, end)
     for piece in pieces(table, "text"):
         texts = piece["text"].to_pylist()
-        encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        tokens = lists([[*one.ids, end] for one in encoded])
+        tokens = lists(encoder.documents(texts))
         spelled = pa.array([finder.in_text(text) for text in texts], pa.string())
         yield pa.table({"split": piece["split"], "tokens": tokens, "spelled": spelled})
 
 
-def end_mark(tokenizer: Tokenizer) -> int:
-    """The token that closes a document. Raises PlatformError where there is none."""
-    for mark in END_MARKS:
-        number = tokenizer.token_to_id(mark)
-        if number is not None:
-            return int(number)
-    raise PlatformError(f"the tokenizer has no end mark; one of {', '.join(END_MARKS)} closes a document")
+def end_of_document(form: TextForm) -> int | None:
+    """The token that closes a document, where the tokenizer does not close texts by itself.
+
+    Raises:
+        PlatformError: there is none.
+    """
+    if form.end is None and not Affixes.of(form.tokenizer).after:
+        raise PlatformError(
+            "the tokenizer has no end token: tokenizer_config.json names no eos_token and no sep_token, and a document "
+            "would run into the next one"
+        )
+    return form.end
 
 
 @lru_cache(maxsize=1)
-def _opened(serialized: str) -> Tokenizer:
+def _opened(serialized: str, end: int | None) -> TextEncoder:
     """Parsed once in each worker process: that takes a second where there are 150,000 tokens."""
-    tokenizer = Tokenizer.from_str(serialized)
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+    return TextEncoder(serialized, max_tokens=None, end=end)

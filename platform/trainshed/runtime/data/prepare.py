@@ -27,11 +27,13 @@ from trainshed.record.storage import Storage
 from trainshed.runtime.data import examples, packing, sources, splitting, steps, tokenizer
 from trainshed.runtime.data.bad_rows import BadRows
 from trainshed.runtime.data.columns import by_split
+from trainshed.runtime.data.fates import lines_of
+from trainshed.runtime.data.formats import said_in, with_format
 from trainshed.runtime.data.found import find_files
 from trainshed.runtime.data.identity import key_of, libraries_of, what_matters
 from trainshed.runtime.data.spelled import TextForm
 from trainshed.runtime.data.threads import threads_of_each
-from trainshed.runtime.encoding import Marks
+from trainshed.runtime.encoding import ConversationEncoder, Marks, SpecialIds
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.scratch import scratch
 from trainshed.runtime.shards import damaged
@@ -47,6 +49,9 @@ def prepare(job: PrepareJob, reporter: Reporter) -> PrepareResult:
     """
     storage = reporter.record.storage
     found = find_files(job.source)
+    if job.format == "auto":
+        job = with_format(job, found)
+        reporter.log(f"format: {job.format}, by the keys of the first row")
     key = key_of(job, found)
     folder = f"data/{key}"
     there = _intact(storage, folder, reporter)
@@ -88,6 +93,9 @@ def _intact(storage: Storage, folder: str, reporter: Reporter) -> DataManifest |
     return None
 
 
+TEXTS = ("text", "target", "messages", "preference")
+
+
 @dataclass(frozen=True)
 class _Pipeline:
     job: PrepareJob
@@ -121,7 +129,7 @@ class _Pipeline:
         splits = ("train", "validation", *(("test",) if "test" in named or self.job.split.test > 0 else ()))
         made = self._make(samples, form, splits)
         self.reporter.progress("prepare", total, total, what="done")
-        reading = ReadingFacts(has=tuple(self.job.read_fields), leaks=leaks)
+        reading = ReadingFacts(has=tuple(self.job.read_fields), format=self.job.format, leaks=leaks)
         if left_out is not None:
             reading = reading.model_copy(update={"bad_rows": left_out})
         return DataManifest.of(source, tokenizer_facts, reading, made)
@@ -138,13 +146,22 @@ class _Pipeline:
 
     def _tokenizer(self, samples: ray.data.Dataset, threads: int) -> tuple[TextForm, TokenizerFacts]:
         """How texts are tokenised, kept beside the data, and what the manifest says of it."""
-        fields: list[str] = [name for name in ("text", "target") if name in self.job.read_fields]
+        fields: list[str] = [name for name in TEXTS if name in self.job.read_fields]
         with scratch("tokenizer") as local:
             made = tokenizer.make(self.job, _texts(samples, fields), local)
             self.storage.upload(local, f"{self.folder}/tokenizer")
             hashes = {path.name: sha256(path.read_bytes()) for path in sorted(local.iterdir()) if path.is_file()}
             obeyed = self.job.special_tokens_in_text == "obeyed"
-            form = TextForm(made, Marks.read(local), obeyed, threads)
+            form = TextForm(
+                made,
+                Marks.read(local),
+                obeyed,
+                threads,
+                end=SpecialIds.read(local).eos,
+                conversations=ConversationEncoder.read(local, obey=obeyed),
+            )
+        if "messages" in fields and form.conversations is None:
+            raise PlatformError("the tokenizer has no chat template, and the rows are conversations; give it one")
         return form, TokenizerFacts(
             vocab_size=form.ids,
             tokenizer_sha256=hashes["tokenizer.json"],
@@ -156,9 +173,9 @@ class _Pipeline:
     def _make(self, samples: ray.data.Dataset, form: TextForm | None, splits: tuple[str, ...]) -> SamplesFacts:
         """Shards of every split, and what the manifest says of them."""
         match self.job:
-            case PrepareJob(pack=Pack() as spec) if form is not None:
+            case PrepareJob(pack=Pack() as spec) if form is not None and not self.job.apart:
                 made = packing.pack(samples, form, spec, self.storage, self.folder, splits)
-            case PrepareJob(examples=Examples()):
+            case PrepareJob(examples=Examples()) | PrepareJob(pack=Pack()):
                 made = examples.write(samples, form, self.job, self.storage, self.folder, splits)
             case _:
                 raise ValueError("a job says pack or examples, and text has a tokenizer")
@@ -168,6 +185,8 @@ class _Pipeline:
             entropy = facts.unigram_entropy_nats
             said = f", unigram entropy {entropy:.3f} nats per token" if entropy is not None else ""
             self.reporter.log(f"{split}: {facts.samples:,} samples, {facts.tokens:,} tokens{said}")
+            for line in lines_of(facts, self.job):
+                self.reporter.log(f"{split}: {line}")
         self._say_what_was_found(made)
         return made
 
@@ -182,7 +201,7 @@ class _Pipeline:
 
 
 def _too_small(split: str, job: PrepareJob, facts: SplitFacts) -> str:
-    if job.pack is None:
+    if job.pack is None or job.apart:
         return f"the {split} split has no samples; give more data or another split.{split}"
     return (
         f"the {split} split has {facts.tokens_left_out} tokens, less than one block of {job.pack.block_size}; "
@@ -195,7 +214,8 @@ def _texts(samples: ray.data.Dataset, fields: list[str]) -> Iterator[str]:
     for batch in samples.iter_batches(batch_size=None, batch_format="pyarrow"):
         for _, part in by_split(batch, ("train",)):
             for field in fields:
-                yield from part[field].to_pylist()
+                for one in part[field].to_pylist():
+                    yield from said_in(field, one)
 
 
 def _result(storage: Storage, folder: str, manifest: DataManifest, *, reused: bool) -> PrepareResult:

@@ -1,8 +1,9 @@
 """The samples of a source's files; runs in a Ray Data worker, needs no Ray.
 
-A sample is `{"text" | "image", "target", "label", "origin", "split"}`: what the job reads, where it came from, and the
-split its file belongs to ("" where the job's own rule decides). An image is its bytes `(channels, size, size)`, and has
-`done`: what was done to it beside resizing. A label is JSON, one type for all rows of a column.
+A sample is `{"text" | "image" | "messages" | "preference", "target", "label", "origin", "split"}`: what the job reads,
+where it came from, and the split its file belongs to ("" where the job's own rule decides). Conversations are JSON. An
+image is its bytes `(channels, size, size)`, and has `done`: what was done to it beside resizing. A label is JSON, one
+type for all rows of a column.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ import pyarrow.fs as pafs
 from trainshed.errors import PlatformError
 from trainshed.runtime.data.bad_rows import BadRows
 from trainshed.runtime.data.found import Found
-from trainshed.runtime.data.values import BadValue, LabelKind, label_of, text_of
 from trainshed.runtime.modalities.image.reader import decode
+from trainshed.spec.data.conversations import conversation_of, preference_of
 from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.data.rows import BadRow, Row, rows
 from trainshed.spec.data.sources import Builtin, Csv, Images, JsonLines, TextFiles
+from trainshed.spec.data.values import BadValue, LabelKind, label_of, text_of
 
 FIELDS_SAID = 10
+WHOLE_ROWS = ("messages", "preference")
+"""What is made of several fields of a row."""
 
 
 class SampleReader:
@@ -32,6 +36,8 @@ class SampleReader:
     def __init__(self, job: PrepareJob, found: Found, bad_rows: BadRows | None = None) -> None:
         self._source = job.source
         self._fields = job.read_fields
+        self._format = job.format
+        self._keys = job.keys
         self._label_kind: LabelKind = job.examples.label_kind if job.examples is not None else "class"
         self._found = found
         self._bad_rows = bad_rows
@@ -64,19 +70,26 @@ class SampleReader:
     def sample(self, row: Row, split: str) -> dict[str, object] | BadRow:
         """What the job reads of a row, by what it is."""
         made: dict[str, object] = {"origin": row.origin, "split": split}
+        missing = [key for key in self._keys if key not in row.fields]
+        if missing:
+            return BadRow.of(row.origin, f"no field {missing[0]!r}; it has {_named(row.fields)}")
         for what, field in self._fields.items():
             if field not in row.fields:
                 return BadRow.of(row.origin, f"no field {field!r}; it has {_named(row.fields)}")
             try:
-                made[what] = self._value(what, row.fields[field])
+                made[what] = self._value(what, row.fields[field], row)
             except BadValue as error:
-                return BadRow.of(row.origin, f"{field}: {error}")
+                return BadRow.of(row.origin, str(error) if what in WHOLE_ROWS else f"{field}: {error}")
         if "done" in row.fields:
             made["done"] = row.fields["done"]
         return made
 
-    def _value(self, what: str, value: Any) -> Any:
+    def _value(self, what: str, value: Any, row: Row) -> Any:
         match what:
+            case "messages" if self._format is not None and self._format != "auto":
+                return conversation_of(self._format, row.fields).as_json()
+            case "preference":
+                return preference_of(row.fields).as_json()
             case "image":
                 return value
             case "label":
@@ -104,6 +117,22 @@ class SampleReader:
     def _shown(self, path: str) -> str:
         """A path as messages say it: what went up with the job lies in a folder that says nothing to anybody."""
         return path.removeprefix(f"{self._here}/")
+
+
+def first_row(job: PrepareJob, found: Found) -> Row | None:
+    """The first row of a job's files; None where there is none.
+
+    Raises:
+        PlatformError: it cannot be read.
+    """
+    source = job.source
+    assert isinstance(source, TextFiles | JsonLines | Csv)
+    for path in found.files:
+        for row in rows(source, _content(found.fs, path), path):
+            if isinstance(row, BadRow):
+                raise PlatformError(str(row))
+            return row
+    return None
 
 
 def _content(fs: pafs.FileSystem, path: str) -> bytes:

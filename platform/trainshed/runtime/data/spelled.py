@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from tokenizers import Tokenizer
 
 from trainshed.record.data_manifest import SamplesFacts
-from trainshed.runtime.encoding import Marks
+from trainshed.runtime.encoding import ConversationEncoder, Marks
 
 PREFIX_CHARACTERS = 2
 
@@ -30,6 +30,10 @@ class TextForm:
     """Whether a text that spells a special token becomes it."""
     threads: int = 1
     """That tokenise one block."""
+    end: int | None = None
+    """The token that closes a document or a target."""
+    conversations: ConversationEncoder | None = None
+    """Of the same tokenizer; None where it has no chat template."""
 
     @property
     def serialized(self) -> str:

@@ -79,8 +79,9 @@ def _drawn(content: str | bytes, seed: int, shares: dict[str, float]) -> str:
 
 def _contents(table: pa.Table) -> list[Any]:
     """What tells samples apart: what a text says whatever its blanks and newlines, or an image's pixels."""
-    if "text" in table.column_names:
-        return [words_of(text) for text in table["text"].to_pylist()]
+    for name in ("text", "messages", "preference"):
+        if name in table.column_names:
+            return [words_of(text) for text in table[name].to_pylist()]
     pixels: list[Any] = table["image"].to_pylist()
     return pixels
 

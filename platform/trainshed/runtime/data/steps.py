@@ -6,9 +6,10 @@ The order of documents never changes, so the same input gives the same bytes.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import unicodedata
-from typing import assert_never
+from typing import Any, assert_never
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from trainshed.spec.data.prepare import Clean, Deduplicate, PrepareStep
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
-SAMPLE = ("text", "target", "label", "image")
+SAMPLE = ("text", "target", "messages", "preference", "label", "image")
 """What a sample is made of; where it is from is no part of it."""
 HELD_OUT_FIRST = ("test", "validation")
 """Whose copy is kept where a sample stands in several files: what is held out is not made smaller."""
@@ -59,12 +60,30 @@ def clean_text(text: str) -> str:
 
 
 def cleaned(table: pa.Table, minimum: int) -> pa.Table:
-    """The table with clean texts and targets, without texts that are shorter than `minimum` characters."""
+    """The table with clean texts, targets and messages, without texts that are shorter than `minimum` characters."""
     for name in ("text", "target"):
         if name in table.column_names:
             column = pa.array([clean_text(text) for text in table[name].to_pylist()], pa.string())
             table = table.set_column(table.column_names.index(name), name, column)
-    return table.filter(pc.greater_equal(pc.utf8_length(table["text"]), minimum))
+    if "text" in table.column_names:
+        return table.filter(pc.greater_equal(pc.utf8_length(table["text"]), minimum))
+    for name in ("messages", "preference"):
+        if name in table.column_names:
+            turned = [json.loads(one) for one in table[name].to_pylist()]
+            made = [json.dumps(_cleaned(one), ensure_ascii=False, sort_keys=True) for one in turned]
+            table = table.set_column(table.column_names.index(name), name, pa.array(made, pa.string()))
+    return table
+
+
+def _cleaned(value: Any) -> Any:
+    """Conversations with clean contents; what tools are called, and with what, stays as it is."""
+    if isinstance(value, list):
+        return [_cleaned(one) for one in value]
+    if isinstance(value, dict):
+        if "role" in value:
+            return {**value, "content": clean_text(str(value.get("content") or ""))}
+        return {key: _cleaned(one) for key, one in value.items()}
+    return value
 
 
 def repeats(keys: np.ndarray, ranks: np.ndarray) -> np.ndarray:

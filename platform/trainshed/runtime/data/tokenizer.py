@@ -10,10 +10,10 @@ from typing import Any, assert_never
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from trainshed.spec.data.prepare import Characters, PrepareJob, PretrainedTokenizer, TrainBpe
+from trainshed.spec.data.tokenizers import template_of, tokens_in
 
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<|unknown|>"
-CHAT_TOKENS = ("<|im_start|>", "<|im_end|>")
 
 
 def make(job: PrepareJob, texts: Iterable[str], folder: Path) -> Tokenizer:
@@ -42,7 +42,9 @@ def make(job: PrepareJob, texts: Iterable[str], folder: Path) -> Tokenizer:
 
 def train(spec: TrainBpe | Characters, texts: Iterable[str], *, special_tokens: tuple[str, ...] = ()) -> Tokenizer:
     """A tokenizer of a kind. Any text survives a byte-level BPE unchanged; of characters those that were seen do."""
-    special = [END_OF_TEXT, *(CHAT_TOKENS if spec.chat_template else ()), *map(_mark, special_tokens)]
+    template = template_of(spec)
+    of_template = tokens_in(template) if template else ()
+    special = list(dict.fromkeys([END_OF_TEXT, *of_template, *map(_mark, special_tokens)]))
     match spec:
         case TrainBpe():
             return _train_bpe(spec.vocab_size, special, texts)
@@ -74,8 +76,8 @@ def save(
     config |= {f"{token}_token": _mark(token) for token in special_tokens}
     if isinstance(spec, Characters):
         config["unk_token"] = UNKNOWN
-    if spec.chat_template:
-        config["chat_template"] = spec.chat_template
+    if template := template_of(spec):
+        config["chat_template"] = template
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 

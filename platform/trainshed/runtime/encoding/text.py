@@ -50,20 +50,17 @@ class TextEncoder:
         max_tokens: int | None,
         end: int | None,
         readable: str | None = None,
-        cut: Side = "right",
     ) -> None:
         """Reads a tokenizer.json.
 
         Args:
             end: closes targets and documents where the tokenizer does not enclose them by itself.
             readable: the tokenizer that decodes, where `serialized` is a twin of it.
-            cut: the side on which a long text loses tokens.
         """
         self._serialized = serialized
         self._readable = readable or serialized
         self._max_tokens = max_tokens
         self._end = () if end is None else (end,)
-        self._cut_side = cut
 
     @staticmethod
     def read(folder: Path, *, max_tokens: int | None, obeyed: Iterable[str] | None = None) -> TextEncoder:
@@ -99,20 +96,17 @@ class TextEncoder:
 
     def texts(self, texts: Sequence[str]) -> list[Ids]:
         """Ids of each text as a model reads it, enclosed in special tokens where the tokenizer has a template."""
-        return [self._fitted(ids) for ids in self.whole_texts(texts)]
+        return [self.fitted(np.array(ids, dtype=np.int64)) for ids in self.whole_texts(texts)]
 
     def whole_texts(self, texts: Sequence[str]) -> list[list[int]]:
         """The same without a cut, in which no text has a BOS that it spells itself and a second one before it."""
         encoded = self._plain.encode_batch_fast(list(texts))
         return [self._once(one.ids) for one in encoded]
 
-    def is_cut(self, ids: Sequence[int]) -> bool:
-        """Whether a text of these ids is longer than a sample may be."""
-        return self._max_tokens is not None and len(ids) > self._max_tokens
-
-    def prompts(self, texts: Sequence[str]) -> list[Ids]:
+    def prompts(self, texts: Sequence[str], *, cut: bool = True) -> list[Ids]:
         """Ids of each text as a decoder is asked with it: begun as the tokenizer does, never closed."""
-        return [self.opened(ids) for ids in self.texts(texts)]
+        found = self.texts(texts) if cut else [np.array(ids, dtype=np.int64) for ids in self.whole_texts(texts)]
+        return [self.opened(ids) for ids in found]
 
     def opened(self, ids: Ids) -> Ids:
         """A text's ids without the tokens that close it; what a decoder goes on from."""
@@ -120,7 +114,19 @@ class TextEncoder:
         closed = len(ids) > len(after) > 0 and tuple(ids[-len(after) :].tolist()) == after
         return ids[: -len(after)] if closed else ids
 
-    def targets(self, texts: Sequence[str], max_tokens: int) -> list[Ids]:
+    def fitted(self, ids: Ids, *, side: Side = "right") -> Ids:
+        """A text's ids cut to `max_tokens` on one side, the special tokens around it kept."""
+        if self._max_tokens is None or len(ids) <= self._max_tokens:
+            return ids
+        before, after = len(self.affixes.before), len(self.affixes.after)
+        room = self._max_tokens - before - after
+        if room < 1:
+            return ids[: self._max_tokens]
+        inside = ids[before : len(ids) - after]
+        kept = inside[:room] if side == "right" else inside[-room:]
+        return np.concatenate([ids[:before], kept, ids[len(ids) - after :]])
+
+    def targets(self, texts: Sequence[str], max_tokens: int | None) -> list[Ids]:
         """Ids of each text as a model must produce it: closed with the end mark, or cut and left open."""
         encoded = self._plain.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array([*one.ids, *self._end][:max_tokens], dtype=np.int64) for one in encoded]
@@ -136,18 +142,6 @@ class TextEncoder:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens left out."""
         return self._reader.decode(list(ids))
-
-    def _fitted(self, ids: list[int]) -> Ids:
-        """Cut to `max_tokens`, with the special tokens around it."""
-        if self._max_tokens is None or len(ids) <= self._max_tokens:
-            return np.array(ids, dtype=np.int64)
-        before, after = self.affixes.before, self.affixes.after
-        room = self._max_tokens - len(before) - len(after)
-        if room < 1:
-            return np.array(ids[: self._max_tokens], dtype=np.int64)
-        inside = ids[len(before) : len(ids) - len(after)]
-        kept = inside[:room] if self._cut_side == "right" else inside[-room:]
-        return np.array([*before, *kept, *after], dtype=np.int64)
 
     def _once(self, ids: list[int]) -> list[int]:
         before = self.affixes.before

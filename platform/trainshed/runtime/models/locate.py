@@ -5,19 +5,22 @@ Safetensors only, and no code of theirs is ever run. One clear line where they c
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
+from transformers.utils import cached_file
 
 from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
+from trainshed.runtime.encoding import GENERATION_CONFIG
 from trainshed.runtime.scratch import scratch_of_process
 from trainshed.spec.document.locations import is_address, is_directory
 from trainshed.spec.training.models import Pretrained
-from trainshed.spec.training.models.folder import check_sizes, folder_config
+from trainshed.spec.training.models.folder import check_sizes, folder_config, read_json
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 LOAD_ERRORS = (
@@ -60,8 +63,28 @@ def save_tokenizer(place: str, folder: Path) -> None:
     if opened is None:
         raise PlatformError(f"{place}: no tokenizer there; one of {', '.join(TOKENIZER_FILES)} is needed")
     opened.save_pretrained(str(folder))
+    _keep_generation_config(located(place), folder)
     if not (folder / "tokenizer.json").is_file():
         raise PlatformError(f"{place}: its tokenizer has no tokenizer.json form")
+
+
+def _keep_generation_config(place: str, folder: Path) -> None:
+    """Keeps the file that says which tokens end an answer: it stands beside the weights, and belongs to the texts.
+
+    Raises:
+        PlatformError: it is there and cannot be read.
+    """
+    try:
+        found = cached_file(
+            place,
+            GENERATION_CONFIG,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except LOAD_ERRORS as error:
+        raise PlatformError(f"{place}: {GENERATION_CONFIG}: {first_line(error)}") from error
+    if found is not None:
+        (folder / GENERATION_CONFIG).write_text(json.dumps(read_json(Path(found)), indent=2) + "\n")
 
 
 def read_config(spec: Pretrained, **changes: Any) -> PreTrainedConfig:

@@ -1,6 +1,7 @@
 """Labelled samples on disk: Arrow IPC files with a column for each thing a sample has, read by memory map.
 
-Columns: tokens and target (lists of uint32), label (int64, float64 or list of float64), pixels (a fixed list of uint8).
+Columns: tokens, target and rejected (lists of uint32), their masks (lists of uint8), lengths of documents in a block,
+label (int64, float64 or list of float64), pixels (a fixed list of uint8).
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from trainshed.record.storage import Storage
 from trainshed.runtime.shards.files import map_shard, write_shard
 
 SHARD_SAMPLES = 1 << 16
+IDS = ("tokens", "target", "rejected")
+RAGGED = (*IDS, "lengths", "loss_mask", "rejected_mask")
+"""Columns whose rows have lengths of their own."""
 
 
 @dataclass
@@ -42,7 +46,7 @@ class ExampleWriter:
         """Appends samples: a table of the writer's schema."""
         self._held.append(table.cast(self.schema))
         self._held_samples += table.num_rows
-        self.tokens += sum(len(_values(table[name])) for name in ("tokens", "target") if name in table.column_names)
+        self.tokens += sum(len(_values(table[name])) for name in IDS if name in table.column_names)
         if self.labels:
             self._label_counts += self._counted(table["label"])
         while self._held_samples >= SHARD_SAMPLES:
@@ -86,14 +90,14 @@ class Examples:
     def take(self, ids: np.ndarray[Any, Any]) -> dict[str, Any]:
         """Samples by number, a column for each thing they have.
 
-        `tokens` and `target` are lists of int64 arrays; `label` is int64 or float64 `(samples,)`, or float64
-        `(samples, labels)`; `pixels` is uint8 `(samples, channels, size, size)`.
+        `tokens`, `target`, `lengths` and masks are lists of int64 arrays; `label` is int64 or float64 `(samples,)`, or
+        float64 `(samples, labels)`; `pixels` is uint8 `(samples, channels, size, size)`.
         """
         places = [(int(np.searchsorted(self._starts, number, side="right")) - 1, number) for number in ids]
         taken: dict[str, Any] = {}
         for name in self._shards[0].columns:
             values = [self._shards[shard].row(name, int(number - self._starts[shard])) for shard, number in places]
-            if name in ("tokens", "target"):
+            if name in RAGGED:
                 taken[name] = [value.astype(np.int64) for value in values]
             else:
                 taken[name] = np.stack(values)

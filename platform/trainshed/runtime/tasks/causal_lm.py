@@ -1,6 +1,7 @@
 """Next-token prediction with the decoder models of transformers.
 
-Packed blocks count every token; samples with a target count only the target's (supervised fine-tuning).
+Packed blocks count every token; samples with a target count only the target's, conversations only what the assistant
+says (supervised fine-tuning).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.modalities.text.collation import IGNORED, inputs, pad
+from trainshed.runtime.tasks.blocks import block_batch, refuse_where_documents_meet
 from trainshed.runtime.tasks.configuration import configuration
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.fitting import positions
@@ -45,6 +47,8 @@ class CausalLmTask:
                 f"model.context: the model takes {most} tokens, a sample and its target have "
                 f"up to {longest}; prepare shorter ones or raise it"
             )
+        if facts.apart:
+            refuse_where_documents_meet(config)
         self._routers = RouterLoss(config)
         self._model = TransformersModel(AutoModelForCausalLM, config, training, facts)
 
@@ -62,12 +66,23 @@ class CausalLmTask:
         return self._model.make(place)
 
     def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:  # noqa: ARG002
-        """`input_ids` of blocks `(batch, time)`; of samples also `attention_mask` and `labels`. Nothing is drawn."""
-        if isinstance(rows["tokens"], np.ndarray):
-            return {"input_ids": torch.from_numpy(rows["tokens"])}
+        """`input_ids` of blocks `(batch, time)`; of samples also `attention_mask` and `labels`. Nothing is drawn.
+
+        Blocks of documents that are kept apart have `position_ids` in place of a mask.
+        """
+        tokens = rows["tokens"]
+        if isinstance(tokens, np.ndarray):
+            return {"input_ids": torch.from_numpy(tokens)}
+        if "lengths" in rows:
+            masks = rows.get("loss_mask")
+            return block_batch(tokens, rows["lengths"], masks, size=self._facts.block_size, fill=self._facts.pad)
+        if "loss_mask" in rows:
+            masks = rows["loss_mask"]
+            labels = [np.where(mask > 0, own, IGNORED) for own, mask in zip(tokens, masks, strict=True)]
+            return {**inputs(tokens, self._facts.pad), "labels": pad(labels, IGNORED)}
         if "target" not in rows:
-            return {**inputs(rows["tokens"], self._facts.pad), "labels": pad(rows["tokens"], IGNORED)}
-        prompts = [self._without_end(tokens) for tokens in rows["tokens"]]
+            return {**inputs(tokens, self._facts.pad), "labels": pad(tokens, IGNORED)}
+        prompts = [self._facts.encoder.opened(own) for own in tokens]
         pairs = list(zip(prompts, rows["target"], strict=True))
         labels = [np.concatenate([np.full(len(prompt), IGNORED), target]) for prompt, target in pairs]
         whole = [np.concatenate([prompt, target]) for prompt, target in pairs]
@@ -101,7 +116,7 @@ class CausalLmTask:
     @torch.no_grad()
     def predict(self, model: torch.nn.Module, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The log-probability of each text's tokens after the first, in nats, and its likeliest next token."""
-        texts = [self._without_end(ids) for ids in self._facts.encoder.texts([row["text"] for row in rows])]
+        texts = self._facts.encoder.prompts([row["text"] for row in rows])
         batch = {**inputs(texts, self._facts.pad), "labels": pad(texts, IGNORED)}
         logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float()
         losses = F.cross_entropy(
@@ -112,9 +127,6 @@ class CausalLmTask:
             {"log_probability": -float(loss), "next": self._facts.encoder.decode([token])}
             for loss, token in zip(losses, following, strict=True)
         ]
-
-    def _without_end(self, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return ids[:-1] if len(ids) > 1 and ids[-1] == self._facts.special.eos else ids
 
 
 def _outputs(forward: Forward, batch: Batch) -> tuple[Any, torch.Tensor]:

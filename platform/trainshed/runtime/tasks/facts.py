@@ -24,6 +24,8 @@ class DataFacts:
     """Of the training split."""
     image: tuple[int, int] | None = None
     """Pixels on each side, channels."""
+    apart: bool = False
+    """Whether a sample is a block of documents that are kept out of each other's attention."""
     special_tokens_obeyed: bool = True
     """Whether a text of the data that spells a special token became it, as in data that does not say."""
 
@@ -38,6 +40,7 @@ class DataFacts:
             labels=manifest.labels,
             label_counts=manifest.splits["train"].label_counts,
             image=manifest.pixels,
+            apart=manifest.apart,
             special_tokens_obeyed=manifest.job.special_tokens_in_text == "obeyed",
         )
 

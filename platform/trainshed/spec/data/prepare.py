@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from trainshed.spec.data.bad_rows import BadRows, Refuse
+from trainshed.spec.data.formats import CONVERSATIONS, KEYS, FormatOrAuto, TooLong, Turns, reads
 from trainshed.spec.data.sources import Builtin, Csv, Images, JsonLines, Source, TextFiles, fields_of, image_of
 from trainshed.spec.data.tokenizers import Characters, PretrainedTokenizer, SpecialToken, Tokenizer, TrainBpe
 from trainshed.spec.document.part import Count, Name, Part
@@ -35,6 +36,10 @@ __all__ = [
 ]
 
 
+MAX_TOKENS = 128
+MAX_TOKENS_OF_A_CONVERSATION = 1024
+
+
 class Clean(Part):
     """Unicode NFC, newlines as \\n, control characters out, trailing blanks off, of texts and targets."""
 
@@ -54,10 +59,14 @@ PrepareStep = Annotated[Clean | Deduplicate, Field(discriminator="kind")]
 
 
 class Pack(Part):
-    """Documents end with <|endoftext|>, are joined, and cut into blocks without padding."""
+    """Samples share blocks: documents joined end to end and cut, or kept apart and fitted in beside one another."""
 
     block_size: Annotated[int, Field(ge=8)]
     """Tokens in a block: the sequence length of training."""
+    documents: Literal["auto", "joined", "apart"] = "auto"
+    """joined: closed with the end token, joined, and cut into blocks without padding; attention crosses documents.
+    apart: each document whole in one block, and attention and positions stay within it; longer ones are cut into
+    pieces. auto: texts joined, prompts with completions and conversations apart."""
 
 
 class Examples(Part):
@@ -73,14 +82,15 @@ class Examples(Part):
     """One class; several, as a list or parted by `|`; or a number."""
     image: str | None = None
     """The field with the image."""
-    max_tokens: Count = 128
-    """Longer texts are cut."""
+    max_tokens: Count | None = None
+    """Tokens in the longest text or conversation; where it is not said, 128, and 1,024 of a conversation. What is
+    longer goes by `too_long`."""
     max_target_tokens: Count = 128
-    """Longer targets are cut."""
+    """Tokens in the longest target, its end token included; what is longer goes by `too_long`."""
 
     @model_validator(mode="after")
     def _text_or_image(self) -> Examples:
-        if (self.text is None) == (self.image is None):
+        if self.text is not None and self.image is not None:
             raise ValueError("say which field holds the text, or which holds the image: `text:` or `image:`")
         if self.image is not None and self.label is None:
             raise ValueError("an image needs a label: say which field holds it")
@@ -123,12 +133,20 @@ class PrepareJob(Part):
     kind: Literal["prepare"]
     name: Name
     source: Source
+    format: FormatOrAuto | None = None
+    """How a row is told; auto looks at the first row and says what it found. Without it `source.field` or the fields of
+    `examples` name what is read."""
     tokenizer: Tokenizer | None = None
     """Needed for text; images have none."""
     pack: Pack | None = None
-    """Text as blocks without padding: for language models."""
+    """Text as blocks, mostly without padding: for language models."""
     examples: Examples | None = None
-    """Samples with a target or a label."""
+    """Samples that stay apart, with a target or a label, or conversations."""
+    learn_from: Turns = "all_turns"
+    """Of a conversation: what the assistant says in all its turns, or in the last one alone."""
+    too_long: TooLong = "cut_right"
+    """What happens to a sample with more tokens than `max_tokens` or a block: its end or its beginning is cut, it is
+    left out, or the job fails. A target is cut at its end only, and then has no end token. It is all counted."""
     steps: tuple[PrepareStep, ...] = ()
     """Applied in the order given."""
     bad_rows: BadRows = Refuse()
@@ -148,7 +166,7 @@ class PrepareJob(Part):
             )
         if self.split.by == "position" and self.pack is None:
             raise ValueError("split.by: only text that is packed can be cut by position; say hash")
-        has_text = self.examples is None or self.examples.text is not None
+        has_text = self.examples is None or self.examples.image is None
         if has_text and self.tokenizer is None:
             raise ValueError("tokenizer is missing; text needs one, like {kind: train_bpe, vocab_size: 4096}")
         if not has_text and self.tokenizer is not None:
@@ -158,22 +176,70 @@ class PrepareJob(Part):
         return self
 
     @model_validator(mode="after")
+    def _format_fits(self) -> PrepareJob:
+        examples = self.examples
+        named = examples is not None and (examples.text or examples.image or examples.target or examples.label)
+        if self.format is None:
+            if examples is not None and examples.text is None and examples.image is None:
+                raise ValueError("examples: say which field holds the text, or the image, or say `format:`")
+            if self.pack is not None and self.pack.documents == "apart" and image_of(self.source) is not None:
+                raise ValueError("pack.documents: images are not packed")
+            return self
+        if named:
+            raise ValueError("format: it says which fields are read; leave those of `examples` out, or leave it out")
+        if not isinstance(self.source, JsonLines | Csv):
+            raise ValueError(f"format: {self.source.kind} has no rows with keys; it is for jsonl and csv")
+        own = isinstance(self.tokenizer, TrainBpe | Characters)
+        if self.format in CONVERSATIONS and own and not getattr(self.tokenizer, "chat_template", None):
+            raise ValueError(
+                f"tokenizer.chat_template is missing: format {self.format} makes conversations; say "
+                "`chat_template: chatml`, or give a Jinja template"
+            )
+        if self.split.by == "position" and self.format != "text":
+            raise ValueError(f"split.by: {self.format} cannot be cut by position; say hash")
+        if self.format == "preference" and self.pack is not None:
+            raise ValueError("pack: a preference is compared as a whole; say `examples: {max_tokens: ...}`")
+        return self
+
+    @model_validator(mode="after")
     def _fields_are_there(self) -> PrepareJob:
         known = fields_of(self.source)
         if self.pack is not None and image_of(self.source) is not None:
             raise ValueError("pack: the source holds images; say `examples: {image: image, label: label}`")
-        for what, field in self.read_fields.items():
+        needed = self.read_fields if self.format is None else dict(zip(self.keys, self.keys, strict=True))
+        for what, field in needed.items():
             if known is not None and field not in known:
                 key = f"examples.{what}" if self.examples is not None else "source.field"
+                key = key if self.format is None else "format"
                 raise ValueError(f"{key}: the source has no field {field!r}; it has {', '.join(known)}")
         return self
 
     @property
     def read_fields(self) -> dict[str, str]:
-        """What is read of each sample (text, target, label, image): the source's field that holds it."""
-        if self.examples is not None:
-            return self.examples.fields
-        return {"text": self.source.field if isinstance(self.source, JsonLines | Csv) else "text"}
+        """What is read of each sample (text, target, label, image, messages, preference): the field that shows it.
+
+        Nothing while `format` is auto: only the files can tell.
+        """
+        field = self.source.field if isinstance(self.source, JsonLines | Csv) else "text"
+        if self.format == "auto":
+            return {}
+        if self.format is not None:
+            return reads(self.format, field)
+        return self.examples.fields if self.examples is not None else {"text": field}
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that every row must have, by the format."""
+        if self.format is None or self.format == "auto":
+            return ()
+        return (self.read_fields["text"],) if self.format == "text" else KEYS[self.format]
+
+    @property
+    def apart(self) -> bool:
+        """Whether documents in a block are kept out of each other's attention."""
+        if self.pack is None:
+            return False
+        return self.pack.documents == "apart" or (self.pack.documents == "auto" and self.read_fields.keys() != {"text"})
 
     @property
     def special_tokens(self) -> tuple[SpecialToken, ...]:
@@ -187,11 +253,15 @@ class PrepareJob(Part):
     @property
     def target_context(self) -> int:
         """Tokens in the longest target; 0 where there are none."""
-        return self.examples.max_target_tokens if self.examples is not None and self.examples.target else 0
+        has_target = self.examples is not None and "target" in self.read_fields
+        return self.examples.max_target_tokens if self.examples is not None and has_target else 0
 
     @property
     def context(self) -> int:
         """Tokens in the longest sample; 0 for images."""
         if self.pack is not None:
             return self.pack.block_size
-        return self.examples.max_tokens if self.examples is not None and self.examples.text is not None else 0
+        if self.examples is None or self.examples.image is not None:
+            return 0
+        default = MAX_TOKENS if {"text"} & self.read_fields.keys() else MAX_TOKENS_OF_A_CONVERSATION
+        return self.examples.max_tokens or default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -9,8 +10,17 @@ from pydantic import Field
 from trainshed.spec.document.locations import ModelPlace
 from trainshed.spec.document.part import Part
 
+SPECIAL = re.compile(r"<\|\w+\|>")
+
 SpecialToken = Literal["pad", "mask", "cls", "sep"]
 """`<|pad|>` fills up short samples, `<|mask|>` hides a token, `<|cls|>` and `<|sep|>` enclose a sample."""
+
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""The turns of ChatML, which many chat models have."""
 
 
 class TrainBpe(Part):
@@ -22,7 +32,8 @@ class TrainBpe(Part):
     special_tokens: tuple[SpecialToken, ...] = ()
     """Beside <|endoftext|>; `examples` have pad in any case, masked_lm needs mask."""
     chat_template: str | None = None
-    """A Jinja template kept with the tokenizer; without one the endpoint has no chat route."""
+    """A Jinja template kept with the tokenizer, or `chatml`; without one the endpoint has no chat route. Special tokens
+    that it writes like <|this|> become tokens."""
 
 
 class Characters(Part):
@@ -32,7 +43,18 @@ class Characters(Part):
     special_tokens: tuple[SpecialToken, ...] = ()
     """Beside <|endoftext|> and <|unknown|>; `examples` have pad in any case, masked_lm needs mask."""
     chat_template: str | None = None
-    """A Jinja template kept with the tokenizer."""
+    """A Jinja template kept with the tokenizer, or `chatml`; special tokens that it writes like <|this|> become
+    tokens."""
+
+
+def template_of(tokenizer: TrainBpe | Characters) -> str | None:
+    """The chat template that a job gives its tokenizer."""
+    return CHATML if tokenizer.chat_template == "chatml" else tokenizer.chat_template
+
+
+def tokens_in(template: str) -> tuple[str, ...]:
+    """The special tokens that a template writes, each once, in their order."""
+    return tuple(dict.fromkeys(SPECIAL.findall(template)))
 
 
 class PretrainedTokenizer(Part):

@@ -26,6 +26,8 @@ class BuiltInTask(Part):
     """The kinds of model that it can train."""
     needs: ClassVar[tuple[str, ...]]
     """What a sample of its data must have."""
+    takes: ClassVar[tuple[str, ...]] = ()
+    """What it reads instead of that."""
 
     @property
     def label_kind(self) -> LabelKind:
@@ -39,6 +41,7 @@ class CausalLm(BuiltInTask):
     kind: Literal["causal_lm"] = "causal_lm"
     trains: ClassVar = ("gpt2", "llama", "qwen2", "qwen3", "config", "pretrained")
     needs: ClassVar = ("text",)
+    takes: ClassVar = ("messages",)
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -10,9 +10,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-IN_SAMPLES = {"text": pa.string(), "target": pa.string()}
-IN_SHARDS = {"text": pa.field("tokens", pa.list_(pa.uint32())), "target": pa.field("target", pa.list_(pa.uint32()))}
-"""The column of a shard for each thing that a sample has."""
+IN_SAMPLES = {"text": pa.string(), "target": pa.string(), "messages": pa.string(), "preference": pa.string()}
+"""Conversations and preferences are JSON; see spec.data.conversations."""
+
+IDS = pa.list_(pa.uint32())
+MASK = pa.list_(pa.uint8())
+"""1 for a token that is learnt."""
+LENGTHS = pa.field("lengths", IDS)
+"""Of a block: the tokens of each document in it, in their order."""
+IN_SHARDS = {
+    "text": (pa.field("tokens", IDS),),
+    "target": (pa.field("target", IDS),),
+    "messages": (pa.field("tokens", IDS), pa.field("loss_mask", MASK)),
+    "preference": (
+        *(pa.field("tokens", IDS), pa.field("loss_mask", MASK)),
+        *(pa.field("rejected", IDS), pa.field("rejected_mask", MASK)),
+    ),
+}
+"""The columns of a shard for each thing that a sample has. Of a preference `tokens` are the chosen side."""
 CHARACTERS_PER_PIECE = 1 << 20
 """What is tokenised at a time: an encoding takes some twenty times the bytes of its text."""
 
@@ -26,11 +41,11 @@ def pieces(table: pa.Table, name: str) -> Iterator[pa.Table]:
         yield table.slice(start, end - start)
 
 
-def lists(arrays: Sequence[Sequence[int] | np.ndarray[Any, Any]]) -> pa.ListArray:
-    """Token ids of many texts as one column of lists of uint32."""
+def lists(arrays: Sequence[Sequence[int] | np.ndarray[Any, Any]], dtype: Any = np.uint32) -> pa.ListArray:
+    """Token ids of many texts as one column of lists of uint32; masks as lists of uint8."""
     offsets = np.zeros(len(arrays) + 1, dtype=np.int32)
     np.cumsum([len(one) for one in arrays], out=offsets[1:])
-    values = np.empty(int(offsets[-1]), dtype=np.uint32)
+    values = np.empty(int(offsets[-1]), dtype=dtype)
     for start, one in zip(offsets, arrays, strict=False):
         values[start : start + len(one)] = one
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))

@@ -1,6 +1,6 @@
 """What a field of a row must be: a text, a label. What is something else is refused, never turned into text.
 
-A whole number is taken as its digits; every other value that is no text would read differently from what is written.
+Only text is text: a number would be learnt as this program writes numbers, and not as the file does.
 """
 
 from __future__ import annotations
@@ -22,15 +22,13 @@ class BadValue(Exception):
 
 
 def text_of(value: Any) -> str:
-    """A text, or a whole number's digits.
+    """A text.
 
     Raises:
         BadValue: it is something else, or holds what is no character.
     """
     if isinstance(value, str):
         return _characters(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
     raise BadValue(f"expected text, found {described(value)}")
 
 
