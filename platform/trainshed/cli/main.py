@@ -11,7 +11,7 @@ import typer
 from typer._click.exceptions import ClickException  # typer carries its own click and exports no base class
 
 from trainshed import __version__
-from trainshed.cli import cluster, control, endpoints, jobs, models, runs, sweeps
+from trainshed.cli import cluster, control, data, endpoints, jobs, models, runs, sweeps
 from trainshed.cli.show import printable, tell_what_is_passed_over
 from trainshed.errors import PlatformError
 
@@ -30,6 +30,7 @@ jobs.add_to(app)
 runs.add_to(app)
 control.add_to(app)
 sweeps.add_to(app)
+data.add_to(app)
 models.add_to(app)
 endpoints.add_to(app)
 cluster.add_to(app)

@@ -51,7 +51,7 @@ class SampleReader:
         """
         made: list[dict[str, object]] = []
         bad: list[BadRow] = []
-        for sample in self.read(_content(self._found.fs, file["path"]), file["path"]):
+        for sample in self.read(content_of(self._found.fs, file["path"]), file["path"]):
             if not isinstance(sample, BadRow):
                 made.append(sample)
                 continue
@@ -128,14 +128,15 @@ def first_row(job: PrepareJob, found: Found) -> Row | None:
     source = job.source
     assert isinstance(source, TextFiles | JsonLines | Csv)
     for path in found.files:
-        for row in rows(source, _content(found.fs, path), path):
+        for row in rows(source, content_of(found.fs, path), path):
             if isinstance(row, BadRow):
                 raise PlatformError(str(row))
             return row
     return None
 
 
-def _content(fs: pafs.FileSystem, path: str) -> bytes:
+def content_of(fs: pafs.FileSystem, path: str) -> bytes:
+    """The bytes of a file. Raises PlatformError where they cannot be read."""
     try:
         with fs.open_input_stream(path, compression=None) as stream:
             return bytes(stream.read())
