@@ -63,10 +63,10 @@ class Pack(Part):
 
     block_size: Annotated[int, Field(ge=8)]
     """Tokens in a block: the sequence length of training."""
-    documents: Literal["auto", "joined", "apart"] = "auto"
+    documents: Literal["joined", "apart"] | None = None
     """joined: closed with the end token, joined, and cut into blocks without padding; attention crosses documents.
     apart: each document whole in one block, and attention and positions stay within it; longer ones are cut into
-    pieces. auto: texts joined, prompts with completions and conversations apart."""
+    pieces. Where it is not said texts are joined, and prompts with completions and conversations apart."""
 
 
 class Examples(Part):
@@ -239,7 +239,9 @@ class PrepareJob(Part):
         """Whether documents in a block are kept out of each other's attention."""
         if self.pack is None:
             return False
-        return self.pack.documents == "apart" or (self.pack.documents == "auto" and self.read_fields.keys() != {"text"})
+        if self.pack.documents is not None:
+            return self.pack.documents == "apart"
+        return self.read_fields.keys() != {"text"}
 
     @property
     def special_tokens(self) -> tuple[SpecialToken, ...]:
