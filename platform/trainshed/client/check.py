@@ -16,12 +16,15 @@ from trainshed.client.bound import (
     BoundSweep,
     BoundTraining,
     EarlierSweep,
+    PlannedData,
     PreparedData,
 )
+from trainshed.client.given_files import model_faults
 from trainshed.client.outside import outside_faults
 from trainshed.client.uploads import upload_faults
 from trainshed.errors import Fault, SpecError, UsageError
 from trainshed.record.data_form import measured_on
+from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.fitting import misfits
 from trainshed.spec.load import LoadedJob, misfits_with
 from trainshed.spec.sweep.held_out import difference
@@ -54,7 +57,8 @@ def check(bound: Bound) -> None:
     """
     faults: list[Fault] = []
     for one in bound.jobs:
-        faults += [*_folder_faults(one.loaded), *_misfits(one)]
+        broken = _folder_faults(one.loaded)
+        faults += [*(broken or _given_faults(one)), *_misfits(one)]
     if faults:
         raise SpecError(faults)
 
@@ -72,6 +76,23 @@ def _folder_faults(one: LoadedJob) -> list[Fault]:
         inside = "train." if isinstance(one.job, TuneJob) else ""
         return [one.fault(f"{inside}model.name_or_path", str(error))]
     return []
+
+
+def _given_faults(one: BoundJob) -> list[Fault]:
+    """A whole model in a folder of this machine that does not go with its data or its adapters."""
+    match one:
+        case BoundTraining():
+            trainings = [(one.full.training, one.data, "")]
+        case BoundSweep():
+            trainings = [(one.job.train, data, "train.") for data in list(one.data.values())[:1]]
+        case _:
+            return []
+    found = []
+    for training, data, inside in trainings:
+        maker = data.document.job if isinstance(data, PlannedData) else None
+        maker = maker if isinstance(maker, PrepareJob) else None
+        found += [one.loaded.fault(inside + key, said) for key, said in model_faults(training, data.form, maker)]
+    return found
 
 
 def _misfits(one: BoundJob) -> list[Fault]:

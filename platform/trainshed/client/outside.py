@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainshed.client.first_rows import first_fault
+from trainshed.client.given_files import lacks_template, template_in
 from trainshed.client.uploads import chosen_files, is_relative, root_of
-from trainshed.errors import Fault
+from trainshed.errors import Fault, UsageError
 from trainshed.spec.data.prepare import Characters, PrepareJob, PretrainedTokenizer, TrainBpe
 from trainshed.spec.data.sources import STDLIB, places
 from trainshed.spec.data.tokenizers import template_of
@@ -126,6 +127,23 @@ def _model_faults(one: LoadedJob, *, local: bool) -> Iterator[tuple[str, str]]:
         elif local and place.startswith("/") and not os.path.isdir(place):
             what = "is not there" if not os.path.exists(place) else "is no folder"
             yield key, f"{place!r} {what} on this machine, which is the cluster"
+        elif isinstance(one.job, PrepareJob) and place.startswith("/") and os.path.isdir(place):
+            yield from _template_faults(one.job, Path(place))
+
+
+def _template_faults(job: PrepareJob, folder: Path) -> Iterator[tuple[str, str]]:
+    """A tokenizer of this machine without a chat template for conversations, or with one that does not parse."""
+    key = "tokenizer.name_or_path"
+    try:
+        if lacks_template(job, folder):
+            yield (
+                key,
+                f"{folder} has no chat template, and format {job.format} makes conversations; add one to its files",
+            )
+        elif why := template_fault(template_in(folder) or ""):
+            yield key, f"{folder}: its chat template {why}"
+    except UsageError as error:
+        yield key, str(error)
 
 
 def _folders(one: LoadedJob) -> Iterator[tuple[str, str]]:

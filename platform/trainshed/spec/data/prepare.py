@@ -197,6 +197,8 @@ class PrepareJob(Part):
             )
         if self.split.by == "position" and self.format != "text":
             raise ValueError(f"split.by: {self.format} cannot be cut by position; say hash")
+        if self.pack is not None and self.pack.documents == "joined" and self.format not in ("text", "auto"):
+            raise ValueError(f"pack.documents: {self.format} is kept apart; joined is for texts")
         if self.format == "preference" and self.pack is not None:
             raise ValueError("pack: a preference is compared as a whole; say `examples: {max_tokens: ...}`")
         return self
