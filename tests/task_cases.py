@@ -14,6 +14,7 @@ from transformers import (
 
 from trainshed.runtime import tasks
 from trainshed.runtime.data import builtin, tokenizer
+from trainshed.runtime.encoding import ConversationEncoder
 from trainshed.runtime.tasks import lstm
 from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.data.sources import Builtin
@@ -134,6 +135,34 @@ def packed_case(folder, model, **more):
     return Case(case, facts, Memory({"tokens": blocks}), raw, AutoModelForCausalLM.from_pretrained)
 
 
+def chat_case(folder, model, *, blocks=False, **more):
+    """Conversations of which the answers are learnt, one a sample or several in a block."""
+    texts, _ = reviews()
+    shape = {"kind": "train_bpe", "vocab_size": 300, "chat_template": "chatml"}
+    vocab = made_tokenizer(folder, texts, tokenizer=shape, examples={"text": "text", "max_tokens": 64})
+    encoder = ConversationEncoder.read(folder, obey=False)
+    turns = [[{"role": "user", "content": "how?"}, {"role": "assistant", "content": text[:12]}] for text in texts]
+    rows = [encoder.learnt(one) for one in turns]
+    longest = max(len(row.ids) for row in rows)
+    facts = tasks.DataFacts(vocab, 2 * longest if blocks else longest, folder, apart=blocks)
+    columns = {"tokens": [row.ids for row in rows], "loss_mask": [row.mask.astype(np.int64) for row in rows]}
+    if blocks:
+        pairs = [(rows[number], rows[(number + 5) % SAMPLES]) for number in range(SAMPLES)]
+        columns = {name: [np.concatenate([getattr(one, of).astype(np.int64) for one in pair]) for pair in pairs]
+                   for name, of in (("tokens", "ids"), ("loss_mask", "mask"))}  # fmt: skip
+        columns["lengths"] = [np.array([len(one.ids) for one in pair]) for pair in pairs]
+    raw = [{"text": text} for text in texts[:3]]
+    opened = AutoModelForCausalLM.from_pretrained
+    return Case(training(CausalLm(), model, **more), facts, Memory(columns), raw, opened)
+
+
+def tuned_chat_case(folder, model, **more):
+    """Blocks of conversations for a small model that an earlier training exported."""
+    first = chat_case(folder, model, blocks=True)
+    case = training(CausalLm(), exported(first, folder), rate=0.01, **more)
+    return dataclasses.replace(first, training=case, steps=40, falls_to=0.97)
+
+
 def tuned_case(folder, model=None, **more):
     """Further training of a small model that an earlier training exported."""
     first = packed_case(folder, model or Llama(**SHAPE))
@@ -214,6 +243,12 @@ CASES = {
     "causal_lm-pretrained-lora": lambda at: tuned_case(at, lora=Lora(rank=16, alpha=32, target_modules="all-linear")),
     "causal_lm-pretrained-dropout": lambda at: tuned_case(at, Gpt2(**SHAPE, dropout=0.1)),
     "causal_lm-frozen": lambda at: packed_case(at, Gpt2(**SHAPE), freeze=("transformer.wpe.*",)),
+    "causal_lm-conversations": lambda at: chat_case(at, Gpt2(**SHAPE, dropout=0.1)),
+    "causal_lm-conversations-blocks": lambda at: chat_case(at, Llama(**SHAPE), blocks=True),
+    "causal_lm-conversations-blocks-pretrained": lambda at: tuned_chat_case(at, Llama(**SHAPE)),
+    "causal_lm-conversations-blocks-lora": lambda at: tuned_chat_case(
+        at, Qwen2(**SHAPE), lora=Lora(rank=16, alpha=32, target_modules="all-linear")
+    ),
     "causal_lm-target": lambda at: dates_case(at, CausalLm(), Gpt2(**SHAPE), AutoModelForCausalLM.from_pretrained),
     "masked_lm": lambda at: text_case(at, MaskedLm(), BERT, AutoModelForMaskedLM.from_pretrained),
     "seq2seq_lm-t5": lambda at: dates_case(at, Seq2SeqLm(), T5(**SHAPE), AutoModelForSeq2SeqLM.from_pretrained),

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer
 
+from chat_shapes import SHAPES
 from meter_worker import World, figures
 from paths import TESTS
 from trainshed.errors import FailureKind, PlatformError
@@ -233,3 +234,43 @@ def test_bad_rows_are_left_out_and_counted_and_a_text_that_spells_a_mark_stays_t
 
     with pytest.raises(PlatformError, match=r"a.jsonl.gz:6: text: expected text, found null; .* bad_rows.limit, 2"):
         run(tmp_path, job | {"bad_rows": {"kind": "skip", "limit": 2}})
+
+
+def test_conversations_share_blocks_and_what_became_of_them_is_counted(local_ray, tmp_path):
+    SHAPES["gemma"].tokenizer().save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "generation_config.json").write_text('{"eos_token_id": [2, 4]}')
+    long = "and so on " * 60
+    answers = [f"{long if number % 3 == 2 else 'short'} {number}" for number in range(60)]
+    lines = [
+        {"messages": [{"role": "user", "content": "a?"}, {"role": "assistant", "content": answer}]}
+        for answer in answers
+    ]
+    (tmp_path / "chats.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    job = {
+        "kind": "prepare",
+        "name": "chats",
+        "source": {"kind": "jsonl", "path": str(tmp_path / "chats.jsonl")},
+        "format": "auto",
+        "tokenizer": {"kind": "pretrained", "name_or_path": str(tmp_path / "model")},
+        "pack": {"block_size": 128},
+        "too_long": "drop",
+        "steps": [{"kind": "clean"}, {"kind": "deduplicate"}],
+        "split": {"validation": 0.2},
+    }
+    manifest = run(tmp_path, job).manifest
+    assert (manifest.format, manifest.has, manifest.apart) == ("messages", ("messages",), True)
+    splits = list(manifest.splits.values())
+    assert sum(facts.documents for facts in splits) == 40
+    assert sum(facts.left_out.get("too long", 0) for facts in splits) == 20
+    folder = tmp_path / "data" / manifest.fingerprint
+    assert json.loads((folder / "tokenizer" / "generation_config.json").read_text())["eos_token_id"] == [2, 4]
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json"))
+    train = open_split(folder, manifest, "train")
+    taken = train.take(np.arange(len(train)))
+    for ids, mask, lengths in zip(taken["tokens"], taken["loss_mask"], taken["lengths"], strict=True):
+        assert lengths.sum() == len(ids) <= 128
+        ends = ids[np.flatnonzero(np.diff(np.concatenate([mask, [0]])) == -1)]
+        assert {tokenizer.id_to_token(int(end)) for end in ends} == {"<end_of_turn>"}
+        assert len(ends) == len(lengths)
+    again = run(tmp_path, job)
+    assert again.reused

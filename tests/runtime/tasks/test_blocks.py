@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from task_cases import CASES
 from trainshed.errors import PlatformError
 from trainshed.runtime.modalities.text.collation import IGNORED
 from trainshed.runtime.tasks.blocks import KEEPS_APART, block_batch, refuse_where_documents_meet
@@ -105,6 +107,24 @@ def test_a_block_counts_what_is_learnt_and_nothing_at_borders_or_in_padding() ->
         assert labels[place] == (whole[place] if learnt else IGNORED)
     positions = batch["position_ids"][0].tolist()
     assert positions == [*range(7), *range(12), 0, *range(9), *range(3)]
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "blocks" in name])
+def test_a_training_as_it_is_made_keeps_documents_apart(name: str, tmp_path: Path) -> None:
+    """The task's own model and batch, as the loop has them: fresh, of existing weights, with adapters."""
+    case = CASES[name](tmp_path / "tokenizer")
+    task = case.task
+    torch.manual_seed(0)
+    model = task.make_model().train()
+    taken = case.samples.take(np.arange(3))
+    loss = float(task.loss(model, task.batch(taken, keys=[]), label_smoothing=0.0).detach())
+    alone = 0.0
+    for ids, mask, lengths in zip(taken["tokens"], taken["loss_mask"], taken["lengths"], strict=True):
+        for first, size in zip(np.cumsum(lengths) - lengths, lengths, strict=True):
+            piece = slice(first, first + size)
+            row = {"tokens": [ids[piece]], "loss_mask": [mask[piece]]}
+            alone += float(task.loss(model, task.batch(row, keys=[]), label_smoothing=0.0).detach())
+    assert loss == pytest.approx(alone, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["opt", "bloom", "mamba", "xglm"])

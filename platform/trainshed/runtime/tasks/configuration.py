@@ -62,6 +62,8 @@ def configuration(shape: Model, facts: DataFacts, *, problem: str | None = None)
             return _any(shape, facts, labels)
         case Pretrained():
             config = read_config(shape, **labels)
+            if hasattr(config, "use_cache"):
+                config.use_cache = False  # with a cache documents of a block see each other, and keys and values stay
             if facts.tokenizer is not None:
                 check_vocabulary(shape, config, facts)
             if problem is not None:
