@@ -5,13 +5,11 @@ Both are written and read through these types. One union: `Result`.
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from trainshed.record.data_manifest import DataManifest
 from trainshed.record.facts import CodeFacts, Facts, Number, TrialOrigin
-from trainshed.record.names import DataFolder, Fingerprint, ModelFolder, RunId, ServedModel, Sha256, Url
+from trainshed.record.names import DataFolder, ExportName, Fingerprint, ModelFolder, RunId, ServedModel, Sha256, Url
 from trainshed.record.trial_facts import BestTrial, TrialResult
 
 
@@ -53,7 +51,7 @@ class SweepResult(Facts):
     """Why it failed all the same, as where the best trial could not be registered; it becomes the run's `cause`."""
 
 
-ExportName = Literal["model", "adapter"]
+ADAPTER: ExportName = "adapter"
 
 
 class AgreementFacts(Facts):
@@ -92,6 +90,12 @@ class TrainResult(Facts):
     registered: str | None = None
     export: dict[ExportName, ExportFacts] = Field(default_factory=dict)
     """By its folder in the run; empty in what older versions wrote."""
+
+    @model_validator(mode="after")
+    def _something_was_exported(self) -> TrainResult:
+        if self.model is None and ADAPTER not in self.export:
+            raise ValueError("model: missing")
+        return self
 
     @property
     def folders(self) -> tuple[str, ...]:

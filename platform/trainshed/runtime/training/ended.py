@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from trainshed.record.metric_rows import MetricRow
-from trainshed.record.results import ExportFacts, ExportName
+from trainshed.record.names import ExportName
+from trainshed.record.results import ExportFacts
 
 Notice = Literal["leave", "stop"]
 """`leave`: this worker's machine goes away, the run goes on without it. `stop`: the run is to end here."""

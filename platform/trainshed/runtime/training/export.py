@@ -17,7 +17,8 @@ import torch
 
 from trainshed.errors import PlatformError, UsageError
 from trainshed.record.lineage import sha256
-from trainshed.record.results import AgreementFacts, ExportFacts, ExportName
+from trainshed.record.names import ExportName
+from trainshed.record.results import ADAPTER, AgreementFacts, ExportFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
 from trainshed.runtime.scratch import scratch
@@ -32,7 +33,6 @@ from trainshed.spec.training.tasks import Custom
 from trainshed.spec.training.train import Training
 
 MODEL: ExportName = "model"
-ADAPTERS: ExportName = "adapter"
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
 SHOWN_TOKENS = 16
 TYPES = {"F32": "fp32", "BF16": "bf16", "F16": "fp16"}
@@ -83,7 +83,7 @@ class Trained:
         exported: dict[ExportName, ExportFacts] = {}
         with scratch("export") as local:
             if spec.writes_adapters:
-                exported[ADAPTERS] = self._adapters(state, _made(local / ADAPTERS), said)
+                exported[ADAPTER] = self._adapters(state, _made(local / ADAPTER), said)
             if spec.writes_model:
                 exported[MODEL] = self._model(state, _made(local / MODEL), said)
                 found = self._examined(local / MODEL)
@@ -129,8 +129,8 @@ class Trained:
             return self._asked(opened(), World(0, 1, torch.device("cpu")))
 
     def _of_custom(self, state: State) -> State:
-        """The weights as a task of the user's own writes them."""
-        if not isinstance(self.training.task, Custom):
+        """The weights as a task of the user's own writes them, if it has its own way to."""
+        if not isinstance(self.training.task, Custom) or hasattr(self.task, "exports"):
             return state
         dtype = written_in(self.training.export.dtype, torch.float32)
         return {name: one.to(dtype) if one.is_floating_point() else one for name, one in state.items()}

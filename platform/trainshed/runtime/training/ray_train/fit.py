@@ -17,7 +17,8 @@ from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import FOLDER, all_checkpoints
 from trainshed.record.events import Sink
 from trainshed.record.metric_rows import MetricRow
-from trainshed.record.results import ExportFacts, ExportName
+from trainshed.record.names import ExportName
+from trainshed.record.results import ExportFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.training.ended import Ended
