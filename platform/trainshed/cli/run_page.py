@@ -12,7 +12,7 @@ from trainshed.cli.show import print_table, printable
 if TYPE_CHECKING:
     from trainshed.record.data_manifest import SplitFacts
     from trainshed.record.metric_rows import MetricRow
-    from trainshed.record.results import Result, SweepResult, TrainResult
+    from trainshed.record.results import ExportFacts, Result, SweepResult, TrainResult
     from trainshed.record.run import Record
     from trainshed.spec.sweep.tune import TuneJob
 
@@ -133,10 +133,21 @@ def _training_facts(record: Record, outcome: TrainResult) -> list[tuple[str, Any
         ("trial", trial and f"{trial.run_id} {trial.trial}"),
         ("data", data and data.run_id),
         ("checkpoint", outcome.checkpoint),
-        ("model", record.storage.address(outcome.model)),
+        *((f"{name} export", _export_text(facts)) for name, facts in outcome.export.items()),
+        *((name, record.storage.address(record.at(name))) for name in outcome.folders),
         ("fingerprint", lineage.fingerprint),
         ("picture", record.storage.address(record.at("loss.png"))),
     ]
+
+
+def _export_text(facts: ExportFacts) -> str:
+    found = facts.agreement
+    if found is None:
+        return f"{facts.dtype or 'files of its own'}, not compared with what was trained"
+    return (
+        f"{facts.dtype or 'files of its own'}, as trained in {found.samples} held-out samples: {found.measure} "
+        f"{found.difference:.2g} apart at most, {found.tolerance:.2g} allowed"
+    )
 
 
 def _draw_trials(sweep: TuneJob, outcome: SweepResult) -> None:

@@ -17,13 +17,16 @@ from trainshed.client.bound import (
     BoundTraining,
     EarlierSweep,
     PlannedData,
+    PlannedModel,
     PreparedData,
+    TrainedModel,
 )
 from trainshed.client.given_files import model_faults
 from trainshed.client.outside import outside_faults
 from trainshed.client.uploads import upload_faults
 from trainshed.errors import Fault, SpecError, UsageError
 from trainshed.record.data_form import measured_on
+from trainshed.record.registry import ModelVersion
 from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.fitting import misfits
 from trainshed.spec.load import LoadedJob, misfits_with
@@ -32,6 +35,8 @@ from trainshed.spec.sweep.tune import TuneJob
 from trainshed.spec.training.models import Pretrained
 from trainshed.spec.training.models.folder import folder_config
 from trainshed.spec.training.train import Training
+
+ADAPTERS_HINT = "say export.adapters: both, or merged, in its training"
 
 
 def faults_here(loaded: Sequence[LoadedJob], *, local: bool = False, priced: bool = False) -> list[Fault]:
@@ -58,7 +63,7 @@ def check(bound: Bound) -> None:
     faults: list[Fault] = []
     for one in bound.jobs:
         broken = _folder_faults(one.loaded)
-        faults += [*(broken or _given_faults(one)), *_misfits(one)]
+        faults += [*(broken or _given_faults(one)), *_misfits(one, bound.jobs)]
     if faults:
         raise SpecError(faults)
 
@@ -95,16 +100,36 @@ def _given_faults(one: BoundJob) -> list[Fault]:
     return found
 
 
-def _misfits(one: BoundJob) -> list[Fault]:
+def _misfits(one: BoundJob, documents: Sequence[BoundJob]) -> list[Fault]:
     match one:
         case BoundSweep():
             return [*_sweep_misfits(one), *_unlike_sweeps(one)]
         case BoundTraining():
             return _training_misfits(one)
-        case BoundPrepare() | BoundServing():
+        case BoundPrepare():
             return []
+        case BoundServing():
+            return _no_model(one, documents)
         case _:
             assert_never(one)
+
+
+def _no_model(one: BoundServing, documents: Sequence[BoundJob]) -> list[Fault]:
+    """A model that is none: the training exports, or has exported, adapters alone."""
+    match one.model:
+        case PlannedModel():
+            makers = [made for made in documents if made.loaded is one.model.document]
+            alone = any(isinstance(made, BoundTraining) and not made.full.export.writes_model for made in makers)
+        case TrainedModel():
+            alone = one.model.outcome.model is None
+        case ModelVersion():
+            alone = False
+        case _:
+            assert_never(one.model)
+    if not alone:
+        return []
+    message = f"{one.job.model} exports adapters alone, and there is no model to serve; {ADAPTERS_HINT}"
+    return [one.loaded.fault("model", message)]
 
 
 def _training_misfits(one: BoundTraining) -> list[Fault]:

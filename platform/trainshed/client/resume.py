@@ -37,7 +37,17 @@ from trainshed.spec.load import LoadedJob, load_documents
 
 RESUMABLE: tuple[SeenState, ...] = ("failed", "stopped", "lost", "budget_reached")
 MAY_CHANGE = {
-    "train": ("workers", "engine", "steps", "checkpoint", "validation", "recovery", "max_failures", "self_test"),
+    "train": (
+        "workers",
+        "engine",
+        "steps",
+        "checkpoint",
+        "validation",
+        "recovery",
+        "max_failures",
+        "self_test",
+        "export",
+    ),
     "tune": ("budget", "failures", "best_among", "search.trials", "search.concurrent", "trials_per_device"),
 }
 """Beginnings of the paths that change how a run goes on, and not what it learns or has tried."""

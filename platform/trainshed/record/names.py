@@ -37,6 +37,9 @@ PartName = Annotated[
 
 DataFolder = Annotated[str, like(r"^data/[A-Za-z0-9][A-Za-z0-9-]{0,127}$", "no folder of prepared data")]
 
+ExportName = Annotated[str, like(r"^[a-z]{1,20}$", "no name of an export")]
+"""The folder in a run: model, adapter."""
+
 ModelFolder = Annotated[str, like(r"^runs/[a-z0-9][a-z0-9-]{0,79}/model$", "no model of a run")]
 
 TrialName = Annotated[str, like(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", "no name of a trial")]

@@ -5,11 +5,11 @@ Both are written and read through these types. One union: `Result`.
 
 from __future__ import annotations
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from trainshed.record.data_manifest import DataManifest
 from trainshed.record.facts import CodeFacts, Facts, Number, TrialOrigin
-from trainshed.record.names import DataFolder, Fingerprint, ModelFolder, RunId, ServedModel, Sha256, Url
+from trainshed.record.names import DataFolder, ExportName, Fingerprint, ModelFolder, RunId, ServedModel, Sha256, Url
 from trainshed.record.trial_facts import BestTrial, TrialResult
 
 
@@ -51,6 +51,32 @@ class SweepResult(Facts):
     """Why it failed all the same, as where the best trial could not be registered; it becomes the run's `cause`."""
 
 
+ADAPTER: ExportName = "adapter"
+
+
+class AgreementFacts(Facts):
+    """How far an export is from what was trained, in the held-out sample where it counts most."""
+
+    samples: int
+    """How many were compared."""
+    measure: str
+    sample: int
+    """Its number in the validation split, from 0."""
+    trained: float
+    exported: float
+    difference: float
+    tolerance: float
+
+
+class ExportFacts(Facts):
+    """What went out: `model/`, or the adapters by themselves in `adapter/`."""
+
+    dtype: str | None = None
+    """The type of its weights; None where it is in files of the user's own."""
+    agreement: AgreementFacts | None = None
+    """None where the task cannot open its export again, or nothing is held out."""
+
+
 class TrainResult(Facts):
     """A training."""
 
@@ -59,8 +85,22 @@ class TrainResult(Facts):
     unigram_entropy_nats: float | None = None
     """Of its validation data: no model of single tokens has a lower loss."""
     checkpoint: str | None = None
-    model: ModelFolder
+    model: ModelFolder | None = None
+    """None where only adapters were exported."""
     registered: str | None = None
+    export: dict[ExportName, ExportFacts] = Field(default_factory=dict)
+    """By its folder in the run; empty in what older versions wrote."""
+
+    @model_validator(mode="after")
+    def _something_was_exported(self) -> TrainResult:
+        if self.model is None and ADAPTER not in self.export:
+            raise ValueError("model: missing")
+        return self
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Where what it exported lies in the run's folder."""
+        return tuple(self.export) or ("model",)
 
 
 class ServeResult(Facts):

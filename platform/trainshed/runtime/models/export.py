@@ -6,7 +6,7 @@ Never runs code of the directory and never asks a hub.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -32,8 +32,17 @@ def load_tokenizer(model_dir: Path) -> Any:
     return tokenizer
 
 
-def load_model(model_dir: Path, *, attention: str, gpu: bool) -> Any:
-    """The directory's causal language model in evaluation mode, in the type its weights were saved in.
+def load_model(
+    model_dir: Path,
+    *,
+    attention: str | None = None,
+    gpu: bool = False,
+    auto: Any = AutoModelForCausalLM,
+    dtype: torch.dtype | Literal["auto"] = "auto",
+) -> Any:
+    """The directory's model in evaluation mode, in the type its weights were saved in if nothing else is said.
+
+    `auto` is one of transformers' AutoModel classes; what answers questions is a causal language model.
 
     Raises:
         PlatformError: no safetensors, weights that are missing or of another model, an architecture that does not
@@ -46,13 +55,13 @@ def load_model(model_dir: Path, *, attention: str, gpu: bool) -> Any:
     except LOAD_ERRORS as error:
         raise PlatformError(f"{model_dir}: config.json cannot be read: {first_line(error)}") from error
     loaded = load_whole(
-        AutoModelForCausalLM,
+        auto,
         str(model_dir),
         str(model_dir),
         config=config,
-        dtype="auto",
-        attn_implementation=attention,
+        dtype=dtype,
         local_files_only=True,
+        attention=attention,
     )
     if loaded.remarks:
         raise PlatformError(f"{model_dir}: {loaded.remarks[0]}; that cannot be served")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -32,16 +32,31 @@ class Loaded:
 
     model: PreTrainedModel
     remarks: tuple[str, ...]
+    fresh: frozenset[str] = frozenset()
+    """Weights of a head that is not in its files, which begin as random numbers."""
 
 
-def load_weights(auto: Any, spec: Pretrained, config: PreTrainedConfig, *, labels: int | None = None) -> Loaded:
-    """The model in fp32; `labels` are how many a classifier must tell apart.
+def load_weights(
+    auto: Any,
+    spec: Pretrained,
+    config: PreTrainedConfig,
+    *,
+    labels: int | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Loaded:
+    """The model, in fp32 if nothing else is said; `labels` are how many a classifier must tell apart.
 
     Raises:
         PlatformError: no safetensors; they are not of this architecture, or not all of its weights.
     """
     return load_whole(
-        auto, located(spec.name_or_path), spec.name_or_path, config=config, labels=labels, revision=spec.revision
+        auto,
+        located(spec.name_or_path),
+        spec.name_or_path,
+        config=config,
+        labels=labels,
+        revision=spec.revision,
+        dtype=dtype,
     )
 
 
@@ -53,7 +68,8 @@ def load_whole(
     config: PreTrainedConfig,
     labels: int | None = None,
     revision: str | None = None,
-    dtype: str = "float32",
+    dtype: torch.dtype | Literal["auto"] = "auto",
+    attention: str | None = None,
     **how: Any,
 ) -> Loaded:
     """The model of a folder or a hub name, every weight of it there; `source` is what errors call it.
@@ -62,6 +78,8 @@ def load_whole(
         PlatformError: see `load_weights`.
     """
     _refuse_adapters(place, source, revision)
+    if attention is not None:
+        how["attn_implementation"] = attention
     if is_directory(place):
         _check_folder(auto, Path(place), source, config)
     try:
@@ -79,7 +97,8 @@ def load_whole(
     except LOAD_ERRORS as error:
         raise PlatformError(f"{source}: the weights cannot be loaded: {first_line(error)}") from error
     remarks = check_whole(model, info, source=source, claimed=claimed_classes(config), labels=labels)
-    return Loaded(model, remarks)
+    fresh = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    return Loaded(model, remarks, frozenset(fresh))
 
 
 def _refuse_adapters(place: str, source: str, revision: str | None) -> None:

@@ -34,7 +34,10 @@ def deploy(job: ServeJob, reporter: Reporter, *, trained: Mapping[str, Record]) 
     run_id = reporter.record.run_id
     model, run = _find_model(job.model, storage, trained)
     reporter.progress("serve", 0, 3, what=f"check {model}")
-    files = ModelFiles.of(storage.address(run.at("model")), storage.read_json(run.at("model/manifest.json")))
+    manifest = storage.read_json(run.at("model/manifest.json"))
+    if manifest is None and storage.exists(run.at("adapter/manifest.json")):
+        raise PlatformError(f"{run.run_id} exported adapters alone: there is no model to serve; say adapters: both")
+    files = ModelFiles.of(storage.address(run.at("model")), manifest)
     files.check()
     home = home_folder()
     keys = [need_secret(name, home) for name in job.auth.keys]

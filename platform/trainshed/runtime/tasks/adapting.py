@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import fnmatch
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.models.locate import first_line
@@ -14,6 +18,9 @@ from trainshed.spec.training.adapters import Lora
 
 HEADS = ("classifier", "score", "classification_head", "pre_classifier")
 """Layers that begin without any knowledge when a model is made to classify: trained whole beside the adapters."""
+ADAPTER = "default"
+"""What peft calls the one set of adapters that there is."""
+WEIGHTS = "adapter_model.safetensors"
 
 
 def freeze(model: torch.nn.Module, patterns: tuple[str, ...]) -> None:
@@ -60,9 +67,57 @@ def add_adapters(model: torch.nn.Module, spec: Lora) -> Any:
         raise PlatformError(f"lora.target_modules: {first_line(error)}") from error
 
 
+def check_adapters_hold(fresh: Collection[str]) -> None:
+    """Weights that begin as random numbers must go out with the adapters: nobody else has them.
+
+    Raises:
+        PlatformError: some are in no layer that is trained whole.
+    """
+    outside = sorted(name for name in fresh if name.partition(".")[0] not in HEADS)
+    if outside:
+        raise PlatformError(
+            f"export.adapters: {outside[0]} is not in the model's files: it begins with random weights, stays as it "
+            "is beside the adapters, and would not go out with them; say merged"
+        )
+
+
+def tie_again(model: Any) -> None:
+    """A head that has the weights of the embeddings, and no adapter of its own, has them again; else peft unties it."""
+    embeddings = model.get_input_embeddings()
+    head = model.get_output_embeddings()
+    parts = (embeddings, head)
+    are_plain = all(part is not None and not hasattr(part, "base_layer") for part in parts)
+    if (
+        are_plain
+        and getattr(model.config, "tie_word_embeddings", False)
+        and embeddings.weight.shape == head.weight.shape
+    ):
+        head.weight = embeddings.weight
+
+
 def merge_adapters(model: Any) -> Any:
-    """The plain model with the adapters in its weights."""
+    """The plain model with the adapters in its weights, which are in fp32: a change may be less than bf16 tells."""
     return model.merge_and_unload()
+
+
+def save_adapters(model: Any, folder: Path, *, base: str, revision: str | None) -> None:
+    """adapter_model.safetensors and adapter_config.json, which names the model that the adapters belong to."""
+    from peft import get_peft_model_state_dict
+
+    config = copy.copy(model.peft_config[ADAPTER])
+    config.base_model_name_or_path = base
+    config.revision = revision
+    config.inference_mode = True
+    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS, {"format": "pt"})
+    config.save_pretrained(str(folder))
+
+
+def with_saved_adapters(model: torch.nn.Module, folder: Path) -> Any:
+    """A model with adapters that were saved; the hub is not asked."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(folder), autocast_adapter_dtype=False)
 
 
 def _peft_knows(model: torch.nn.Module) -> bool:

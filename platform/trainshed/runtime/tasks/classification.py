@@ -15,7 +15,7 @@ from trainshed.runtime.tasks.configuration import configuration
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.labels import Labels
 from trainshed.runtime.tasks.making import PartHandler
-from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
+from trainshed.runtime.tasks.protocol import AdapterExports, Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import refuse_router_loss
 from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.training.models import Pretrained
@@ -50,6 +50,11 @@ class ClassificationTask:
         """What there is to say of its images, and of the weights it has made: a head that is new."""
         of_images = () if self._pixels.remark is None else (self._pixels.remark,)
         return (*of_images, *self._model.remarks)
+
+    @property
+    def exports(self) -> AdapterExports:
+        """What opens an export again, and writes adapters by themselves."""
+        return self._model
 
     def make_in_parts(self, place: PartHandler) -> torch.nn.Module:
         """Makes the model as `make_model` does; each part is placed when its weights are there."""

@@ -21,7 +21,8 @@ from trainshed.runtime.modalities.text.collation import inputs
 from trainshed.runtime.tasks.adapting import freeze
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.labels import Labels
-from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
+from trainshed.runtime.tasks.number_types import written_in
+from trainshed.runtime.tasks.protocol import Batch, Exports, Forward, Meter, Samples
 from trainshed.runtime.tasks.weights import copy_tokenizer
 from trainshed.spec.training.models import Lstm
 from trainshed.spec.training.tasks import LstmClassifier
@@ -90,6 +91,7 @@ class LstmTask:
             raise PlatformError(f"model: lstm_classifier cannot train a {training.model.kind}")
         self._facts = facts
         self._freeze = training.freeze
+        self._dtype = training.export.dtype
         self._labels = Labels("single_label", facts, task.class_weights)
         fields = training.model.model_dump(exclude={"kind"})
         self._shape = LstmShape(vocab_size=facts.vocab_size, labels=facts.labels, **fields)
@@ -100,6 +102,11 @@ class LstmTask:
         if self._freeze:
             freeze(network, self._freeze)
         return network
+
+    @property
+    def exports(self) -> Exports:
+        """What opens an export again."""
+        return LstmExports()
 
     def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:  # noqa: ARG002
         """`input_ids`, `attention_mask`, `labels`. Nothing is drawn."""
@@ -119,7 +126,8 @@ class LstmTask:
 
     def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
         """Safetensors, config.json and the tokenizer; `load` opens the folder."""
-        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+        dtype = written_in(self._dtype, torch.float32)
+        save_file({name: one.to(dtype) for name, one in state.items()}, folder / WEIGHTS, metadata={"format": "pt"})
         config = {"model_type": MODEL_TYPE, **dataclasses.asdict(self._shape)}
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         copy_tokenizer(self._facts.text_folder, folder)
@@ -133,6 +141,14 @@ class LstmTask:
         """The label and scores of each text."""
         texts = self._facts.encoder.texts([row["text"] for row in rows])
         return self._labels.answers(model(**inputs(texts, self._facts.pad)).logits)
+
+
+class LstmExports:
+    """See `trainshed.runtime.tasks.protocol.Exports`."""
+
+    def open_export(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        """The network, computing in `dtype`."""
+        return load(folder).to(dtype)
 
 
 def load(folder: Path) -> LstmNetwork:

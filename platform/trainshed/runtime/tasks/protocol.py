@@ -64,10 +64,30 @@ class Task(Protocol):
         """An empty meter for held-out samples."""
 
     def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
-        """Writes weights, configuration and tokenizer in Hugging Face's layout."""
+        """Writes weights, configuration and tokenizer in Hugging Face's layout; what was trained comes in fp32."""
 
     def examine(self, folder: Path, samples: Samples) -> dict[str, float]:
         """What only the exported model can show, such as what it really generates; for most tasks nothing."""
 
     def predict(self, model: torch.nn.Module, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Answers for raw samples (`text`, or `image` as uint8 `(channels, size, size)`), as serving gives them."""
+
+
+class Exports(Protocol):
+    """What a task may offer beside all this, as `exports`: its export opened again, and compared with what was trained.
+
+    An export of a task without it is not compared.
+    """
+
+    def open_export(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        """The model of an export as others load it, in evaluation mode, computing in `dtype`."""
+
+
+class AdapterExports(Exports, Protocol):
+    """`exports` of a task that trains adapters of existing weights."""
+
+    def export_adapters(self, state: dict[str, torch.Tensor], folder: Path) -> None:
+        """Writes the adapters alone, in peft's layout."""
+
+    def open_adapters(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        """The existing weights with the exported adapters on them; else as `open_export`."""

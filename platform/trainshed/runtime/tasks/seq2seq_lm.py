@@ -15,7 +15,7 @@ from trainshed.runtime.tasks.configuration import configuration
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.tasks.meters import TokenMeter
-from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples
+from trainshed.runtime.tasks.protocol import AdapterExports, Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import refuse_router_loss
 from trainshed.runtime.tasks.tokens import counted, token_loss
 from trainshed.runtime.tasks.weights import TransformersModel
@@ -49,6 +49,11 @@ class Seq2SeqLmTask:
     def remarks(self) -> tuple[str, ...]:
         """What there is to say of the weights it has made: a head that is new."""
         return self._model.remarks
+
+    @property
+    def exports(self) -> AdapterExports:
+        """What opens an export again, and writes adapters by themselves."""
+        return self._model
 
     def make_in_parts(self, place: PartHandler) -> torch.nn.Module:
         """Makes the model as `make_model` does; each part is placed when its weights are there."""

@@ -6,20 +6,34 @@ Knows configurations and weights; knows nothing of losses, workers or engines.
 from __future__ import annotations
 
 import shutil
-from functools import partial
+from collections.abc import Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
 
+from trainshed.runtime.models.beside import GENERATION, files_beside
+from trainshed.runtime.models.export import load_model
 from trainshed.runtime.models.load import load_weights
-from trainshed.runtime.tasks.adapting import add_adapters, freeze, merge_adapters
+from trainshed.runtime.tasks.adapting import (
+    add_adapters,
+    check_adapters_hold,
+    freeze,
+    merge_adapters,
+    save_adapters,
+    tie_again,
+    with_saved_adapters,
+)
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.fitting import check_kind
 from trainshed.runtime.tasks.making import PartHandler, keep_whole, made_in_parts
+from trainshed.runtime.tasks.number_types import in_type, stored_in, written_in
 from trainshed.spec.training.models import Pretrained, growth
 from trainshed.spec.training.train import Training
+
+State = dict[str, torch.Tensor]
 
 
 class TransformersModel:
@@ -41,13 +55,17 @@ class TransformersModel:
         """The model in fp32, its frozen weights without gradients; fresh layers are placed as they are made.
 
         Raises:
-            PlatformError: weights that are not there, adapters or frozen names that do not fit.
+            PlatformError: weights that are not there, adapters or frozen names that do not fit, files beside them that
+                cannot go out again.
         """
         shape = self._training.model
         if isinstance(shape, Pretrained):
             loaded = load_weights(self._auto, shape, self.config, labels=self._labels)
             model: torch.nn.Module = loaded.model
             self.remarks = loaded.remarks
+            if self._training.export.writes_adapters:
+                check_adapters_hold(loaded.fresh)
+            _ = self._beside, self._stored  # read now: a long training may outlive the folder
         else:
             lay_out = partial(self._auto.from_config, self.config, dtype=torch.float32)
             model = made_in_parts(lay_out, place, growth=growth(shape))
@@ -55,26 +73,91 @@ class TransformersModel:
             freeze(model, self._training.freeze)
         return model if self._training.lora is None else add_adapters(model, self._training.lora)
 
-    def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
-        """Safetensors, config.json and the tokenizer; adapters are merged first."""
+    def export(self, state: State, folder: Path) -> None:
+        """Safetensors, config.json, the tokenizer, and what lay beside existing weights; adapters are merged first."""
+        model = self._filled(state)
+        if self._training.lora is not None:
+            model = merge_adapters(model)
+        model.tie_weights()
+        in_type(model, written_in(self._training.export.dtype, self._stored))
+        if hasattr(model.config, "use_cache"):
+            model.config.use_cache = True
+        model.save_pretrained(folder)
+        if self._tokenizer is not None:
+            copy_tokenizer(self._tokenizer, folder)
+        for name, content in self._beside.items():
+            if name == GENERATION or not (folder / name).exists():
+                (folder / name).write_bytes(content)
+
+    def export_adapters(self, state: State, folder: Path) -> None:
+        """The adapters alone, in peft's layout, and the tokenizer."""
+        model = self._filled(state)
+        in_type(model, written_in(self._training.export.dtype, torch.float32))
+        shape = self._training.model
+        assert isinstance(shape, Pretrained)
+        save_adapters(model, folder, base=shape.name_or_path, revision=shape.revision)
+        if self._tokenizer is not None:
+            copy_tokenizer(self._tokenizer, folder)
+
+    def open_export(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        """The model of an export, loaded as serving loads it, in evaluation mode; `dtype` is what it computes in.
+
+        Raises:
+            PlatformError: it is not whole.
+        """
+        model: torch.nn.Module = load_model(folder, auto=self._auto, dtype=dtype)
+        return model
+
+    def open_adapters(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+        """The existing model as it was, with the exported adapters on it; see `open_export`."""
+        shape = self._training.model
+        assert isinstance(shape, Pretrained)
+        base = load_weights(self._auto, shape, self.config, labels=self._labels, dtype=dtype).model
+        model: torch.nn.Module = with_saved_adapters(base, folder)
+        return model.eval()
+
+    def _filled(self, state: State) -> Any:
+        """The model as it was trained, adapters apart, with weights of its own: a merge writes into them."""
         with torch.device("meta"):
             model = self._auto.from_config(self.config)
             if self._training.lora is not None:
                 model = add_adapters(model, self._training.lora)
-                state = {name: tensor.clone() for name, tensor in state.items()}  # the merge writes into them
-        model.load_state_dict(state, assign=True)
-        if self._training.lora is not None:
-            model = merge_adapters(model)
-        if hasattr(model.config, "use_cache"):
-            model.config.use_cache = True
-        model.config.dtype = next(iter(state.values())).dtype
-        model.tie_weights()
-        model.save_pretrained(folder)
-        if self._tokenizer is not None:
-            copy_tokenizer(self._tokenizer, folder)
+        exact = self._exact(state)
+        model.load_state_dict({name: _own(tensor) for name, tensor in exact.items()}, assign=True)
+        tie_again(model)
+        return model
+
+    def _exact(self, state: State) -> State:
+        """Frozen weights that an engine holds in half precision, as they are in their files: those round to them."""
+        rounded = [name for name, tensor in state.items() if tensor.dtype in (torch.bfloat16, torch.float16)]
+        if not rounded or self._stored != torch.float32 or not isinstance(self._training.model, Pretrained):
+            return state
+        files = self.make().state_dict()
+        again = {
+            name: files[name]
+            for name in rounded
+            if name in files and torch.equal(files[name].to(state[name].dtype), state[name])
+        }
+        return {**state, **again}
+
+    @cached_property
+    def _beside(self) -> Mapping[str, bytes]:
+        shape = self._training.model
+        return files_beside(shape) if isinstance(shape, Pretrained) else {}
+
+    @cached_property
+    def _stored(self) -> torch.dtype:
+        """The type that existing weights have in their files."""
+        shape = self._training.model
+        return stored_in(shape, self.config) if isinstance(shape, Pretrained) else torch.float32
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:
     """Every file of the tokenizer, beside the weights."""
     for file in sorted(source.iterdir()):
         shutil.copyfile(file, folder / file.name)
+
+
+def _own(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy, in fp32 where it is a weight."""
+    return tensor.detach().to(torch.float32, copy=True) if tensor.is_floating_point() else tensor.detach().clone()

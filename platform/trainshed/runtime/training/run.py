@@ -70,8 +70,9 @@ def train_job(
         metrics=dict(fitted.last.values),
         unigram_entropy_nats=entropy,
         checkpoint=fitted.checkpoint,
-        model=record.at("model"),
+        model=record.at("model") if training.export.writes_model else None,
         registered=registered,
+        export=dict(fitted.export),
     )
 
 

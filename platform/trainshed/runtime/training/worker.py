@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch.distributed as dist
 
@@ -19,7 +18,6 @@ from trainshed.record.data_manifest import DataManifest
 from trainshed.record.events import to_nobody
 from trainshed.record.facts import parse_facts
 from trainshed.record.journal import Journal, JournalHandler
-from trainshed.record.lineage import sha256
 from trainshed.record.metric_rows import MetricRow
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
@@ -29,6 +27,7 @@ from trainshed.runtime.shards.folds import split_off
 from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.ended import Ended
 from trainshed.runtime.training.engines import Engine
+from trainshed.runtime.training.export import Trained, Written
 from trainshed.runtime.training.host import Host
 from trainshed.runtime.training.loop.loop import log, train
 from trainshed.runtime.training.loop.metric_log import MetricLog
@@ -38,8 +37,6 @@ from trainshed.runtime.training.loop.validation import validate
 from trainshed.runtime.training.notes import Notes
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.spec.training.train import Training
-
-WEIGHTS = "model.safetensors"
 
 
 def run_worker(plan: WorkerSpec, host: Host) -> Ended:
@@ -91,26 +88,14 @@ def run_worker(plan: WorkerSpec, host: Host) -> Ended:
         if splits.test is not None:
             found = validate(training, task, splits.test, engine, host.world)
             metrics |= {f"test_{name}": value for name, value in found.items()}
+        trained = Trained(training, task, facts, splits, host.world)
+        said = trained.answers(engine)
         state = engine.export()
-        exported = _export(task, splits, state, storage, plan.folder) if state is not None else {}
+        engine = None  # the export is opened where its weights were
+        gc.collect()
+        written = trained.write(state, said, storage, plan.folder) if state is not None else Written()
         dist.barrier()
-        return Ended(MetricRow.of({**metrics, **exported}), None)
-
-
-def _export(task: tasks.Task, splits: Splits, state: dict[str, Any], storage: Storage, folder: str) -> dict[str, Any]:
-    """Writes `model/`; manifest.json, with a hash of every file, comes last: without it there is no model.
-
-    Returns the hash of the weights, and what the task finds out from the exported model itself.
-    """
-    held_out, prefix = (splits.validation, "validation") if splits.test is None else (splits.test, "test")
-    with scratch("export") as local:
-        task.export(state, local)
-        found = {f"{prefix}_{name}": value for name, value in task.examine(local, held_out).items()}
-        hashes = {path.name: sha256(path.read_bytes()) for path in sorted(local.iterdir())}
-        storage.upload(local, f"{folder}/model")
-        storage.write_json(f"{folder}/model/manifest.json", {"files": hashes})
-    weights = hashes[WEIGHTS] if WEIGHTS in hashes else sha256(json.dumps(hashes).encode())
-    return {**found, "model_sha256": weights}
+        return Ended(MetricRow.of({**metrics, **written.metrics}), None, written.export)
 
 
 @contextmanager

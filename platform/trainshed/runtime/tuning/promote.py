@@ -61,10 +61,11 @@ def promote(
     )
     # One that has ended goes on after its last step: there is only the export to do.
     fitted = fit(own, training, sink=reporter) if is_whole else _trained_on(own, training, trial, reporter, spent)
-    with scratch("promote") as copy:
-        local = record.storage.download(f"{trial.folder}/model", copy)
-        record.storage.upload(local, record.at("model"))
-    record.storage.delete(f"{trial.folder}/model")
+    for name in sorted(fitted.export):  # the model last: it is what others look for
+        with scratch("promote") as copy:
+            local = record.storage.download(f"{trial.folder}/{name}", copy)
+            record.storage.upload(local, record.at(name))
+        record.storage.delete(f"{trial.folder}/{name}")
     return _registered(job, reporter, trial, fitted, data=data[training.data], code=code)
 
 

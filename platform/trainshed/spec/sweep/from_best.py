@@ -13,6 +13,7 @@ from trainshed.spec.document.part import Count, Name, Part, RunRef
 from trainshed.spec.sweep.constraints import broken_by
 from trainshed.spec.training.changes import scaled, without
 from trainshed.spec.training.engines import Engine
+from trainshed.spec.training.export import Export
 from trainshed.spec.training.models import heads_misfit
 from trainshed.spec.training.points import Points
 from trainshed.spec.training.saving import Checkpoints, Recovery, Validation
@@ -37,6 +38,7 @@ class TrainFromBest(Part):
     validation: Validation | None = None
     checkpoint: Checkpoints | None = None
     recovery: Recovery | None = None
+    export: Export | None = None
     self_test: bool | None = None
     max_failures: Annotated[int, Field(ge=0)] | None = None
     register_as: Name | None = Field(default=None, alias="register")

@@ -16,6 +16,7 @@ from trainshed.spec.sweep.search import GridSearch, RandomSearch, Search
 from trainshed.spec.sweep.space import Choice, Integer, LogUniform, Space, Uniform
 from trainshed.spec.sweep.stopping import Budget, Failures, NoStop, Pb2, Pbt, StopEarly
 from trainshed.spec.training.changes import can_change
+from trainshed.spec.training.export import registration_misfit
 from trainshed.spec.training.tasks import Custom, metrics_of
 from trainshed.spec.training.train import Training
 
@@ -166,6 +167,8 @@ class TuneJob(Part):
     def _one_training_is_registered(self) -> TuneJob:
         if self.folds is not None and self.register_as is not None:
             raise ValueError("register: a trial of folds is several trainings; train the best settings with from_best")
+        if fault := registration_misfit(self.train.export, self.register_as, inside="train."):
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

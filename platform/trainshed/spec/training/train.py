@@ -15,7 +15,8 @@ from trainshed.spec.training import optimizers, schedules
 from trainshed.spec.training.adapters import Lora
 from trainshed.spec.training.changes import Change, Stretch, misfit, stretches
 from trainshed.spec.training.engines import DeepSpeed, Engine
-from trainshed.spec.training.models import Model, has_mup
+from trainshed.spec.training.export import Export, registration_misfit
+from trainshed.spec.training.models import Model, Pretrained, has_mup
 from trainshed.spec.training.optimizers import Optimizer
 from trainshed.spec.training.regularization import Regularization
 from trainshed.spec.training.saving import Checkpoints, Recovery, Validation
@@ -32,7 +33,7 @@ class Training(Part):
     data: RunRef
     """The prepare run whose samples are read."""
     lora: Lora | None = None
-    """Adapters are trained, and merged at export, instead of the model's own weights."""
+    """Adapters are trained instead of the model's own weights, and merged into them at export."""
     freeze: tuple[str, ...] = ()
     """Glob patterns of parameter names, like `transformer.wte.*`; what matches is not trained."""
     optimizer: Optimizer
@@ -51,6 +52,7 @@ class Training(Part):
     validation: Validation = Validation()
     checkpoint: Checkpoints = Checkpoints()
     recovery: Recovery = Recovery()
+    export: Export = Export()
     self_test: bool = True
     """Before the first step: do the workers agree, and is a step of all of them the step of one?"""
     max_failures: Annotated[int, Field(ge=0)] = 3
@@ -118,6 +120,19 @@ class Training(Part):
         return self
 
     @model_validator(mode="after")
+    def _adapters_can_go_out(self) -> Training:
+        if not self.export.writes_adapters:
+            return self
+        said = f"export.adapters: {self.export.adapters} writes adapters"
+        if self.lora is None:
+            raise ValueError(f"{said}, and without lora there are none; add lora, or leave it out")
+        if isinstance(self.task, Custom):
+            raise ValueError(f"{said}, and task custom writes its own export; leave it out")
+        if not isinstance(self.model, Pretrained):
+            raise ValueError(f"{said}, and a fresh model's weights, which they fit, are kept nowhere else; say merged")
+        return self
+
+    @model_validator(mode="after")
     def _mup_has_its_parts(self) -> Training:
         if not has_mup(self.model):
             return self
@@ -163,6 +178,12 @@ class TrainJob(Training):
     name: Name
     register_as: Name | None = Field(default=None, alias="register")
     """The model name under which the exported weights become the next version."""
+
+    @model_validator(mode="after")
+    def _a_whole_model_is_registered(self) -> TrainJob:
+        if fault := registration_misfit(self.export, self.register_as):
+            raise ValueError(fault)
+        return self
 
     @property
     def training(self) -> Training:

@@ -21,6 +21,9 @@ from trainshed.spec.training.models import Pretrained
 from trainshed.spec.training.models.folder import read_json
 
 FILE = "preprocessor_config.json"
+TYPES = {"image_processor_type", "feature_extractor_type"}
+"""Keys that say which of transformers' processors reads the rest, today and in older files."""
+CROPS = ("do_center_crop", "crop_size", "crop_pct")
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]
 PerChannel = Annotated[tuple[Number, ...], Field(min_length=1, max_length=64)]
 
@@ -53,7 +56,17 @@ class Pixels:
         return (torch.from_numpy(pixels).float() * self.factor - mean) / std
 
     def save(self, folder: Path, *, size: int, channels: int) -> None:
-        """A preprocessor_config.json that transformers reads as the same numbers."""
+        """A preprocessor_config.json that transformers reads as the same numbers.
+
+        The one of existing weights stays where it lies there and names its processor; only its size may be another now.
+        """
+        there = read_json(folder / FILE) if (folder / FILE).is_file() else {}
+        if not there.keys().isdisjoint(TYPES):
+            if not _gives(there, size):
+                there = {name: value for name, value in there.items() if name not in CROPS}
+                there |= {"do_resize": True, "size": {"height": size, "width": size}}
+                (folder / FILE).write_text(json.dumps(there, indent=2) + "\n")
+            return
         said = {
             "image_processor_type": "ViTImageProcessor",
             "do_resize": True,
@@ -113,6 +126,14 @@ def _find(spec: Pretrained) -> Path | None:
     except LOAD_ERRORS as error:
         raise PlatformError(f"{spec.name_or_path}: {FILE} cannot be read: {first_line(error)}") from error
     return None if found is None else Path(found)
+
+
+def _gives(said: dict[str, Any], size: int) -> bool:
+    """Whether a processor's images have so many pixels on each side."""
+    sides = said.get("crop_size") if said.get("do_center_crop") else said.get("size")
+    if isinstance(sides, dict):
+        return (sides.get("height"), sides.get("width")) == (size, size)
+    return sides == size
 
 
 def _tuple(said: float | tuple[float, ...] | None) -> tuple[float, ...] | None:

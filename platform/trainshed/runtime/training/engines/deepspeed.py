@@ -25,6 +25,7 @@ from trainshed.runtime.training.engines.engine import (
     save_activations,
     tensors_of,
 )
+from trainshed.runtime.training.engines.masters import to_working_copy, whole_masters
 from trainshed.runtime.training.engines.pieces import Piece, State
 from trainshed.spec.training.engines import NOTHING, DeepSpeed
 from trainshed.spec.training.engines.deepspeed import bucket_numbers
@@ -78,9 +79,11 @@ class DeepSpeedEngine:
         self.offloads = training.engine.offload != NOTHING
         self.input_dtype = dtype = HALF.get(training.precision, torch.float32)
         if self._stage == 3 and make_in_parts is not None:
-            self.model = make_in_parts(lambda part, *, layer: _split(part.to(device, dtype), training, dtype))  # noqa: ARG005
+            self.model = make_in_parts(
+                lambda part, *, layer: _split(to_working_copy(part, device, dtype), training, dtype)  # noqa: ARG005
+            )
         else:
-            self.model = make_model().to(device, dtype)
+            self.model = to_working_copy(make_model(), device, dtype)
         self._names = {id(parameter): name for name, parameter in self.model.named_parameters()}
         if training.engine.activation_checkpointing:
             save_activations(self.model)
@@ -177,14 +180,23 @@ class DeepSpeedEngine:
         self._engine.zero_grad()
 
     def export(self) -> dict[str, torch.Tensor] | None:
-        """The whole model's weights on worker 0; stage 3 gathers them from all."""
+        """The whole model's weights on worker 0: fp32 masters of what is trained, all else as it is computed with."""
         if self._stage == 3:
             state = self._engine._zero3_consolidated_16bit_state_dict()  # public only as a file writer
         else:
             state = self._engine.module.state_dict()
+        masters = self._masters() if self._stage else {}
         if dist.get_rank() != 0:
             return None
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        own = {name: self._names.get(id(one)) for name, one in self.model.state_dict(keep_vars=True).items()}
+        whole = {name: masters.get(own[name] or name, tensor) for name, tensor in state.items()}
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in whole.items()}
+
+    def _masters(self) -> dict[str, torch.Tensor]:
+        """What is trained, by its first name in the model, on worker 0."""
+        trained = {name: one for name, one in self.model.named_parameters() if one.requires_grad}
+        shapes = {name: self.shape_of(parameter) for name, parameter in trained.items()}
+        return whole_masters(self.pieces(), shapes, self._engine.device)
 
     def _norm_of_whole(self) -> torch.Tensor:
         """The gradient norm of stage 0, which DeepSpeed does not say: one that is no number would pass unseen."""

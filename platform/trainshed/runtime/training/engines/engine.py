@@ -86,7 +86,10 @@ class Engine(Protocol):
         """The working weights from the pieces, after something has written to them."""
 
     def export(self) -> dict[str, torch.Tensor] | None:
-        """The whole model's weights on the CPU, on worker 0; None on the others."""
+        """The whole model's weights on the CPU, on worker 0; None on the others.
+
+        What is trained is in fp32, whatever a pass computes in; frozen weights are as this engine holds them.
+        """
 
 
 def parameter_count(engine: Engine, *, trained: bool = False) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -17,6 +17,8 @@ from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import FOLDER, all_checkpoints
 from trainshed.record.events import Sink
 from trainshed.record.metric_rows import MetricRow
+from trainshed.record.names import ExportName
+from trainshed.record.results import ExportFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.training.ended import Ended
@@ -52,6 +54,8 @@ class Fitted:
     checkpoint: str | None
     stopped: bool
     """Whether it saved and ended before its last step, because it was asked to."""
+    export: Mapping[ExportName, ExportFacts] = field(default_factory=dict)
+    """What was exported, by its folder."""
 
 
 class WatchedTrainer(TorchTrainer):  # type: ignore[misc]
@@ -138,7 +142,7 @@ def fit(
     kept = all_checkpoints(storage, plan.folder)  # the newest first; where the best is exported it is that one
     newest = next((one for one in kept if one.step == ended.last.step), next(iter(kept), None))
     checkpoint = newest.path.removeprefix(f"{plan.folder}/") if newest else None
-    return Fitted(ended.last, checkpoint, stopped=ended.notice == "stop")
+    return Fitted(ended.last, checkpoint, stopped=ended.notice == "stop", export=ended.export)
 
 
 def _on_worker(config: dict[str, Any]) -> Ended:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
@@ -46,11 +48,20 @@ SIZES = (
 Shape = tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A tensor in a file: its shape, and its type in safetensors' words."""
+
+    shape: Shape
+    dtype: str
+
+
 class _Entry(BaseModel):
     """What a header says of one tensor."""
 
     model_config = ConfigDict(strict=True)
     shape: list[int] = Field(max_length=MOST_DIMENSIONS)
+    dtype: str = ""
 
 
 class _Index(BaseModel):
@@ -99,16 +110,31 @@ def tensors(folder: Path) -> dict[str, Shape]:
     Raises:
         UsageError: as `weight_files`; a file is no safetensors file.
     """
-    found: dict[str, Shape] = {}
-    for file in weight_files(folder):
-        there = file.stat()
-        found |= _header(file, there.st_size, there.st_mtime_ns)
-    return found
+    return {name: tensor.shape for name, tensor in _stored(folder).items()}
 
 
 def count_safetensors(folder: Path) -> int:
     """Weights in a folder. Raises UsageError as `tensors`."""
     return sum(math.prod(shape) for shape in tensors(folder).values())
+
+
+def stored_type(folder: Path) -> str:
+    """The type that most of a folder's weights have, in safetensors' words: F32, BF16. Raises UsageError as `tensors`.
+
+    Norms or routers are often kept in another than all the rest.
+    """
+    counts: Counter[str] = Counter()
+    for tensor in _stored(folder).values():
+        counts[tensor.dtype] += math.prod(tensor.shape)
+    return max(counts, key=lambda dtype: counts[dtype], default="")
+
+
+def _stored(folder: Path) -> dict[str, Stored]:
+    found: dict[str, Stored] = {}
+    for file in weight_files(folder):
+        there = file.stat()
+        found |= _header(file, there.st_size, there.st_mtime_ns)
+    return found
 
 
 def folder_config(folder: Path) -> dict[str, Any]:
@@ -154,7 +180,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=64)
-def _header(file: Path, size: int, changed_ns: int) -> dict[str, Shape]:  # noqa: ARG001 - another file at a later time
+def _header(file: Path, size: int, changed_ns: int) -> dict[str, Stored]:  # noqa: ARG001 - another file at a later time
     """A sweep's plan asks for the same one for each of its points."""
     try:
         with file.open("rb") as stream:
@@ -166,17 +192,17 @@ def _header(file: Path, size: int, changed_ns: int) -> dict[str, Shape]:  # noqa
         raise UsageError(f"{file}: its header cannot be read: {error}") from None
     if not isinstance(said, dict):
         raise UsageError(f"{file}: no safetensors file: its header is a JSON {type(said).__name__}")
-    return {name: _shape(file, name, entry) for name, entry in said.items() if name != "__metadata__"}
+    return {name: _tensor(file, name, entry) for name, entry in said.items() if name != "__metadata__"}
 
 
-def _shape(file: Path, name: str, entry: object) -> Shape:
+def _tensor(file: Path, name: str, entry: object) -> Stored:
     try:
-        shape = tuple(_Entry.model_validate(entry).shape)
+        found = _Entry.model_validate(entry)
     except ValidationError as error:
         raise UsageError(f"{file}: tensor {name[:80]!r}: {_first(error)}") from None
-    if any(not 0 <= one <= LARGEST_DIMENSION for one in shape):
-        raise UsageError(f"{file}: tensor {name[:80]!r}: shape {list(shape)} is of no real tensor")
-    return shape
+    if any(not 0 <= one <= LARGEST_DIMENSION for one in found.shape):
+        raise UsageError(f"{file}: tensor {name[:80]!r}: shape {found.shape} is of no real tensor")
+    return Stored(tuple(found.shape), found.dtype)
 
 
 def _first(error: ValidationError) -> str:
