@@ -125,6 +125,7 @@ def _training_facts(record: Record, outcome: TrainResult) -> list[tuple[str, Any
     lineage = what_is_whole(lambda: record.lineage, None) or Lineage()
     trial = lineage.trial
     data = lineage.data
+    began = lineage.weights
     entropy = outcome.unigram_entropy_nats
     tested = [name for name in outcome.metrics if name.startswith("test_")]
     return [
@@ -132,6 +133,7 @@ def _training_facts(record: Record, outcome: TrainResult) -> list[tuple[str, Any
         *((name.replace("_", " "), digits(outcome.metrics[name])) for name in tested),
         ("trial", trial and f"{trial.run_id} {trial.trial}"),
         ("data", data and data.run_id),
+        ("began with", began and (began.version or began.run_id)),
         ("checkpoint", outcome.checkpoint),
         ("model", record.storage.address(outcome.model)),
         ("fingerprint", lineage.fingerprint),

@@ -19,13 +19,16 @@ from trainshed.client.bound import (
     Data,
     EarlierSweep,
     FoundBest,
+    FoundWeights,
     Model,
     PlannedData,
     PlannedModel,
     PlannedSweep,
     PreparedData,
     TrainedModel,
+    Weights,
 )
+from trainshed.client.outline import outline_of
 from trainshed.errors import DamagedFile, Fault, SpecError, UsageError
 from trainshed.record.built_on import prepared
 from trainshed.record.data_form import form_of_manifest
@@ -33,11 +36,12 @@ from trainshed.record.facts import parse_facts
 from trainshed.record.index import Finished, Index
 from trainshed.record.learning import why_nothing_is_taken
 from trainshed.record.registry import ModelVersion
-from trainshed.record.results import PrepareResult, SweepResult, TrainResult
+from trainshed.record.results import PrepareResult, SweepResult, TrainResult, WeightsOrigin
 from trainshed.record.run import Record
+from trainshed.record.weights import Origins, kept, of_run, of_version
 from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.fitting import form_of
-from trainshed.spec.job import Reference
+from trainshed.spec.job import WEIGHTS_KEY, Reference
 from trainshed.spec.load import LoadedJob, answers, outside_references, resolve_best
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.constraints import recorded
@@ -52,6 +56,8 @@ class Begun:
 
     loaded: LoadedJob
     data: Mapping[str, Record]
+    weights: Origins = field(default_factory=dict)
+    """The models of ours that it began with, by reference."""
 
 
 def bind(
@@ -83,15 +89,17 @@ def _bound(one: LoadedJob, answer: _Answers) -> BoundJob:
             return BoundPrepare(one)
         case TuneJob():
             data = {reference: answer.data(reference) for reference in job.data_sets}
-            return BoundSweep(one, job, data, answer.earlier_sweeps(one, job, data))
+            weights = {reference: answer.weights(one, reference) for reference in job.weights}
+            return BoundSweep(one, job, data, answer.earlier_sweeps(one, job, data), weights)
         case TrainJob():
-            return BoundTraining(one, job, answer.data(job.data), None)
+            began = None if job.weights is None else answer.weights(one, job.weights)
+            return BoundTraining(one, job, answer.data(job.data), None, began)
         case TrainFromBest():
             best = answer.best(job.from_best)
             full = _resolved(one, job, best)
-            return BoundTraining(one, full, answer.data(full.data), best)
+            return BoundTraining(one, full, answer.data(full.data), best, answer.weights_of_best(one, full, best))
         case ServeJob():
-            return BoundServing(one, job, answer.model(one, job))
+            return BoundServing(one, job, answer.model(one, job.model))
         case _:
             assert_never(job)
 
@@ -116,10 +124,13 @@ class _Answers:
     begun: Begun | None
     _runs: dict[tuple[str, str], Finished] = field(default_factory=dict)
     _versions: dict[str, ModelVersion] = field(default_factory=dict)
+    _weights: dict[str, FoundWeights] = field(default_factory=dict)
 
     def look_up(self, reference: Reference) -> None:
         """Finds what storage has for a reference. Raises UsageError or DamagedFile where that is nothing."""
-        if reference.target.startswith("run://"):
+        if reference.begins:
+            self._found_weights(reference.target)
+        elif reference.target.startswith("run://"):
             self._finished(reference.target, reference.wants)
         else:
             self._version(reference.target)
@@ -168,18 +179,57 @@ class _Answers:
         training = parse_facts(trial.training, Training, place)
         return FoundBest(ended.run, trial, training, recorded(ended.run.job["job"]))
 
-    def model(self, one: LoadedJob, job: ServeJob) -> Model:
+    def model(self, one: LoadedJob, reference: str) -> Model:
         """The document that makes a model, or else the run or the version that holds it."""
-        wanted = Reference(key="model", target=job.model, wants="train")
-        before = self.loaded[: self.loaded.index(one)]
-        makers = [other for other in before if answers(other.job, wanted)]
-        if makers:
-            return PlannedModel(makers[-1])
-        if not job.model.startswith("run://"):
-            return self._version(job.model)
-        trained = self._finished(job.model, "train")
+        planned = self._maker(one, reference)
+        if planned is not None:
+            return planned
+        if not reference.startswith("run://"):
+            return self._version(reference)
+        trained = self._finished(reference, "train")
         assert isinstance(trained.outcome, TrainResult)
         return TrainedModel(trained.run, trained.outcome)
+
+    def weights(self, one: LoadedJob, reference: str) -> Weights:
+        """The document that makes a model of ours, or else its export."""
+        return self._maker(one, reference) or self._found_weights(reference)
+
+    def weights_of_best(self, one: LoadedJob, full: TrainJob, best: PlannedSweep | FoundBest) -> Weights | None:
+        """What a sweep's best trial began with: what the sweep meant by that name, where it has begun.
+
+        Raises:
+            SpecError: storage has nothing of that name.
+        """
+        if full.weights is None:
+            return None
+        try:
+            meant = kept(best.run).get(full.weights) if isinstance(best, FoundBest) else None
+            return self.weights(one, full.weights) if meant is None else self._outlined(meant)
+        except (UsageError, DamagedFile) as error:
+            raise SpecError([one.fault("from_best", f"{WEIGHTS_KEY}: {error}")]) from None
+
+    def _maker(self, one: LoadedJob, reference: str) -> PlannedModel | None:
+        """The document before this one that makes a model."""
+        wanted = Reference(key="model", target=reference, wants="train")
+        before = self.loaded[: self.loaded.index(one)]
+        makers = [other for other in before if answers(other.job, wanted)]
+        return PlannedModel(makers[-1]) if makers else None
+
+    def _found_weights(self, reference: str) -> FoundWeights:
+        """What storage has of a model; of a run that goes on, what it began with."""
+        if reference not in self._weights:
+            meant = self.begun.weights.get(reference) if self.begun is not None else None
+            self._weights[reference] = self._outlined(meant or self._origin(reference))
+        return self._weights[reference]
+
+    def _origin(self, reference: str) -> WeightsOrigin:
+        if reference.startswith("run://"):
+            return of_run(self._finished(reference, "train").run)
+        return of_version(self._version(reference))
+
+    def _outlined(self, origin: WeightsOrigin) -> FoundWeights:
+        run = Record(self.index.storage, origin.run_id)
+        return FoundWeights(origin, run, outline_of(run.storage, origin))
 
     def _document(self, reference: str) -> LoadedJob | None:
         return next((one for one in self.loaded if reference == f"run://{one.job.name}"), None)

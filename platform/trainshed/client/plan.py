@@ -5,13 +5,16 @@ Knows bound documents and the arithmetic of `spec.plan`; looks nothing up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 import psutil
 
-from trainshed.client.bound import Bound, BoundPrepare, BoundServing, BoundSweep, BoundTraining
+from trainshed.client.bound import Bound, BoundJob, BoundPrepare, BoundServing, BoundSweep, BoundTraining, FoundWeights
 from trainshed.client.ray_head import default_cpus
+from trainshed.client.weights import as_planned
+from trainshed.record.weights import Origins
 from trainshed.spec import plan as arithmetic
 from trainshed.spec.job import Job
 from trainshed.spec.load import LoadedJob
@@ -28,6 +31,8 @@ class Planned:
 
     loaded: tuple[LoadedJob, ...]
     plans: tuple[Plan, ...]
+    weights: Mapping[str, Origins] = field(default_factory=dict)
+    """What the references of each document, by its name, to models of ours mean."""
 
 
 def machine_bytes() -> int:
@@ -57,22 +62,38 @@ def plan(bound: Bound, *, machine_bytes: int | None = None) -> Planned:
                 settled.append(one.loaded)
             case _:
                 assert_never(one)
-    return Planned(tuple(settled), tuple(plans))
+    return Planned(tuple(settled), tuple(plans), {one.loaded.job.name: _found(one) for one in bound.jobs})
+
+
+def _found(one: BoundJob) -> Origins:
+    """The models of ours that are there for a document, by reference; others are made before it, and then found."""
+    match one:
+        case BoundSweep():
+            weights = one.weights
+        case BoundTraining(full=full, weights=began):
+            weights = {} if began is None or full.weights is None else {full.weights: began}
+        case BoundPrepare() | BoundServing():
+            weights = {}
+        case _:
+            assert_never(one)
+    return {reference: found.origin for reference, found in weights.items() if isinstance(found, FoundWeights)}
 
 
 def _sweep(one: BoundSweep, machine_bytes: int | None) -> tuple[LoadedJob, Plan]:
-    job = one.job
+    began = None if one.job.train.weights is None else one.weights[one.job.train.weights]
+    job = one.job.model_copy(update={"train": as_planned(one.job.train, began)})
     of_each = {reference: data.form.sizes for reference, data in one.data.items()}
     sizes = of_each[job.train.data]
     share = _share(machine_bytes, job)
     settled, own = arithmetic.plan_sweep(job, sizes, of_each=of_each, machine_bytes=share)
     arithmetic.refuse_what_can_never_fit(job.name, job, sizes, of_each=of_each, machine_bytes=share)
-    return _kept(one.loaded, settled), own
+    as_asked = settled.train.model_copy(update={"model": one.job.train.model})
+    return _kept(one.loaded, settled.model_copy(update={"train": as_asked})), own
 
 
 def _training(one: BoundTraining, machine_bytes: int | None) -> tuple[LoadedJob, Plan]:
     name = one.full.name
-    training = one.full.training
+    training = as_planned(one.full.training, one.weights)
     sizes = one.data.form.sizes
     own = arithmetic.plan(name, training, sizes, machine_bytes=machine_bytes)
     arithmetic.refuse_what_cannot_fit(own, training)

@@ -97,6 +97,18 @@ class DataOrigin(Facts):
     files: int | None = None
 
 
+class WeightsOrigin(Facts):
+    """The export that a training began with: a registered version, or what a run left."""
+
+    version: ServedModel | None = None
+    """NAME@N, where it was registered."""
+    run_id: RunId
+    model: ModelFolder
+    fingerprint: Fingerprint | None = None
+    """Of its lineage."""
+    model_sha256: str | None = None
+
+
 class CheckpointOrigin(Facts):
     """The checkpoint that was exported; its folder is relative to the run's."""
 
@@ -112,6 +124,8 @@ class Lineage(Facts):
     configuration_sha256: str | None = None
     configuration: dict[str, JsonValue] = Field(default_factory=dict)
     data: DataOrigin | None = None
+    weights: WeightsOrigin | None = None
+    """What it began with, where that is a model of ours."""
     trial: TrialOrigin | None = None
     checkpoint: CheckpointOrigin | None = None
     environment: dict[str, str] = Field(default_factory=dict)

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import assert_never
@@ -27,10 +28,12 @@ from trainshed.record.built_on import best_trial
 from trainshed.record.events import Begin, End
 from trainshed.record.facts import EndFacts, RunEnd, TrialOrigin
 from trainshed.record.index import find_finished
-from trainshed.record.results import Result, SweepResult, TrainResult
+from trainshed.record.registry import resolve
+from trainshed.record.results import Result, SweepResult, TrainResult, WeightsOrigin
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, TakeDown, begin_runs
+from trainshed.record.weights import keep, kept, of_run, of_version, weights_of
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter, Voice, quiet_libraries
 from trainshed.runtime.training.stopped import Stopped
@@ -140,7 +143,8 @@ class Driver:
 
                 earlier = [self._find(target, "tune") for target in job.learns_from]
                 data = bound(job, reporter.record, lambda target: self._find(target, "prepare"))
-                return sweep(job, reporter, data=data, earlier=earlier, code=self.submission.code)
+                weights = self._weights(job.weights, reporter.record)
+                return sweep(job, reporter, data=data, earlier=earlier, weights=weights, code=self.submission.code)
             case TrainJob():
                 return self._train(job, reporter, trial=reporter.record.facts.trial)
             case TrainFromBest():
@@ -148,6 +152,8 @@ class Driver:
                 best = best_trial(swept)
                 training = Training.model_validate_json(json.dumps(best.training), strict=True)
                 full = job.resolve(training, recorded(swept.job["job"]))
+                if full.weights is not None and (meant := kept(swept).get(full.weights)) is not None:
+                    keep(reporter.record, {full.weights: meant})  # the trial's own, also where a newer one has come
                 trial = TrialOrigin(run_id=swept.run_id, trial=best.trial, settings=best.settings)
                 said = {"job": full.model_dump(mode="json", by_alias=True), "trial": trial.as_json()}
                 facts = {**reporter.record.job, **said}
@@ -164,17 +170,34 @@ class Driver:
         from trainshed.runtime.training.ray_train.spares import Spares  # Ray Train, which other kinds do without
 
         data = self._data(job.data, reporter.record)
+        weights = self._weights(() if job.weights is None else (job.weights,), reporter.record)
         standby = Spares()
         standby.make_ahead(job.workers)  # before what this process itself must load for it
         from trainshed.runtime.training.run import train_job
 
-        return train_job(job, reporter, data=data, code=self.submission.code, trial=trial, standby=standby)
+        code = self.submission.code
+        return train_job(job, reporter, data=data, weights=weights, code=code, trial=trial, standby=standby)
 
     def _data(self, target: str, record: Record) -> Record:
         """The prepare run that a training reads, and read when it began."""
         runs = runs_of(record, [target], lambda reference: self._find(reference, "prepare"))
         bind(record, runs)
         return runs[target]
+
+    def _weights(self, references: Iterable[str], record: Record) -> dict[str, WeightsOrigin]:
+        """The models of ours that a run begins with, and began with before."""
+        return weights_of(record, references, self._find_weights)
+
+    def _find_weights(self, reference: str) -> WeightsOrigin:
+        """What a document of this submission has exported or registered first, then what storage has."""
+        if reference.startswith("run://"):
+            return of_run(self._find(reference, "train"))
+        name = reference.removesuffix("@latest")
+        for run in reversed(self.done.values()):
+            made = getattr(run.outcome, "registered", None)
+            if made is not None and made.rpartition("@")[0] == name:
+                return of_version(resolve(self.storage, made))
+        return of_version(resolve(self.storage, reference))
 
     def _find(self, target: str, kind: str) -> Record:
         """`run://NAME`: a document of this submission first, then the newest one in storage."""

@@ -48,6 +48,10 @@ class JobDocument(RootModel[Job]):
     ]
 
 
+WEIGHTS_KEY = "model.name_or_path"
+"""Where a training names the model that it begins with."""
+
+
 class Reference(Part):
     """A place in one document that names another run or a model version."""
 
@@ -56,6 +60,8 @@ class Reference(Part):
     """`run://NAME` or `NAME@VERSION`."""
     wants: str
     """The kind of job that must stand there: prepare, tune or train."""
+    begins: bool = False
+    """Whether a training begins with the weights of the model that is named."""
 
 
 def references(job: Job) -> list[Reference]:
@@ -67,11 +73,27 @@ def references(job: Job) -> list[Reference]:
             return [
                 Reference(key="train.data", target=job.train.data, wants="prepare"),
                 *(Reference(key="space.data", target=target, wants="prepare") for target in job.data_sets[1:]),
+                *(_to_weights(_key_of(job, target), target) for target in job.weights),
                 *(Reference(key="search.learn_from", target=target, wants="tune") for target in job.learns_from),
             ]
         case TrainJob():
-            return [Reference(key="data", target=job.data, wants="prepare")]
+            begins_with = () if job.weights is None else (job.weights,)
+            return [
+                Reference(key="data", target=job.data, wants="prepare"),
+                *(_to_weights(WEIGHTS_KEY, target) for target in begins_with),
+            ]
         case TrainFromBest():
             return [Reference(key="from_best", target=job.from_best, wants="tune")]
         case ServeJob():
             return [Reference(key="model", target=job.model, wants="train")]
+
+
+def _to_weights(key: str, target: str) -> Reference:
+    return Reference(key=key, target=target, wants="train", begins=True)
+
+
+def _key_of(job: TuneJob, weights: str) -> str:
+    """Where a sweep names a model of ours: in its training, or in its space."""
+    if weights == job.train.weights:
+        return f"train.{WEIGHTS_KEY}"
+    return f"space.{WEIGHTS_KEY}" if WEIGHTS_KEY in job.space else "space.model"

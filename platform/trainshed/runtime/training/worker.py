@@ -23,6 +23,8 @@ from trainshed.record.lineage import sha256
 from trainshed.record.metric_rows import MetricRow
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
+from trainshed.runtime.models.files import weights_sha256
+from trainshed.runtime.models.own import with_own_weights
 from trainshed.runtime.scratch import scratch
 from trainshed.runtime.shards import open_data
 from trainshed.runtime.shards.folds import split_off
@@ -39,8 +41,6 @@ from trainshed.runtime.training.notes import Notes
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.spec.training.train import Training
 
-WEIGHTS = "model.safetensors"
-
 
 def run_worker(plan: WorkerSpec, host: Host) -> Ended:
     """Trains to the end; the last metrics and, with an export, the hash of the weights.
@@ -48,8 +48,12 @@ def run_worker(plan: WorkerSpec, host: Host) -> Ended:
     Every worker calls it; only worker 0's metrics hold the hash.
     """
     storage = Storage.open(plan.storage)
-    training = Training.model_validate_json(json.dumps(plan.training), strict=True)
-    with _worker_log(storage, plan, host), scratch("data") as copy:
+    asked = Training.model_validate_json(json.dumps(plan.training), strict=True)
+    with (
+        _worker_log(storage, plan, host),
+        scratch("data") as copy,
+        with_own_weights(asked, plan.weights, storage) as training,
+    ):
         folder = storage.download(plan.data, copy)
         place = folder / "manifest.json"
         manifest = parse_facts(json.loads(place.read_text()), DataManifest, str(place))
@@ -109,8 +113,7 @@ def _export(task: tasks.Task, splits: Splits, state: dict[str, Any], storage: St
         hashes = {path.name: sha256(path.read_bytes()) for path in sorted(local.iterdir())}
         storage.upload(local, f"{folder}/model")
         storage.write_json(f"{folder}/model/manifest.json", {"files": hashes})
-    weights = hashes[WEIGHTS] if WEIGHTS in hashes else sha256(json.dumps(hashes).encode())
-    return {**found, "model_sha256": weights}
+    return {**found, "model_sha256": weights_sha256(hashes)}
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -21,3 +21,5 @@ class WorkerSpec:
     """Whether the weights are written to `model/` at the end."""
     fold: tuple[int, int] | None = None
     """In cross-validation: which part of the training samples is held out, and of how many."""
+    weights: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The exports that a training may begin with, each a `WeightsOrigin` as JSON, by the name that jobs have for it."""

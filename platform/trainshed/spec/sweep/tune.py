@@ -6,8 +6,9 @@ import itertools
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
+from trainshed.spec.document.locations import is_reference
 from trainshed.spec.document.part import Name, Part
 from trainshed.spec.sweep.constraints import ConstraintText
 from trainshed.spec.sweep.possible import MOST_LOOKED_AT, Possible
@@ -24,6 +25,12 @@ FEWEST_MEMBERS = 4
 """Of a population."""
 GRAINS = 10_000
 """Ray counts resources in parts of one so small."""
+
+
+def _searched(space: Space, path: str) -> tuple[JsonValue, ...]:
+    """The values of a path that is searched by a list; none where it is not."""
+    values = space.get(path)
+    return values.choice if isinstance(values, Choice) else ()
 
 
 class TuneJob(Part):
@@ -60,6 +67,13 @@ class TuneJob(Part):
         searched = self.space.get("data")
         chosen = searched.choice if isinstance(searched, Choice) else ()
         return tuple(dict.fromkeys([self.train.data, *map(str, chosen)]))
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Every model of our own that a trial may begin with, each once, the training's own first."""
+        said = [self.train.weights, *_searched(self.space, "model.name_or_path")]
+        said += [one.get("name_or_path") for one in _searched(self.space, "model") if isinstance(one, dict)]
+        return tuple(dict.fromkeys(one for one in said if isinstance(one, str) and is_reference(one)))
 
     @property
     def learns_from(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from trainshed.spec.training import optimizers, schedules
 from trainshed.spec.training.adapters import Lora
 from trainshed.spec.training.changes import Change, Stretch, misfit, stretches
 from trainshed.spec.training.engines import DeepSpeed, Engine
-from trainshed.spec.training.models import Model, has_mup
+from trainshed.spec.training.models import Model, Pretrained, has_mup
 from trainshed.spec.training.optimizers import Optimizer
 from trainshed.spec.training.regularization import Regularization
 from trainshed.spec.training.saving import Checkpoints, Recovery, Validation
@@ -143,6 +143,11 @@ class Training(Part):
     @property
     def _unchanged(self) -> Training:
         return self.model_copy(update={"changes": ()})
+
+    @property
+    def weights(self) -> str | None:
+        """The model of our own that it begins with, as the job names it."""
+        return self.model.reference if isinstance(self.model, Pretrained) else None
 
     @property
     def exports_best(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from trainshed.spec.document.locations import ModelPlace, is_directory
+from trainshed.spec.document.locations import WeightsPlace, is_directory, is_reference
 from trainshed.spec.document.part import Count, Part, like
 from trainshed.spec.training.models.folder import count_safetensors, looks_like_a_model
 
@@ -33,8 +33,9 @@ class Pretrained(Part):
     """Weights and configuration of an existing model; safetensors only, and none of its code is run."""
 
     kind: Literal["pretrained"] = "pretrained"
-    name_or_path: ModelPlace
-    """An absolute directory or s3:// address that the cluster reads, or a name on the Hugging Face hub."""
+    name_or_path: WeightsPlace
+    """An absolute directory or s3:// address that the cluster reads, a name on the Hugging Face hub, or a model of your
+    own as a serve job names it: NAME@VERSION, NAME@latest, or run://NAME for the export of a training."""
     revision: str | None = None
     """Commit, tag or branch on the hub."""
     num_parameters: Count | None = None
@@ -43,6 +44,11 @@ class Pretrained(Part):
     @property
     def context(self) -> None:
         """None: the model's own configuration says it."""
+
+    @property
+    def reference(self) -> str | None:
+        """What names one of our own models, where it is one."""
+        return self.name_or_path if is_reference(self.name_or_path) else None
 
     @property
     def folder(self) -> Path | None:
