@@ -192,7 +192,9 @@ def test_a_tokenizer_that_is_not_the_datas_is_refused(storage, tmp_path):
     ((line, key, message),) = faults(tmp_path, storage, begins("small@1", data="run://other"))
     assert "name_or_path: small@1" in (tmp_path / "job.yaml").read_text().splitlines()[line - 1]
     assert key == "model.name_or_path"
-    assert message.startswith("small@1 has another tokenizer than the data run://other; prepare it with `tokenizer: {k")
+    assert message.startswith(
+        "small@1: it has another tokenizer than the data run://other; prepare it with `tokenizer: {"
+    )
     assert "/runs/first-261121-000001-abcdef01/model}`" in message
 
 

@@ -12,7 +12,7 @@ from trainshed.cli.show import print_table, printable
 if TYPE_CHECKING:
     from trainshed.record.data_manifest import SplitFacts
     from trainshed.record.metric_rows import MetricRow
-    from trainshed.record.results import Result, SweepResult, TrainResult
+    from trainshed.record.results import Origin, Result, SweepResult, TrainResult
     from trainshed.record.run import Record
     from trainshed.spec.sweep.tune import TuneJob
 
@@ -133,12 +133,21 @@ def _training_facts(record: Record, outcome: TrainResult) -> list[tuple[str, Any
         *((name.replace("_", " "), digits(outcome.metrics[name])) for name in tested),
         ("trial", trial and f"{trial.run_id} {trial.trial}"),
         ("data", data and data.run_id),
-        ("began with", began and (began.version or began.run_id)),
+        ("began with", began and _beginning(began)),
         ("checkpoint", outcome.checkpoint),
         ("model", record.storage.address(outcome.model)),
         ("fingerprint", lineage.fingerprint),
         ("picture", record.storage.address(record.at("loss.png"))),
     ]
+
+
+def _beginning(origin: Origin) -> str:
+    """A version, or a run and the step of its checkpoint."""
+    from trainshed.record.results import InitOrigin  # pydantic comes with it
+
+    if isinstance(origin, InitOrigin):
+        return f"{origin.run_id} after step {origin.init_step}"
+    return origin.version or origin.run_id
 
 
 def _draw_trials(sweep: TuneJob, outcome: SweepResult) -> None:

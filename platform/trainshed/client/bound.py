@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from trainshed.client.outline import Outline
 from trainshed.record.data_manifest import DataManifest
 from trainshed.record.registry import ModelVersion
-from trainshed.record.results import PrepareResult, SweepResult, TrainResult, WeightsOrigin
+from trainshed.record.results import InitOrigin, PrepareResult, SweepResult, TrainResult, WeightsOrigin
 from trainshed.record.run import Record
 from trainshed.record.trial_facts import BestTrial
 from trainshed.spec.fitting import DataForm
@@ -103,7 +103,16 @@ class FoundWeights:
     outline: Outline
 
 
-Weights = PlannedModel | FoundWeights
+@dataclass(frozen=True)
+class FoundCheckpoint:
+    """A checkpoint of another training, for a training to begin with its weights."""
+
+    origin: InitOrigin
+    run: Record
+
+
+Beginning = PlannedModel | FoundWeights | FoundCheckpoint
+"""What a training begins with that another one leaves: of a document before it its model or its checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +131,8 @@ class BoundSweep:
     data: Mapping[str, Data]
     learns_from: Mapping[str, PlannedSweep | EarlierSweep]
     """Empty where the sweep has begun before: it has learnt what it will."""
-    weights: Mapping[str, Weights]
-    """The models of ours that its trials may begin with."""
+    weights: Mapping[str, Beginning]
+    """What its trials may begin with that other trainings have left, by reference."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +146,8 @@ class BoundTraining:
     data: Data
     best: PlannedSweep | FoundBest | None
     """What `from_best` names."""
-    weights: Weights | None
-    """What it begins with, where that is a model of ours."""
+    weights: Beginning | None
+    """What it begins with, where another training has left it."""
 
 
 @dataclass(frozen=True)

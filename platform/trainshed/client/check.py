@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
+from trainshed.client.beginnings import beginning_misfits
 from trainshed.client.bound import (
     Bound,
     BoundJob,
@@ -20,7 +21,6 @@ from trainshed.client.bound import (
 )
 from trainshed.client.outside import outside_faults
 from trainshed.client.uploads import upload_faults
-from trainshed.client.weights import weights_misfits
 from trainshed.errors import Fault, SpecError, UsageError
 from trainshed.record.data_form import measured_on
 from trainshed.spec.fitting import misfits
@@ -91,7 +91,7 @@ def _training_misfits(one: BoundTraining) -> list[Fault]:
     """Ways in which a training does not fit data that is there; `load` compares documents of one submission."""
     found: list[Fault] = []
     if one.weights is not None:
-        found += [one.loaded.fault(key, said) for key, said in weights_misfits(one.full, one.weights, one.data)]
+        found += [one.loaded.fault(key, said) for key, said in beginning_misfits(one.full, one.weights, one.data)]
     if not isinstance(one.data, PreparedData):
         return found
     if one.best is None:
@@ -103,7 +103,7 @@ def _sweep_misfits(one: BoundSweep) -> list[Fault]:
     """The same of each data set of a sweep; and whether they compare with one another."""
     there = {reference: data for reference, data in one.data.items() if isinstance(data, PreparedData)}
     faults = [fault for reference, data in there.items() for fault in misfits_with(one.loaded, reference, data.form)]
-    faults += _sweep_weights_misfits(one)
+    faults += _sweep_beginning_misfits(one)
     if faults or len(there) < 2:
         return faults
     # Data that documents before this one make is compared later, on the cluster.
@@ -111,18 +111,17 @@ def _sweep_misfits(one: BoundSweep) -> list[Fault]:
     return [one.loaded.fault("space.data", said)] if said else []
 
 
-def _sweep_weights_misfits(one: BoundSweep) -> list[Fault]:
-    """Models of ours that do not fit the task, or the data that trials read."""
-    model = one.job.train.model
+def _sweep_beginning_misfits(one: BoundSweep) -> list[Fault]:
+    """What trials begin with that does not fit the task, or the data that they read."""
     faults = []
-    for reference, weights in one.weights.items():
-        begins = model.model_copy(update={"name_or_path": reference})
-        if not isinstance(begins, Pretrained):
-            begins = Pretrained(name_or_path=reference)
+    for reference, began in one.weights.items():
+        base = one.job.train
+        inside = "train." if reference == base.begins_with else "space."
+        if base.init_from is None:
+            base = base.model_copy(update={"model": Pretrained(name_or_path=reference)})
         for data_set, data in one.data.items():
-            training = one.job.train.model_copy(update={"model": begins, "data": data_set})
-            inside = "train." if reference == one.job.train.weights else "space."
-            faults += [one.loaded.fault(inside + key, said) for key, said in weights_misfits(training, weights, data)]
+            found = beginning_misfits(base.model_copy(update={"data": data_set}), began, data)
+            faults += [one.loaded.fault(inside + key, said) for key, said in found]
     return list(dict.fromkeys(faults))
 
 

@@ -11,9 +11,9 @@ from typing import assert_never
 
 import psutil
 
-from trainshed.client.bound import Bound, BoundJob, BoundPrepare, BoundServing, BoundSweep, BoundTraining, FoundWeights
+from trainshed.client.beginnings import as_planned
+from trainshed.client.bound import Bound, BoundJob, BoundPrepare, BoundServing, BoundSweep, BoundTraining, PlannedModel
 from trainshed.client.ray_head import default_cpus
-from trainshed.client.weights import as_planned
 from trainshed.record.weights import Origins
 from trainshed.spec import plan as arithmetic
 from trainshed.spec.job import Job
@@ -32,7 +32,7 @@ class Planned:
     loaded: tuple[LoadedJob, ...]
     plans: tuple[Plan, ...]
     weights: Mapping[str, Origins] = field(default_factory=dict)
-    """What the references of each document, by its name, to models of ours mean."""
+    """What the references of each document, by its name, to models and checkpoints of ours mean."""
 
 
 def machine_bytes() -> int:
@@ -66,21 +66,21 @@ def plan(bound: Bound, *, machine_bytes: int | None = None) -> Planned:
 
 
 def _found(one: BoundJob) -> Origins:
-    """The models of ours that are there for a document, by reference; others are made before it, and then found."""
+    """What is there for a document to begin with, by reference; the cluster finds what is made before it."""
     match one:
         case BoundSweep():
             weights = one.weights
         case BoundTraining(full=full, weights=began):
-            weights = {} if began is None or full.weights is None else {full.weights: began}
+            weights = {} if began is None or full.begins_with is None else {full.begins_with: began}
         case BoundPrepare() | BoundServing():
             weights = {}
         case _:
             assert_never(one)
-    return {reference: found.origin for reference, found in weights.items() if isinstance(found, FoundWeights)}
+    return {name: found.origin for name, found in weights.items() if not isinstance(found, PlannedModel)}
 
 
 def _sweep(one: BoundSweep, machine_bytes: int | None) -> tuple[LoadedJob, Plan]:
-    began = None if one.job.train.weights is None else one.weights[one.job.train.weights]
+    began = None if one.job.train.begins_with is None else one.weights[one.job.train.begins_with]
     job = one.job.model_copy(update={"train": as_planned(one.job.train, began)})
     of_each = {reference: data.form.sizes for reference, data in one.data.items()}
     sizes = of_each[job.train.data]

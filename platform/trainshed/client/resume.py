@@ -12,7 +12,8 @@ from pathlib import Path
 from trainshed import __version__
 from trainshed.client.address import Address
 from trainshed.client.alive import SeenState
-from trainshed.client.bind import Begun, bind
+from trainshed.client.answers import Begun
+from trainshed.client.bind import bind
 from trainshed.client.check import check, faults_here
 from trainshed.client.hand_over import hand_over
 from trainshed.client.local_needs import check_capacity, provide_secrets

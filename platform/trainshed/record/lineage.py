@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from trainshed.record.facts import CodeFacts, TrialOrigin
-from trainshed.record.results import CheckpointOrigin, DataOrigin, Lineage, WeightsOrigin
+from trainshed.record.results import CheckpointOrigin, DataOrigin, Lineage, Origin
 
 
 def canonical(value: Any) -> bytes:
@@ -40,7 +40,7 @@ def training_lineage(
     checkpoint: CheckpointOrigin | None,
     model_sha256: str,
     environment: dict[str, str],
-    weights: WeightsOrigin | None = None,
+    weights: Origin | None = None,
 ) -> Lineage:
     """The lineage of a training, `job` as JSON; its fingerprint is that of all that it says besides."""
     made_by = Lineage(

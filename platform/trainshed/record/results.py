@@ -5,7 +5,9 @@ Both are written and read through these types. One union: `Result`.
 
 from __future__ import annotations
 
-from pydantic import Field, JsonValue
+from typing import Annotated
+
+from pydantic import Field, JsonValue, TypeAdapter
 
 from trainshed.record.data_manifest import DataManifest
 from trainshed.record.facts import CodeFacts, Facts, Number, TrialOrigin
@@ -110,10 +112,23 @@ class WeightsOrigin(Facts):
 
 
 class CheckpointOrigin(Facts):
-    """The checkpoint that was exported; its folder is relative to the run's."""
+    """A checkpoint; its folder is relative to the run's."""
 
     folder: str
     step: Number
+
+
+class InitOrigin(Facts):
+    """The checkpoint of another training whose weights a training began with."""
+
+    run_id: RunId
+    init_step: Annotated[int, Field(ge=0)]
+    """Optimizer steps of that training which were done."""
+
+
+Origin = WeightsOrigin | InitOrigin
+"""What a training began with that another one has left."""
+ORIGIN: TypeAdapter[Origin] = TypeAdapter(Origin)
 
 
 class Lineage(Facts):
@@ -124,8 +139,8 @@ class Lineage(Facts):
     configuration_sha256: str | None = None
     configuration: dict[str, JsonValue] = Field(default_factory=dict)
     data: DataOrigin | None = None
-    weights: WeightsOrigin | None = None
-    """What it began with, where that is a model of ours."""
+    weights: Origin | None = None
+    """What it began with, where another training has left it."""
     trial: TrialOrigin | None = None
     checkpoint: CheckpointOrigin | None = None
     environment: dict[str, str] = Field(default_factory=dict)

@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue, TypeAdapter
 from trainshed.record import weights
 from trainshed.record.cluster import KEY, ClusterName
 from trainshed.record.facts import CodeFacts
-from trainshed.record.results import WeightsOrigin
+from trainshed.record.results import Origin
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.spec.document.part import Name, Part
@@ -26,8 +26,8 @@ class PlannedRun(Part):
     """The job file, as the user named it."""
     asked: dict[str, JsonValue] | None = None
     """The job as the user wrote it, where the plan has put numbers in place of `auto`."""
-    weights: dict[str, WeightsOrigin] = Field(default={})
-    """What each of its references to a model of ours meant when it was submitted."""
+    weights: dict[str, Origin] = Field(default={})
+    """What each of its references to a model or a checkpoint of ours meant when it was submitted."""
 
 
 class Submission(Part):

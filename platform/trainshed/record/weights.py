@@ -1,4 +1,4 @@
-"""weights.json of a training or a sweep: which export each reference to a model of our own means, from its first step.
+"""weights.json of a training or a sweep: what its references to models and checkpoints of our own mean, first to last.
 
 The laptop writes what it has found when it submits; the driver adds what documents of the same submission have made.
 What goes on begins with the same weights, also where a newer version was registered meanwhile.
@@ -6,14 +6,17 @@ What goes on begins with the same weights, also where a newer version was regist
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import assert_never
 
 from pydantic import TypeAdapter, ValidationError
 
 from trainshed.errors import DamagedFile, UsageError
+from trainshed.record.bound import bound_runs
+from trainshed.record.checkpoints import all_checkpoints, path_of
 from trainshed.record.facts import said_of
 from trainshed.record.registry import ModelVersion
-from trainshed.record.results import PrepareResult, TrainResult, WeightsOrigin
+from trainshed.record.results import InitOrigin, Origin, PrepareResult, TrainResult, WeightsOrigin
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 
@@ -21,7 +24,7 @@ FILE = "weights.json"
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 
-Origins = Mapping[str, WeightsOrigin]
+Origins = Mapping[str, Origin]
 """By reference."""
 
 
@@ -52,13 +55,38 @@ def of_run(run: Record) -> WeightsOrigin:
     )
 
 
+def of_checkpoint(runs: Sequence[Record], step: int | None, reference: str) -> InitOrigin:
+    """The checkpoint of this step, of the first of these runs that has it; else what was exported, or the newest.
+
+    Raises:
+        UsageError: there is none.
+    """
+    known: list[int] = []
+    for run in runs:
+        steps = [one.step for one in all_checkpoints(run.storage, run.at()) if one.step]
+        known += [] if known else steps
+        if step is None and steps:
+            return InitOrigin(run_id=run.run_id, init_step=_exported_step(run, steps))
+        if step in steps:
+            return InitOrigin(run_id=run.run_id, init_step=step)
+    kept_steps = f"; there are those of steps {', '.join(map(str, sorted(known)))}" if known else ""
+    raise UsageError(f"{reference}: no such checkpoint is kept{kept_steps}")
+
+
+def _exported_step(run: Record, steps: Sequence[int]) -> int:
+    """The step of the weights that a training has exported, or the newest that is kept."""
+    outcome = run.outcome
+    exported = outcome.checkpoint if isinstance(outcome, TrainResult) else None
+    return next((step for step in steps if exported == path_of("", step).removeprefix("/")), max(steps))
+
+
 def keep(reader: Record, weights: Origins) -> None:
     """Writes down what each reference means."""
     said = {reference: origin.as_json() for reference, origin in weights.items()}
     reader.storage.write_json(reader.at(FILE), said)
 
 
-def kept(reader: Record) -> dict[str, WeightsOrigin]:
+def kept(reader: Record) -> dict[str, Origin]:
     """What `keep` wrote; empty where the run begins with no model of ours.
 
     Raises:
@@ -66,14 +94,12 @@ def kept(reader: Record) -> dict[str, WeightsOrigin]:
     """
     found = reader.storage.read_json(reader.at(FILE)) or {}
     try:
-        return TypeAdapter(dict[str, WeightsOrigin]).validate_python(found)
+        return TypeAdapter(dict[str, Origin]).validate_python(found)
     except ValidationError as error:
         raise DamagedFile(f"{reader.storage.address(reader.at(FILE))}: {said_of(error)}") from None
 
 
-def weights_of(
-    reader: Record, references: Iterable[str], find: Callable[[str], WeightsOrigin]
-) -> dict[str, WeightsOrigin]:
+def weights_of(reader: Record, references: Iterable[str], find: Callable[[str], Origin]) -> dict[str, Origin]:
     """What each reference means to the reader; `find` answers one for the first time, and that is written down."""
     known = kept(reader)
     weights = {reference: known.get(reference) or find(reference) for reference in references}
@@ -99,15 +125,33 @@ def exported_files(storage: Storage, origin: WeightsOrigin) -> dict[str, str]:
         raise DamagedFile(f"{storage.address(place)}: names no files; train {origin.run_id} again") from None
 
 
-def has_tokenizer_of(storage: Storage, origin: WeightsOrigin, made: PrepareResult) -> bool:
-    """Whether data was tokenized by the tokenizer that lies beside an export; yes where either has none."""
-    ours = exported_files(storage, origin).get(TOKENIZER)
+def tokenizer_misfit(storage: Storage, origin: Origin, made: PrepareResult, data: str) -> str | None:
+    """Why data does not fit the tokens that a training's beginning knows, in one line; `data` is what jobs call it."""
+    match origin:
+        case WeightsOrigin():
+            ours = exported_files(storage, origin).get(TOKENIZER)
+            folder = origin.model
+            place = storage.address(folder)
+        case InitOrigin():
+            read = next(iter(bound_runs(Record(storage, origin.run_id)).values()), None)
+            outcome = None if read is None else read.outcome
+            if not isinstance(outcome, PrepareResult):
+                return None
+            ours = outcome.manifest.tokenizer_files.get(TOKENIZER)
+            folder = f"{outcome.data}/tokenizer"
+            place = storage.address(folder)
+        case _:
+            assert_never(origin)
     theirs = made.manifest.tokenizer_files.get(TOKENIZER)
     if ours is None or theirs is None or ours == theirs:
-        return True
+        return None
     # Another file may hold the same tokens: it was saved anew by another version, or with a template.
-    vocabularies = [_vocabulary(storage, place) for place in (origin.model, f"{made.data}/tokenizer")]
-    return vocabularies[0] == vocabularies[1]
+    if _vocabulary(storage, folder) == _vocabulary(storage, f"{made.data}/tokenizer"):
+        return None
+    return (
+        f"it has another tokenizer than the data {data}; prepare it with "
+        f"`tokenizer: {{kind: pretrained, name_or_path: {place}}}`"
+    )
 
 
 def _vocabulary(storage: Storage, folder: str) -> object:

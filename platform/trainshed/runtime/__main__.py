@@ -27,13 +27,13 @@ from trainshed.record.bound import bind, runs_of
 from trainshed.record.built_on import best_trial
 from trainshed.record.events import Begin, End
 from trainshed.record.facts import EndFacts, RunEnd, TrialOrigin
-from trainshed.record.index import find_finished
+from trainshed.record.index import Index, find_finished
 from trainshed.record.registry import resolve
-from trainshed.record.results import Result, SweepResult, TrainResult, WeightsOrigin
+from trainshed.record.results import InitOrigin, Origin, Result, SweepResult, TrainResult, WeightsOrigin
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, TakeDown, begin_runs
-from trainshed.record.weights import keep, kept, of_run, of_version, weights_of
+from trainshed.record.weights import keep, kept, of_checkpoint, of_run, of_version, weights_of
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter, Voice, quiet_libraries
 from trainshed.runtime.training.stopped import Stopped
@@ -143,7 +143,7 @@ class Driver:
 
                 earlier = [self._find(target, "tune") for target in job.learns_from]
                 data = bound(job, reporter.record, lambda target: self._find(target, "prepare"))
-                weights = self._weights(job.weights, reporter.record)
+                weights = self._weights(job.weights, reporter.record, job.train)
                 return sweep(job, reporter, data=data, earlier=earlier, weights=weights, code=self.submission.code)
             case TrainJob():
                 return self._train(job, reporter, trial=reporter.record.facts.trial)
@@ -152,8 +152,8 @@ class Driver:
                 best = best_trial(swept)
                 training = Training.model_validate_json(json.dumps(best.training), strict=True)
                 full = job.resolve(training, recorded(swept.job["job"]))
-                if full.weights is not None and (meant := kept(swept).get(full.weights)) is not None:
-                    keep(reporter.record, {full.weights: meant})  # the trial's own, also where a newer one has come
+                if (meant := kept(swept).get(full.begins_with or "")) is not None:
+                    keep(reporter.record, {full.begins_with or "": meant})  # what the trial meant, whatever came later
                 trial = TrialOrigin(run_id=swept.run_id, trial=best.trial, settings=best.settings)
                 said = {"job": full.model_dump(mode="json", by_alias=True), "trial": trial.as_json()}
                 facts = {**reporter.record.job, **said}
@@ -170,7 +170,7 @@ class Driver:
         from trainshed.runtime.training.ray_train.spares import Spares  # Ray Train, which other kinds do without
 
         data = self._data(job.data, reporter.record)
-        weights = self._weights(() if job.weights is None else (job.weights,), reporter.record)
+        weights = self._weights(() if job.begins_with is None else (job.begins_with,), reporter.record, job)
         standby = Spares()
         standby.make_ahead(job.workers)  # before what this process itself must load for it
         from trainshed.runtime.training.run import train_job
@@ -184,9 +184,10 @@ class Driver:
         bind(record, runs)
         return runs[target]
 
-    def _weights(self, references: Iterable[str], record: Record) -> dict[str, WeightsOrigin]:
-        """The models of ours that a run begins with, and began with before."""
-        return weights_of(record, references, self._find_weights)
+    def _weights(self, references: Iterable[str], record: Record, training: Training) -> dict[str, Origin]:
+        """The models and checkpoints of ours that a run begins with, and began with before."""
+        find = self._find_weights if training.init_from is None else self._find_checkpoint
+        return weights_of(record, references, find)
 
     def _find_weights(self, reference: str) -> WeightsOrigin:
         """What a document of this submission has exported or registered first, then what storage has."""
@@ -198,6 +199,12 @@ class Driver:
             if made is not None and made.rpartition("@")[0] == name:
                 return of_version(resolve(self.storage, made))
         return of_version(resolve(self.storage, reference))
+
+    def _find_checkpoint(self, reference: str) -> InitOrigin:
+        """The same of a checkpoint."""
+        name, _, step = reference.removeprefix("run://").partition("@")
+        runs = [self.done[name]] if name in self.done else Index(self.storage).named(name, "train")
+        return of_checkpoint(runs, int(step) if step else None, reference)
 
     def _find(self, target: str, kind: str) -> Record:
         """`run://NAME`: a document of this submission first, then the newest one in storage."""

@@ -25,7 +25,7 @@ from trainshed.runtime.models.own import with_own_weights
 from trainshed.runtime.training.host import BareHost, World
 from trainshed.runtime.training.ray_train.fit import Fitted
 from trainshed.runtime.training.register import write_lineage
-from trainshed.runtime.training.samples import check_weights
+from trainshed.runtime.training.samples import check_beginning
 from trainshed.runtime.training.worker import run_worker
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.spec.load import job_from_data
@@ -142,10 +142,10 @@ def test_the_driver_means_a_document_of_its_own_submission_first_and_keeps_to_it
     driver = Driver(submitted(storage))
     driver.done["first"] = own
     record = Record(storage, "second")
-    found = driver._weights(["run://first", "small@latest", "small@1"], record)
+    found = driver._weights(["run://first", "small@latest", "small@1"], record, TRAINING)
     assert [found[name].run_id[:12] for name in found] == ["first-261122", "first-261122", "first-261121"]
     assert [found[name].version for name in found] == [None, "small@2", "small@1"]
-    again = Driver(submitted(storage))._weights(["run://first", "small@latest"], record)
+    again = Driver(submitted(storage))._weights(["run://first", "small@latest"], record, TRAINING)
     assert [again[name].run_id[:12] for name in again] == ["first-261122", "first-261122"]
     assert Driver(submitted(storage))._find_weights("small@latest").version == "small@3"
 
@@ -162,9 +162,9 @@ def test_data_of_another_tokenizer_is_refused_before_a_worker_starts(storage, da
     first = trained(storage, "first", gpt2, data)
     other = prepared(storage, "other", 1, text="an owl in an oak over and over again")
     weights = {"small@1": of_run(first)}
-    assert check_weights(TRAINING, weights, data.outcome, storage) == of_run(first)
-    with pytest.raises(PlatformError, match=r"model.name_or_path: small@1 has another tokenizer than the data"):
-        check_weights(TRAINING, weights, other.outcome, storage)
+    assert check_beginning(TRAINING, weights, data.outcome, storage) == of_run(first)
+    with pytest.raises(PlatformError, match=r"model.name_or_path: small@1: it has another tokenizer than the data"):
+        check_beginning(TRAINING, weights, other.outcome, storage)
 
 
 def test_the_lineage_says_what_the_weights_came_from(storage, data):

@@ -20,7 +20,7 @@ from trainshed.runtime.training.notes import NotesReader
 from trainshed.runtime.training.ray_train.fit import fit
 from trainshed.runtime.training.ray_train.spares import Spares
 from trainshed.runtime.training.register import register_model, write_lineage
-from trainshed.runtime.training.samples import check_samples, check_weights
+from trainshed.runtime.training.samples import check_beginning, check_samples
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.spec.training.train import Training, TrainJob
@@ -43,7 +43,7 @@ def train_job(
     made = prepared(data)
     training = job.training
     check_samples(training, made.manifest)
-    began = check_weights(training, weights, made, record.storage)
+    began = check_beginning(training, weights, made, record.storage)
     plan = WorkerSpec(
         training=training.model_dump(mode="json"),
         storage=record.storage.uri,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from trainshed.errors import PlatformError
 from trainshed.record.data_form import form_of_manifest
 from trainshed.record.data_manifest import DataManifest
-from trainshed.record.results import PrepareResult, WeightsOrigin
+from trainshed.record.results import Origin, PrepareResult
 from trainshed.record.storage import Storage
-from trainshed.record.weights import Origins, has_tokenizer_of
+from trainshed.record.weights import Origins, tokenizer_misfit
 from trainshed.spec.fitting import misfits
+from trainshed.spec.job import weights_key
 from trainshed.spec.training.train import Training
 
 
@@ -28,18 +29,16 @@ def check_samples(training: Training, manifest: DataManifest) -> None:
         )
 
 
-def check_weights(training: Training, weights: Origins, made: PrepareResult, storage: Storage) -> WeightsOrigin | None:
-    """The model of ours that a training begins with; None where there is none.
+def check_beginning(training: Training, weights: Origins, made: PrepareResult, storage: Storage) -> Origin | None:
+    """What another training has left and this one begins with; None where that is nothing.
 
     Raises:
         PlatformError: it is not there any more, or has another tokenizer than the data.
     """
-    if training.weights is None:
+    reference = training.begins_with
+    if reference is None:
         return None
-    origin = weights[training.weights]
-    if not has_tokenizer_of(storage, origin, made):
-        raise PlatformError(
-            f"model.name_or_path: {training.weights} has another tokenizer than the data {training.data}; prepare it "
-            f"with `tokenizer: {{kind: pretrained, name_or_path: {storage.address(origin.model)}}}`"
-        )
+    origin = weights[reference]
+    if why := tokenizer_misfit(storage, origin, made, training.data):
+        raise PlatformError(f"{weights_key(training)}: {reference}: {why}")
     return origin

@@ -28,6 +28,7 @@ from trainshed.runtime.models.own import with_own_weights
 from trainshed.runtime.scratch import scratch
 from trainshed.runtime.shards import open_data
 from trainshed.runtime.shards.folds import split_off
+from trainshed.runtime.training.checkpoints.initial import begin_from_checkpoint
 from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.ended import Ended
 from trainshed.runtime.training.engines import Engine
@@ -72,6 +73,7 @@ def run_worker(plan: WorkerSpec, host: Host) -> Ended:
             gc.collect()
             task = tasks.build(stretch.training, facts)
             engine = make_engine(stretch.training, task, host.world, sink)
+            begin_from_checkpoint(training, plan, engine, host.world, sink)
             ended = train(
                 stretch.training,
                 task,

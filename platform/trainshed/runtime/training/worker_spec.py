@@ -22,4 +22,4 @@ class WorkerSpec:
     fold: tuple[int, int] | None = None
     """In cross-validation: which part of the training samples is held out, and of how many."""
     weights: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The exports that a training may begin with, each a `WeightsOrigin` as JSON, by the name that jobs have for it."""
+    """What trainings may begin with that others have left, each a `results.Origin` as JSON, by what jobs call it."""

@@ -12,7 +12,7 @@ from typing import Any
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import all_checkpoints
 from trainshed.record.facts import CodeFacts, TrialOrigin
-from trainshed.record.results import WeightsOrigin
+from trainshed.record.results import ORIGIN
 from trainshed.record.run import Record
 from trainshed.record.trial_facts import TrialEnd, TrialState
 from trainshed.record.trials import TrialFiles, begun
@@ -67,7 +67,7 @@ def promote(
         local = record.storage.download(f"{trial.folder}/model", copy)
         record.storage.upload(local, record.at("model"))
     record.storage.delete(f"{trial.folder}/model")
-    began = None if training.weights is None else plan.weights[training.weights]
+    began = None if training.begins_with is None else plan.weights[training.begins_with]
     return _registered(job, reporter, trial, fitted, data=data[training.data], weights=began, code=code)
 
 
@@ -84,7 +84,7 @@ def _registered(
     record = reporter.record
     best = trial_result(job, trial)
     of_trial = TrialOrigin(run_id=record.run_id, trial=trial.name, settings=best.settings)
-    began = None if weights is None else WeightsOrigin.model_validate(weights)
+    began = None if weights is None else ORIGIN.validate_python(weights)
     folder = f"trials/{trial.name}/"
     lineage = write_lineage(job, record, fitted, data=data, weights=began, code=code, trial=of_trial, folder=folder)
     assert job.register_as is not None

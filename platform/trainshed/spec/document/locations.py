@@ -13,6 +13,15 @@ MODEL_REF = r"^([a-z0-9][a-z0-9-]{0,39}@([1-9][0-9]*|[a-z][a-z0-9-]*)|run://[a-z
 ModelRef = Annotated[str, like(MODEL_REF, "say NAME@VERSION, NAME@latest or run://NAME")]
 """`NAME@N`, `NAME@latest`, `NAME@ALIAS`, or `run://NAME` for a training's export that was not registered."""
 
+InitRef = Annotated[
+    str,
+    like(
+        r"^run://[a-z0-9][a-z0-9-]{0,79}(@[1-9][0-9]{0,8})?$",
+        "say run://NAME, or run://NAME@STEP for one of its checkpoints",
+    ),
+]
+"""The weights of a training's checkpoint: those that it exported, or its newest, where no step is said."""
+
 HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 
 

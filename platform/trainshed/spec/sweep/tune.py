@@ -70,7 +70,9 @@ class TuneJob(Part):
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """Every model of our own that a trial may begin with, each once, the training's own first."""
+        """Every model or checkpoint of our own that a trial may begin with, each once, the training's own first."""
+        if self.train.init_from is not None:
+            return (self.train.init_from,)
         said = [self.train.weights, *_searched(self.space, "model.name_or_path")]
         said += [one.get("name_or_path") for one in _searched(self.space, "model") if isinstance(one, dict)]
         return tuple(dict.fromkeys(one for one in said if isinstance(one, str) and is_reference(one)))

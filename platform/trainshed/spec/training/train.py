@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from trainshed.spec.devices import DEVICES, Precision
+from trainshed.spec.document.locations import InitRef
 from trainshed.spec.document.part import Count, Name, Part, RunRef
 from trainshed.spec.training import optimizers, schedules
 from trainshed.spec.training.adapters import Lora
@@ -31,6 +32,9 @@ class Training(Part):
     model: Model
     data: RunRef
     """The prepare run whose samples are read."""
+    init_from: InitRef | None = None
+    """The weights of another training's checkpoint, of any engine and number of workers, with a fresh optimizer; the
+    model must be of the same shape."""
     lora: Lora | None = None
     """Adapters are trained, and merged at export, instead of the model's own weights."""
     freeze: tuple[str, ...] = ()
@@ -118,6 +122,23 @@ class Training(Part):
         return self
 
     @model_validator(mode="after")
+    def _checkpoint_gives_all_weights(self) -> Training:
+        if self.init_from is None:
+            return self
+        if isinstance(self.model, Pretrained):
+            raise ValueError(
+                "init_from: the model is pretrained, and its weights are of one origin; leave init_from out, or name "
+                "the other training's export as model.name_or_path"
+            )
+        if self.lora is not None or self.freeze:
+            said = "freeze" if self.freeze else "lora"
+            raise ValueError(
+                f"init_from: a checkpoint holds what is trained, and with {said} other weights stand still; name the "
+                "other training's export as model.name_or_path"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _mup_has_its_parts(self) -> Training:
         if not has_mup(self.model):
             return self
@@ -148,6 +169,11 @@ class Training(Part):
     def weights(self) -> str | None:
         """The model of our own that it begins with, as the job names it."""
         return self.model.reference if isinstance(self.model, Pretrained) else None
+
+    @property
+    def begins_with(self) -> str | None:
+        """What another of our trainings has left, and this one begins with: its model, or a checkpoint."""
+        return self.init_from or self.weights
 
     @property
     def exports_best(self) -> bool:
