@@ -119,6 +119,15 @@ def test_a_sweep_binds_its_own_model_and_those_that_it_searches(storage, tmp_pat
     assert made.plans[0].cost.parameters
 
 
+def test_a_sweep_over_models_that_are_yet_to_be_made_has_all_its_trials(storage, tmp_path):
+    space = {"model.name_or_path": {"choice": ["run://model", "small@2"]}}
+    train = {"kind": "pretrained", "name_or_path": "run://model"}
+    sweep = changed(TUNE, train__model=train, space=space, search={"kind": "grid", "concurrent": 1})
+    bound = checked(loaded(tmp_path, changed(TRAIN), sweep), storage)
+    settled = plan(bound, machine_bytes=10**11).loaded[1].job
+    assert (settled.trials, settled.train.model.name_or_path) == (2, "run://model")
+
+
 def test_a_run_that_goes_on_begins_with_what_it_began_with(storage, tmp_path):
     made = plan(checked(loaded(tmp_path, begins("small@latest")), storage))
     submission = pack(made, storage, ClusterName(url="http://127.0.0.1:8265")).submission

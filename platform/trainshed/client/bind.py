@@ -16,14 +16,17 @@ from trainshed.client.bound import (
     BoundServing,
     BoundSweep,
     BoundTraining,
+    Data,
     FoundBest,
     PlannedSweep,
+    PreparedData,
 )
 from trainshed.errors import DamagedFile, Fault, SpecError, UsageError
 from trainshed.record.index import Index
 from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.load import LoadedJob, outside_references, resolve_best
 from trainshed.spec.serving.serve import ServeJob
+from trainshed.spec.sweep.epochs import sweep_with_steps, with_steps
 from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.tune import TuneJob
 from trainshed.spec.training.train import TrainJob
@@ -58,13 +61,18 @@ def _bound(one: LoadedJob, answer: Answers) -> BoundJob:
             return BoundPrepare(one)
         case TuneJob():
             data = {reference: answer.data(reference) for reference in job.data_sets}
-            return BoundSweep(one, job, data, answer.earlier_sweeps(one, job, data), answer.beginnings(one, job))
+            beginnings = answer.beginnings(one, job)
+            job = _sweep_with_steps(one, job, data[job.train.data])
+            return BoundSweep(one, job, data, answer.earlier_sweeps(one, job, data), beginnings)
         case TrainJob():
-            return BoundTraining(one, job, answer.data(job.data), None, answer.beginning(one, job))
+            own = answer.data(job.data)
+            return BoundTraining(one, _with_steps(one, job, own), own, None, answer.beginning(one, job))
         case TrainFromBest():
             best = answer.best(job.from_best)
             full = _resolved(one, job, best)
-            return BoundTraining(one, full, answer.data(full.data), best, answer.beginning_of_best(one, full, best))
+            own = answer.data(full.data)
+            full = _with_steps(one, full, own)
+            return BoundTraining(one, full, own, best, answer.beginning_of_best(one, full, best))
         case ServeJob():
             return BoundServing(one, job, answer.model(one, job.model))
         case _:
@@ -80,3 +88,27 @@ def _resolved(one: LoadedJob, job: TrainFromBest, best: PlannedSweep | FoundBest
             return resolve_best(one, job, best.training, best.constraints)
         case _:
             assert_never(best)
+
+
+def _with_steps(one: LoadedJob, job: TrainJob, data: Data) -> TrainJob:
+    """The job with the steps that its epochs come to; the same one where the data is yet to be made.
+
+    Raises:
+        SpecError: its schedule does not fit so many.
+    """
+    if not isinstance(data, PreparedData):
+        return job
+    try:
+        return with_steps(job, data.manifest.splits["train"].samples)
+    except SpecError as error:
+        raise SpecError([one.fault("epochs", fault.message) for fault in error.faults]) from None
+
+
+def _sweep_with_steps(one: LoadedJob, job: TuneJob, data: Data) -> TuneJob:
+    """The same of a sweep. Raises as `_with_steps`."""
+    if not isinstance(data, PreparedData):
+        return job
+    try:
+        return sweep_with_steps(job, data.manifest.splits["train"].samples)
+    except SpecError as error:
+        raise SpecError([one.fault("train.epochs", fault.message) for fault in error.faults]) from None

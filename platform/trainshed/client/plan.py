@@ -80,8 +80,7 @@ def _found(one: BoundJob) -> Origins:
 
 
 def _sweep(one: BoundSweep, machine_bytes: int | None) -> tuple[LoadedJob, Plan]:
-    began = None if one.job.train.begins_with is None else one.weights[one.job.train.begins_with]
-    job = one.job.model_copy(update={"train": as_planned(one.job.train, began)})
+    job = one.job.model_copy(update={"train": _counted_train(one)})
     of_each = {reference: data.form.sizes for reference, data in one.data.items()}
     sizes = of_each[job.train.data]
     share = _share(machine_bytes, job)
@@ -91,6 +90,16 @@ def _sweep(one: BoundSweep, machine_bytes: int | None) -> tuple[LoadedJob, Plan]
     return _kept(one.loaded, settled.model_copy(update={"train": as_asked})), own
 
 
+def _counted_train(one: BoundSweep) -> Training:
+    """The sweep's training with a model that can be counted, where it begins with one of ours."""
+    reference = one.job.train.begins_with
+    began = None if reference is None else one.weights[reference]
+    searches_it = any(path.split(".")[0] == "model" for path in one.job.space)
+    if isinstance(began, PlannedModel) and searches_it:
+        return one.job.train  # the space is over an existing model, and one that is yet to be made is of another kind
+    return as_planned(one.job.train, began)
+
+
 def _training(one: BoundTraining, machine_bytes: int | None) -> tuple[LoadedJob, Plan]:
     name = one.full.name
     training = as_planned(one.full.training, one.weights)
@@ -98,7 +107,7 @@ def _training(one: BoundTraining, machine_bytes: int | None) -> tuple[LoadedJob,
     own = arithmetic.plan(name, training, sizes, machine_bytes=machine_bytes)
     arithmetic.refuse_what_cannot_fit(own, training)
     arithmetic.refuse_what_can_never_fit(name, training, sizes, machine_bytes=machine_bytes)
-    return _settled(one.loaded, arithmetic.resolved(training, own.chosen)), own
+    return _settled(one, arithmetic.resolved(training, own.chosen)), own
 
 
 def _share(machine_bytes: int | None, job: TuneJob) -> int | None:
@@ -109,12 +118,14 @@ def _share(machine_bytes: int | None, job: TuneJob) -> int | None:
     return machine_bytes // (min(room, job.concurrent) if job.search.concurrent == "auto" else job.concurrent)
 
 
-def _settled(one: LoadedJob, training: Training) -> LoadedJob:
-    """The document with what the plan has chosen; the same one where it says no `auto`."""
+def _settled(bound: BoundTraining, training: Training) -> LoadedJob:
+    """The document with what the plan has chosen, and the steps of its epochs; the same one where it says no others."""
+    one = bound.loaded
     job = one.job
     match job:
         case TrainJob():
-            done: Job = job.model_copy(update={"engine": training.engine, "workers": training.workers})
+            chosen = {"engine": training.engine, "workers": training.workers}
+            done: Job = job.model_copy(update={**chosen, "steps": training.steps, "epochs": training.epochs})
         case TrainFromBest():
             own = {key for key in ("engine", "workers") if getattr(job, key) is not None}
             done = job.model_copy(update={key: getattr(training, key) for key in own})

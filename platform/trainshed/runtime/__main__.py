@@ -15,25 +15,25 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import assert_never
 
 import ray
+from pydantic import JsonValue
 
 from trainshed.errors import BudgetReached, PlatformError
 from trainshed.record.bound import bind, runs_of
-from trainshed.record.built_on import best_trial
+from trainshed.record.built_on import best_trial, samples_of
 from trainshed.record.events import Begin, End
 from trainshed.record.facts import EndFacts, RunEnd, TrialOrigin
-from trainshed.record.index import Index, find_finished
-from trainshed.record.registry import resolve
-from trainshed.record.results import InitOrigin, Origin, Result, SweepResult, TrainResult, WeightsOrigin
+from trainshed.record.index import find_finished
+from trainshed.record.results import Result, SweepResult, TrainResult
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, TakeDown, begin_runs
-from trainshed.record.weights import keep, kept, of_checkpoint, of_run, of_version, weights_of
+from trainshed.record.weights import keep, kept
+from trainshed.runtime.beginnings import beginnings_of
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter, Voice, quiet_libraries
 from trainshed.runtime.training.stopped import Stopped
@@ -42,6 +42,7 @@ from trainshed.spec.job import Job
 from trainshed.spec.load import job_from_data
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.constraints import recorded
+from trainshed.spec.sweep.epochs import sweep_with_steps, with_steps
 from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.tune import TuneJob
 from trainshed.spec.training.train import Training, TrainJob
@@ -143,7 +144,10 @@ class Driver:
 
                 earlier = [self._find(target, "tune") for target in job.learns_from]
                 data = bound(job, reporter.record, lambda target: self._find(target, "prepare"))
-                weights = self._weights(job.weights, reporter.record, job.train)
+                weights = beginnings_of(job.weights, job.train, reporter.record, self.done)
+                if job.train.epochs is not None:
+                    job = sweep_with_steps(job, samples_of(data[job.train.data]))
+                    _resolve(reporter.record, job)
                 return sweep(job, reporter, data=data, earlier=earlier, weights=weights, code=self.submission.code)
             case TrainJob():
                 return self._train(job, reporter, trial=reporter.record.facts.trial)
@@ -155,9 +159,7 @@ class Driver:
                 if (meant := kept(swept).get(full.begins_with or "")) is not None:
                     keep(reporter.record, {full.begins_with or "": meant})  # what the trial meant, whatever came later
                 trial = TrialOrigin(run_id=swept.run_id, trial=best.trial, settings=best.settings)
-                said = {"job": full.model_dump(mode="json", by_alias=True), "trial": trial.as_json()}
-                facts = {**reporter.record.job, **said}
-                reporter.record.begin(**{key: facts[key] for key in facts if key != "run_id"})
+                _resolve(reporter.record, full, trial=trial.as_json())
                 return self._train(full, reporter, trial=trial)
             case ServeJob():
                 from trainshed.runtime.serving.deploy import deploy
@@ -170,7 +172,10 @@ class Driver:
         from trainshed.runtime.training.ray_train.spares import Spares  # Ray Train, which other kinds do without
 
         data = self._data(job.data, reporter.record)
-        weights = self._weights(() if job.begins_with is None else (job.begins_with,), reporter.record, job)
+        if job.epochs is not None:
+            job = with_steps(job, samples_of(data))
+            _resolve(reporter.record, job)
+        weights = beginnings_of(filter(None, [job.begins_with]), job, reporter.record, self.done)
         standby = Spares()
         standby.make_ahead(job.workers)  # before what this process itself must load for it
         from trainshed.runtime.training.run import train_job
@@ -184,28 +189,6 @@ class Driver:
         bind(record, runs)
         return runs[target]
 
-    def _weights(self, references: Iterable[str], record: Record, training: Training) -> dict[str, Origin]:
-        """The models and checkpoints of ours that a run begins with, and began with before."""
-        find = self._find_weights if training.init_from is None else self._find_checkpoint
-        return weights_of(record, references, find)
-
-    def _find_weights(self, reference: str) -> WeightsOrigin:
-        """What a document of this submission has exported or registered first, then what storage has."""
-        if reference.startswith("run://"):
-            return of_run(self._find(reference, "train"))
-        name = reference.removesuffix("@latest")
-        for run in reversed(self.done.values()):
-            made = getattr(run.outcome, "registered", None)
-            if made is not None and made.rpartition("@")[0] == name:
-                return of_version(resolve(self.storage, made))
-        return of_version(resolve(self.storage, reference))
-
-    def _find_checkpoint(self, reference: str) -> InitOrigin:
-        """The same of a checkpoint."""
-        name, _, step = reference.removeprefix("run://").partition("@")
-        runs = [self.done[name]] if name in self.done else Index(self.storage).named(name, "train")
-        return of_checkpoint(runs, int(step) if step else None, reference)
-
     def _find(self, target: str, kind: str) -> Record:
         """`run://NAME`: a document of this submission first, then the newest one in storage."""
         return self.done.get(target.removeprefix("run://")) or find_finished(self.storage, target, kind)
@@ -218,6 +201,14 @@ class Driver:
         reporter(End.model_validate({"state": end.state, **told}))
         reporter.close()
         return end.state
+
+
+def _resolve(record: Record, job: TrainJob | TuneJob, **more: JsonValue) -> None:
+    """Writes into job.json what the job has come to; what was asked stands beside it."""
+    facts = record.job
+    said = job.model_dump(mode="json", by_alias=True)
+    resolved = {**({} if more else {"asked": facts["job"]}), **facts, **more, "job": said}
+    record.begin(**{key: resolved[key] for key in resolved if key != "run_id"})
 
 
 def _end_of(result: Result) -> EndFacts:

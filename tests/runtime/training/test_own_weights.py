@@ -18,9 +18,8 @@ from trainshed.record.metric_rows import MetricRow
 from trainshed.record.registry import resolve
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
-from trainshed.record.submission import Submission
 from trainshed.record.weights import kept, of_run, of_version, weights_of
-from trainshed.runtime.__main__ import Driver
+from trainshed.runtime.beginnings import beginnings_of, find_weights
 from trainshed.runtime.models.own import with_own_weights
 from trainshed.runtime.training.host import BareHost, World
 from trainshed.runtime.training.ray_train.fit import Fitted
@@ -130,24 +129,18 @@ def test_a_training_that_begins_with_nothing_of_ours_is_left_as_it_is(storage):
         assert training is fresh
 
 
-def submitted(storage):
-    return Submission(submission_id="ts-1", storage=storage.uri, runs=(), created_at="2026-11-27", code={})
-
-
 def test_the_driver_means_a_document_of_its_own_submission_first_and_keeps_to_it(storage, data):
     trained(storage, "first", gpt2, data, day=1, version_of="small")
     own = trained(storage, "first", gpt2, data, day=2, version_of="small")
     own.finish(EndFacts(state="succeeded"), own.outcome.model_copy(update={"registered": "small@2"}))
     trained(storage, "first", gpt2, data, day=3, version_of="small")  # somebody else's, meanwhile
-    driver = Driver(submitted(storage))
-    driver.done["first"] = own
     record = Record(storage, "second")
-    found = driver._weights(["run://first", "small@latest", "small@1"], record, TRAINING)
+    found = beginnings_of(["run://first", "small@latest", "small@1"], TRAINING, record, {"first": own})
     assert [found[name].run_id[:12] for name in found] == ["first-261122", "first-261122", "first-261121"]
     assert [found[name].version for name in found] == [None, "small@2", "small@1"]
-    again = Driver(submitted(storage))._weights(["run://first", "small@latest"], record, TRAINING)
+    again = beginnings_of(["run://first", "small@latest"], TRAINING, record, {})
     assert [again[name].run_id[:12] for name in again] == ["first-261122", "first-261122"]
-    assert Driver(submitted(storage))._find_weights("small@latest").version == "small@3"
+    assert find_weights("small@latest", storage, {}).version == "small@3"
 
 
 def test_a_run_that_exported_nothing_is_no_beginning(storage, data):

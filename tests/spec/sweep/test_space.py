@@ -190,6 +190,7 @@ ONES = {"choice": [1, 2]}
 NOT_SEARCHED = {
     "init_from": {"choice": ["run://first", "run://second"]},
     "steps": ONES,
+    "epochs": {"choice": [1, 2]},
     "validation.every_steps": ONES,
     "validation.max_samples": ONES,
     "validation": {"choice": [{"every_steps": 5}]},

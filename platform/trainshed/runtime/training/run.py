@@ -54,9 +54,9 @@ def train_job(
     )
     reporter.log(
         f"training {job.name}: {_workers(training)}, {training.engine.name}, "
-        f"{training.accumulation} pass(es) per step, {training.steps} steps"
+        f"{training.accumulation} pass(es) per step, {training.total_steps} steps"
     )
-    with watch_metrics(reporter, record.at("metrics.jsonl"), training.steps):
+    with watch_metrics(reporter, record.at("metrics.jsonl"), training.total_steps):
         fitted = fit(plan, training, sink=reporter, stopping=lambda: record.asked_to_stop, standby=standby)
     if fitted.stopped:
         raise Stopped(fitted.last.step, fitted.checkpoint)

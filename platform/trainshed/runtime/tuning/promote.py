@@ -99,8 +99,8 @@ def _trained_on(plan: WorkerSpec, training: Training, trial: TrialFiles, reporte
     before = trial.ended
     newest = next((one.step for one in all_checkpoints(storage, trial.folder)), 0)
     reporter.log(
-        f"{trial.name} was stopped early; it is trained from step {newest} to its end, step {training.steps}, before "
-        "it is registered"
+        f"{trial.name} was stopped early; it is trained from step {newest} to its end, step {training.total_steps}, "
+        "before it is registered"
     )
     spent.begins(trial.number)
     try:

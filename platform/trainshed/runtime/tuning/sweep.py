@@ -132,7 +132,7 @@ def _plan(job: TuneJob, record: Record, data: Mapping[str, Record], weights: Ori
     interval = None
     if isinstance(job.stop_early, Pbt | Pb2):  # one that is replaced goes on from any of the others, wherever that is
         interval = job.stop_early.interval_steps
-        every = {"every_steps": interval, "keep": training.steps // interval + 1}
+        every = {"every_steps": interval, "keep": training.total_steps // interval + 1}
         training = training.model_copy(update={"checkpoint": training.checkpoint.model_copy(update=every)})
     worker = WorkerSpec(
         training=training.model_dump(mode="json"),

@@ -122,7 +122,7 @@ class TuneJob(Part):
     @property
     def steps_of_a_trial(self) -> int:
         """Optimizer steps of a whole trial, over all its folds."""
-        return self.train.steps * (self.folds or 1)
+        return self.train.total_steps * (self.folds or 1)
 
     @model_validator(mode="after")
     def _metric_is_reported(self) -> TuneJob:
@@ -145,6 +145,18 @@ class TuneJob(Part):
     def _trials_change_by_themselves(self) -> TuneJob:
         if self.train.changes:
             raise ValueError("train.changes: a sweep searches one value of each setting; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _trials_are_of_one_length(self) -> TuneJob:
+        if self.train.epochs is None:
+            return self
+        searched = next((path for path in ("global_batch_size", "data") if path in self.space), None)
+        if searched is not None:
+            raise ValueError(
+                f"train.epochs: with {searched} in the space they are other numbers of steps for each trial, which do "
+                "not compare; say train.steps"
+            )
         return self
 
     @model_validator(mode="after")
@@ -171,7 +183,7 @@ class TuneJob(Part):
     @model_validator(mode="after")
     def _first_rung_is_reached(self) -> TuneJob:
         grace = getattr(self.stop_early, "grace_steps", None)
-        if grace is not None and grace >= self.steps_of_a_trial:
+        if grace is not None and self.train.steps is not None and grace >= self.steps_of_a_trial:
             raise ValueError(
                 "stop_early.grace_steps must be under the steps of a trial: "
                 f"{grace} is not under {self.steps_of_a_trial}"
@@ -210,10 +222,13 @@ class TuneJob(Part):
         if self.folds is not None:
             raise ValueError(f"folds: {kind} changes one training; leave folds out")
         looks, part = (2, "half of train.steps") if isinstance(self.stop_early, Pb2) else (1, "train.steps")
-        if self.stop_early.interval_steps % every or looks * self.stop_early.interval_steps >= self.train.steps:
+        steps = self.train.steps
+        too_long = steps is not None and looks * self.stop_early.interval_steps >= steps
+        if self.stop_early.interval_steps % every or too_long:
+            under = "" if steps is None else f", and under {part}, {steps / looks:g}"
             raise ValueError(
-                f"stop_early.interval_steps: must be a multiple of train.validation.every_steps, {every}, and under "
-                f"{part}, {self.train.steps / looks:g}, got {self.stop_early.interval_steps}"
+                f"stop_early.interval_steps: must be a multiple of train.validation.every_steps, {every}{under}, got "
+                f"{self.stop_early.interval_steps}"
             )
         for path, values in self.space.items():
             if not can_change(path):

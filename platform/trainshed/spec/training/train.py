@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from trainshed.spec.devices import DEVICES, Precision
 from trainshed.spec.document.locations import InitRef
-from trainshed.spec.document.part import Count, Name, Part, RunRef
+from trainshed.spec.document.part import Count, Name, Part, Positive, RunRef
 from trainshed.spec.training import optimizers, schedules
 from trainshed.spec.training.adapters import Lora
 from trainshed.spec.training.changes import Change, Stretch, misfit, stretches
@@ -48,8 +48,10 @@ class Training(Part):
     workers: Workers = Workers()
     global_batch_size: Count
     """Samples in one optimizer step over all workers; a multiple of workers.count x per_device_batch_size."""
-    steps: Count
-    """Optimizer steps."""
+    steps: Count | None = None
+    """Optimizer steps; or say epochs."""
+    epochs: Positive | None = None
+    """Passes over the training samples, also a part of one; the steps are counted when the data is there."""
     seed: int = 0
     """Of the weights and of the order of samples."""
     validation: Validation = Validation()
@@ -75,8 +77,16 @@ class Training(Part):
         return self
 
     @model_validator(mode="after")
+    def _has_one_length(self) -> Training:
+        if self.steps is None and self.epochs is None:
+            raise ValueError("steps: missing; say steps, or epochs")
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError(f"epochs: steps is given too, {self.steps}; leave one of them out")
+        return self
+
+    @model_validator(mode="after")
     def _parts_fit_together(self) -> Training:
-        fault = schedules.misfit(self.schedule, self.steps)
+        fault = schedules.misfit(self.schedule, self.steps) if self.steps is not None else None
         fault = fault or self.engine.optimizer_misfit(self.optimizer)
         if fault:
             raise ValueError(fault)
@@ -84,7 +94,11 @@ class Training(Part):
 
     @model_validator(mode="after")
     def _changes_can_be(self) -> Training:
-        if fault := misfit(self._unchanged, self.changes, self.steps):
+        if self.steps is None:
+            fault = "changes: they are at steps of a known number; say steps" if self.changes else None
+        else:
+            fault = misfit(self._unchanged, self.changes, self.steps)
+        if fault:
             raise ValueError(fault)
         return self
 
@@ -159,7 +173,18 @@ class Training(Part):
     @property
     def stretches(self) -> list[Stretch[Training]]:
         """The stretches from change to change, each with the settings of its time and the steps of the whole."""
-        return stretches(self._unchanged, self.changes, self.steps)
+        return stretches(self._unchanged, self.changes, self.total_steps)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps; those of epochs must have been counted.
+
+        Raises:
+            ValueError: they have not.
+        """
+        if self.steps is None:
+            raise ValueError("the steps of these epochs have not been counted")
+        return self.steps
 
     @property
     def _unchanged(self) -> Training:
