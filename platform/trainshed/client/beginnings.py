@@ -47,8 +47,9 @@ def beginning_misfits(training: Training, began: Beginning, data: Data) -> Itera
 
 
 def _tokens_misfit(training: Training, began: FoundWeights | FoundCheckpoint, data: Data) -> str | None:
-    """Whether data that is there has other tokens; data that is yet to be made is compared on the cluster."""
-    if not isinstance(data, PreparedData):
+    """Whether data that is there has other tokens; what is yet to be made, or has more, is compared on the cluster."""
+    grows = isinstance(training.model, Pretrained) and training.model.added_tokens
+    if grows or not isinstance(data, PreparedData):
         return None
     return tokenizer_misfit(began.run.storage, began.origin, data.outcome, training.data)
 

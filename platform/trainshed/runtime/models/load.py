@@ -40,8 +40,9 @@ def load_weights(auto: Any, spec: Pretrained, config: PreTrainedConfig, *, label
     Raises:
         PlatformError: no safetensors; they are not of this architecture, or not all of its weights.
     """
+    how = {} if spec.attn_implementation is None else {"attn_implementation": spec.attn_implementation}
     return load_whole(
-        auto, located(spec.name_or_path), spec.name_or_path, config=config, labels=labels, revision=spec.revision
+        auto, located(spec.name_or_path), spec.name_or_path, config=config, labels=labels, revision=spec.revision, **how
     )
 
 

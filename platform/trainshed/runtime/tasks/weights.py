@@ -18,6 +18,7 @@ from trainshed.runtime.tasks.adapting import add_adapters, freeze, merge_adapter
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.fitting import check_kind
 from trainshed.runtime.tasks.making import PartHandler, keep_whole, made_in_parts
+from trainshed.runtime.tasks.overriding import check_attention, grow_embeddings
 from trainshed.spec.training.models import Pretrained, growth
 from trainshed.spec.training.train import Training
 
@@ -29,10 +30,13 @@ class TransformersModel:
         self, auto: Any, config: PreTrainedConfig, training: Training, facts: DataFacts, *, labelled: bool = False
     ) -> None:
         check_kind(auto, config, training.task.kind)
+        if isinstance(training.model, Pretrained):
+            check_attention(training.model, auto, config)
         self._auto = auto
         self.config = config
         self._training = training
         self._tokenizer = facts.tokenizer
+        self._vocab_size = facts.vocab_size
         self._labels = getattr(config, "num_labels", None) if labelled else None
         self.remarks: tuple[str, ...] = ()
         """What there is to say of the weights, once the model is made."""
@@ -48,6 +52,9 @@ class TransformersModel:
             loaded = load_weights(self._auto, shape, self.config, labels=self._labels)
             model: torch.nn.Module = loaded.model
             self.remarks = loaded.remarks
+            if shape.added_tokens:
+                grow_embeddings(loaded.model, self._vocab_size)
+                self.config.vocab_size = loaded.model.config.vocab_size
         else:
             lay_out = partial(self._auto.from_config, self.config, dtype=torch.float32)
             model = made_in_parts(lay_out, place, growth=growth(shape))

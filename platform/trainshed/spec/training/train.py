@@ -153,6 +153,25 @@ class Training(Part):
         return self
 
     @model_validator(mode="after")
+    def _existing_model_can_be_changed(self) -> Training:
+        model = self.model
+        if not isinstance(model, Pretrained):
+            return self
+        flash = model.attn_implementation == "flash_attention_2"
+        if flash and not self.workers.gpus:
+            raise ValueError(
+                "model.attn_implementation: flash_attention_2 needs workers.gpus above 0, got 0; say sdpa on CPUs"
+            )
+        if flash and self.precision == "fp32":
+            raise ValueError("model.attn_implementation: flash_attention_2 needs precision bf16 or fp16, got fp32")
+        if model.added_tokens and self.lora is not None:
+            raise ValueError(
+                "model.added_tokens: lora freezes the embeddings, and those of new tokens would never be learnt; leave "
+                "one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _mup_has_its_parts(self) -> Training:
         if not has_mup(self.model):
             return self
