@@ -5,7 +5,7 @@ import json
 import pytest
 from safetensors.torch import load_file
 
-from small_jobs import TRAIN, write
+from small_jobs import TRAIN, prepare, write, write_texts
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,8 @@ def submitted(platform, weeks):
         "search": {"kind": "grid", "concurrent": 1},
         "register": "swept",
     }
-    further = existing("further", **STILL, engine={"kind": "deepspeed", "zero_stage": 2})
+    at_start = {"every_steps": 4, "at_start": True}
+    further = existing("further", **STILL, engine={"kind": "deepspeed", "zero_stage": 2}, validation=at_start)
     init = {**SMALL, **STILL, "name": "again", "init_from": "run://begun@4", "engine": {"kind": "fsdp"}}
     platform.run("submit", write(weeks, begun, sweep, further, init))
     return platform
@@ -45,8 +46,11 @@ def lineage(platform, name):
 
 
 def test_a_second_training_begins_where_the_first_has_ended(submitted):
-    assert rows(submitted, "further")[3]["validation_loss"] == pytest.approx(
-        rows(submitted, "begun")[-1]["validation_loss"], rel=1e-4
+    first, *others = rows(submitted, "further")
+    assert [row["step"] for row in others] == list(range(1, 9))
+    assert (first["step"], first["validation_loss"]) == (
+        0,
+        pytest.approx(rows(submitted, "begun")[-1]["validation_loss"], rel=1e-5),
     )
     assert lineage(submitted, "further")["weights"]["run_id"] == submitted.folder("begun").name
     first, second = (load_file(submitted.folder(name) / "model/model.safetensors") for name in ("begun", "further"))
@@ -66,6 +70,17 @@ def test_every_trial_of_a_sweep_begins_with_the_model_that_it_names(submitted):
     assert [trial["value"] for trial in found["trials"]] == [pytest.approx(expected, rel=1e-4)] * 2
     assert lineage(submitted, "begun-sweep")["weights"]["run_id"] == submitted.folder("begun").name
     assert found["registered"] == "swept@1"
+
+
+def test_epochs_of_data_that_the_same_submission_makes_are_counted_before_the_first_step(submitted, weeks):
+    write_texts(weeks, "moons", animals=("owl", "cat"), verb="slept", count=30)
+    job = {**SMALL, "name": "counted", "data": "run://moons", "steps": None, "epochs": 1.5}
+    submitted.run("submit", write(weeks, prepare("moons"), {key: job[key] for key in job if job[key] is not None}))
+    samples = submitted.json("show", "moons")["result"]["manifest"]["splits"]["train"]["samples"]
+    steps = round(1.5 * (samples // 8))
+    assert [row["step"] for row in rows(submitted, "counted")] == list(range(1, steps + 1))
+    job = json.loads((submitted.folder("counted") / "job.json").read_text())
+    assert (job["job"]["steps"], job["job"]["epochs"], job["asked"]["epochs"]) == (steps, None, 1.5)
 
 
 def test_a_later_submission_begins_with_a_version_and_the_page_says_it(submitted, weeks):
