@@ -44,7 +44,7 @@ def _print_plan(each: Plan) -> None:
         weights += f", {number(trainable)} of them trained"
     flops = "" if each.flops is None else f", {each.flops:.2e} FLOP"
     passes = f"{each.accumulation} pass(es) on each of {each.workers} worker(s)"
-    tokens = f"{number(each.tokens_per_step)} tokens a step ({passes}), {number(each.tokens)} tokens in all"
+    tokens = f"{number(each.tokens_per_step)} tokens a step ({passes}), {_length(each)}"
     typer.echo(f"{each.name}: {weights}, {tokens}{flops}")
     rows = [_row(each, one) for one in each.table]
     if rows:
@@ -64,6 +64,13 @@ def _print_plan(each: Plan) -> None:
         amount = f"{each.price.amount:.4g} {each.price.currency or ''}".rstrip()
         typer.echo(f"a device-hour costs {amount} ({each.price.source})")
     typer.echo("")
+
+
+def _length(each: Plan) -> str:
+    """How long it trains."""
+    if each.steps is None or each.tokens is None:
+        return f"{each.epochs:g} epochs, whose steps are counted when the data is there"
+    return f"{number(each.tokens)} tokens in all, {each.steps:,} steps"
 
 
 def _sharing(sweep: SweepNeed) -> str:

@@ -12,7 +12,7 @@ from trainshed.cli.show import print_table, printable
 if TYPE_CHECKING:
     from trainshed.record.data_manifest import SplitFacts
     from trainshed.record.metric_rows import MetricRow
-    from trainshed.record.results import ExportFacts, Result, SweepResult, TrainResult
+    from trainshed.record.results import ExportFacts, Origin, Result, SweepResult, TrainResult
     from trainshed.record.run import Record
     from trainshed.spec.sweep.tune import TuneJob
 
@@ -125,6 +125,7 @@ def _training_facts(record: Record, outcome: TrainResult) -> list[tuple[str, Any
     lineage = what_is_whole(lambda: record.lineage, None) or Lineage()
     trial = lineage.trial
     data = lineage.data
+    began = lineage.weights
     entropy = outcome.unigram_entropy_nats
     tested = [name for name in outcome.metrics if name.startswith("test_")]
     return [
@@ -132,6 +133,7 @@ def _training_facts(record: Record, outcome: TrainResult) -> list[tuple[str, Any
         *((name.replace("_", " "), digits(outcome.metrics[name])) for name in tested),
         ("trial", trial and f"{trial.run_id} {trial.trial}"),
         ("data", data and data.run_id),
+        ("began with", began and _beginning(began)),
         ("checkpoint", outcome.checkpoint),
         *((f"{name} export", _export_text(facts)) for name, facts in outcome.export.items()),
         *((name, record.storage.address(record.at(name))) for name in outcome.folders),
@@ -148,6 +150,15 @@ def _export_text(facts: ExportFacts) -> str:
         f"{facts.dtype or 'files of its own'}, as trained in {found.samples} held-out samples: {found.measure} "
         f"{found.difference:.2g} apart at most, {found.tolerance:.2g} allowed"
     )
+
+
+def _beginning(origin: Origin) -> str:
+    """A version, or a run and the step of its checkpoint."""
+    from trainshed.record.results import InitOrigin  # pydantic comes with it
+
+    if isinstance(origin, InitOrigin):
+        return f"{origin.run_id} after step {origin.init_step}"
+    return origin.version or origin.run_id
 
 
 def _draw_trials(sweep: TuneJob, outcome: SweepResult) -> None:

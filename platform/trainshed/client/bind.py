@@ -5,10 +5,10 @@ Knows job documents and the index of storage. Does not know whether what it find
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import assert_never
 
+from trainshed.client.answers import Answers, Begun
 from trainshed.client.bound import (
     Bound,
     BoundJob,
@@ -17,41 +17,19 @@ from trainshed.client.bound import (
     BoundSweep,
     BoundTraining,
     Data,
-    EarlierSweep,
     FoundBest,
-    Model,
-    PlannedData,
-    PlannedModel,
     PlannedSweep,
     PreparedData,
-    TrainedModel,
 )
 from trainshed.errors import DamagedFile, Fault, SpecError, UsageError
-from trainshed.record.built_on import prepared
-from trainshed.record.data_form import form_of_manifest
-from trainshed.record.facts import parse_facts
-from trainshed.record.index import Finished, Index
-from trainshed.record.learning import why_nothing_is_taken
-from trainshed.record.registry import ModelVersion
-from trainshed.record.results import PrepareResult, SweepResult, TrainResult
-from trainshed.record.run import Record
+from trainshed.record.index import Index
 from trainshed.spec.data.prepare import PrepareJob
-from trainshed.spec.fitting import form_of
-from trainshed.spec.job import Reference
-from trainshed.spec.load import LoadedJob, answers, outside_references, resolve_best
+from trainshed.spec.load import LoadedJob, outside_references, resolve_best
 from trainshed.spec.serving.serve import ServeJob
-from trainshed.spec.sweep.constraints import recorded
+from trainshed.spec.sweep.epochs import sweep_with_steps, with_steps
 from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.tune import TuneJob
-from trainshed.spec.training.train import Training, TrainJob
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A document that has begun before and goes on, with the runs that its references to data meant then."""
-
-    loaded: LoadedJob
-    data: Mapping[str, Record]
+from trainshed.spec.training.train import TrainJob
 
 
 def bind(
@@ -64,7 +42,7 @@ def bind(
         UsageError: the data that a best trial was trained on is not there any more.
         DamagedFile: a best trial's training is none.
     """
-    answer = _Answers(tuple(loaded), index, begun)
+    answer = Answers(tuple(loaded), index, begun)
     faults = list(found)
     for one, reference in outside_references(loaded):
         try:
@@ -76,22 +54,27 @@ def bind(
     return Bound(tuple(_bound(one, answer) for one in loaded))
 
 
-def _bound(one: LoadedJob, answer: _Answers) -> BoundJob:
+def _bound(one: LoadedJob, answer: Answers) -> BoundJob:
     job = one.job
     match job:
         case PrepareJob():
             return BoundPrepare(one)
         case TuneJob():
             data = {reference: answer.data(reference) for reference in job.data_sets}
-            return BoundSweep(one, job, data, answer.earlier_sweeps(one, job, data))
+            beginnings = answer.beginnings(one, job)
+            job = _sweep_with_steps(one, job, data[job.train.data])
+            return BoundSweep(one, job, data, answer.earlier_sweeps(one, job, data), beginnings)
         case TrainJob():
-            return BoundTraining(one, job, answer.data(job.data), None)
+            own = answer.data(job.data)
+            return BoundTraining(one, _with_steps(one, job, own), own, None, answer.beginning(one, job))
         case TrainFromBest():
             best = answer.best(job.from_best)
             full = _resolved(one, job, best)
-            return BoundTraining(one, full, answer.data(full.data), best)
+            own = answer.data(full.data)
+            full = _with_steps(one, full, own)
+            return BoundTraining(one, full, own, best, answer.beginning_of_best(one, full, best))
         case ServeJob():
-            return BoundServing(one, job, answer.model(one, job))
+            return BoundServing(one, job, answer.model(one, job.model))
         case _:
             assert_never(job)
 
@@ -107,102 +90,25 @@ def _resolved(one: LoadedJob, job: TrainFromBest, best: PlannedSweep | FoundBest
             assert_never(best)
 
 
-@dataclass(frozen=True)
-class _Answers:
-    """Resolved references, each looked up once."""
+def _with_steps(one: LoadedJob, job: TrainJob, data: Data) -> TrainJob:
+    """The job with the steps that its epochs come to; the same one where the data is yet to be made.
 
-    loaded: tuple[LoadedJob, ...]
-    index: Index
-    begun: Begun | None
-    _runs: dict[tuple[str, str], Finished] = field(default_factory=dict)
-    _versions: dict[str, ModelVersion] = field(default_factory=dict)
+    Raises:
+        SpecError: its schedule does not fit so many.
+    """
+    if not isinstance(data, PreparedData):
+        return job
+    try:
+        return with_steps(job, data.manifest.splits["train"].samples)
+    except SpecError as error:
+        raise SpecError([one.fault("epochs", fault.message) for fault in error.faults]) from None
 
-    def look_up(self, reference: Reference) -> None:
-        """Finds what storage has for a reference. Raises UsageError or DamagedFile where that is nothing."""
-        if reference.target.startswith("run://"):
-            self._finished(reference.target, reference.wants)
-        else:
-            self._version(reference.target)
 
-    def data(self, reference: str) -> Data:
-        """The document that makes a data set, or else the run that made it."""
-        maker = self._document(reference)
-        if maker is not None and isinstance(maker.job, PrepareJob):
-            return PlannedData(maker, form_of(maker.job))
-        made = self._finished(reference, "prepare")
-        assert isinstance(made.outcome, PrepareResult)
-        return PreparedData(made.run, made.outcome, form_of_manifest(made.outcome.manifest))
-
-    def earlier_sweeps(
-        self, one: LoadedJob, job: TuneJob, data: Mapping[str, Data]
-    ) -> dict[str, PlannedSweep | EarlierSweep]:
-        """What a search learns from; nothing more where it has begun before."""
-        if self.begun is not None and one is self.begun.loaded:
-            return {}
-        there = {name: made.manifest for name, made in data.items() if isinstance(made, PreparedData)}
-        here = {name: str(manifest.fingerprint) for name, manifest in there.items()}
-        found: dict[str, PlannedSweep | EarlierSweep] = {}
-        for reference in job.learns_from:
-            planned = self._sweep(reference)
-            if planned is not None:
-                found[reference] = planned
-                continue
-            ended = self._finished(reference, "tune")
-            assert isinstance(ended.outcome, SweepResult)
-            # What is prepared before the search is compared on the cluster, when it is there.
-            known = here if len(here) == len(data) else None
-            unlike = why_nothing_is_taken(job, known, ended.run, self.index)
-            found[reference] = EarlierSweep(ended.run, ended.outcome, unlike)
-        return found
-
-    def best(self, reference: str) -> PlannedSweep | FoundBest:
-        """The sweep that `from_best` names, or its best trial where it has ended."""
-        planned = self._sweep(reference)
-        if planned is not None:
-            return planned
-        ended = self._finished(reference, "tune")
-        assert isinstance(ended.outcome, SweepResult)
-        trial = ended.outcome.best
-        assert trial is not None, "the index finds sweeps that have one"
-        place = f"{self.index.storage.address(ended.run.at('result.json'))}: best.training"
-        training = parse_facts(trial.training, Training, place)
-        return FoundBest(ended.run, trial, training, recorded(ended.run.job["job"]))
-
-    def model(self, one: LoadedJob, job: ServeJob) -> Model:
-        """The document that makes a model, or else the run or the version that holds it."""
-        wanted = Reference(key="model", target=job.model, wants="train")
-        before = self.loaded[: self.loaded.index(one)]
-        makers = [other for other in before if answers(other.job, wanted)]
-        if makers:
-            return PlannedModel(makers[-1])
-        if not job.model.startswith("run://"):
-            return self._version(job.model)
-        trained = self._finished(job.model, "train")
-        assert isinstance(trained.outcome, TrainResult)
-        return TrainedModel(trained.run, trained.outcome)
-
-    def _document(self, reference: str) -> LoadedJob | None:
-        return next((one for one in self.loaded if reference == f"run://{one.job.name}"), None)
-
-    def _sweep(self, reference: str) -> PlannedSweep | None:
-        document = self._document(reference)
-        if document is None or not isinstance(document.job, TuneJob):
-            return None
-        return PlannedSweep(document, document.job)
-
-    def _finished(self, target: str, kind: str) -> Finished:
-        """The newest run that is meant, but for data that a run read when it began: it goes on with that."""
-        if (target, kind) not in self._runs:
-            self._runs[target, kind] = self._found(target, kind)
-        return self._runs[target, kind]
-
-    def _found(self, target: str, kind: str) -> Finished:
-        if kind == "prepare" and self.begun is not None and target in self.begun.data:
-            run = self.begun.data[target]
-            return Finished(run, prepared(run))
-        return self.index.finished(target, kind)
-
-    def _version(self, reference: str) -> ModelVersion:
-        if reference not in self._versions:
-            self._versions[reference] = self.index.version(reference)
-        return self._versions[reference]
+def _sweep_with_steps(one: LoadedJob, job: TuneJob, data: Data) -> TuneJob:
+    """The same of a sweep. Raises as `_with_steps`."""
+    if not isinstance(data, PreparedData):
+        return job
+    try:
+        return sweep_with_steps(job, data.manifest.splits["train"].samples)
+    except SpecError as error:
+        raise SpecError([one.fault("train.epochs", fault.message) for fault in error.faults]) from None

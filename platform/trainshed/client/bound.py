@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from trainshed.client.outline import Outline
 from trainshed.record.data_manifest import DataManifest
 from trainshed.record.registry import ModelVersion
-from trainshed.record.results import PrepareResult, SweepResult, TrainResult
+from trainshed.record.results import InitOrigin, PrepareResult, SweepResult, TrainResult, WeightsOrigin
 from trainshed.record.run import Record
 from trainshed.record.trial_facts import BestTrial
 from trainshed.spec.fitting import DataForm
@@ -93,6 +94,28 @@ Model = PlannedModel | TrainedModel | ModelVersion
 
 
 @dataclass(frozen=True)
+class FoundWeights:
+    """A model of ours that is there, for a training to begin with."""
+
+    origin: WeightsOrigin
+    run: Record
+    """Any run of the storage that it lies in: the one that exported it."""
+    outline: Outline
+
+
+@dataclass(frozen=True)
+class FoundCheckpoint:
+    """A checkpoint of another training, for a training to begin with its weights."""
+
+    origin: InitOrigin
+    run: Record
+
+
+Beginning = PlannedModel | FoundWeights | FoundCheckpoint
+"""What a training begins with that another one leaves: of a document before it its model or its checkpoint."""
+
+
+@dataclass(frozen=True)
 class BoundPrepare:
     """A document that prepares data; it builds on no other."""
 
@@ -108,6 +131,8 @@ class BoundSweep:
     data: Mapping[str, Data]
     learns_from: Mapping[str, PlannedSweep | EarlierSweep]
     """Empty where the sweep has begun before: it has learnt what it will."""
+    weights: Mapping[str, Beginning]
+    """What its trials may begin with that other trainings have left, by reference."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +146,8 @@ class BoundTraining:
     data: Data
     best: PlannedSweep | FoundBest | None
     """What `from_best` names."""
+    weights: Beginning | None
+    """What it begins with, where another training has left it."""
 
 
 @dataclass(frozen=True)

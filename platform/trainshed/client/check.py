@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
+from trainshed.client.beginnings import beginning_misfits
 from trainshed.client.bound import (
     Bound,
     BoundJob,
@@ -134,22 +135,40 @@ def _no_model(one: BoundServing, documents: Sequence[BoundJob]) -> list[Fault]:
 
 def _training_misfits(one: BoundTraining) -> list[Fault]:
     """Ways in which a training does not fit data that is there; `load` compares documents of one submission."""
+    found: list[Fault] = []
+    if one.weights is not None:
+        found += [one.loaded.fault(key, said) for key, said in beginning_misfits(one.full, one.weights, one.data)]
     if not isinstance(one.data, PreparedData):
-        return []
+        return found
     if one.best is None:
-        return misfits_with(one.loaded, one.full.data, one.data.form)
-    return [one.loaded.fault(key, said) for key, said in misfits(one.full.training, one.data.form)]
+        return [*found, *misfits_with(one.loaded, one.full.data, one.data.form)]
+    return [*found, *(one.loaded.fault(key, said) for key, said in misfits(one.full.training, one.data.form))]
 
 
 def _sweep_misfits(one: BoundSweep) -> list[Fault]:
     """The same of each data set of a sweep; and whether they compare with one another."""
     there = {reference: data for reference, data in one.data.items() if isinstance(data, PreparedData)}
     faults = [fault for reference, data in there.items() for fault in misfits_with(one.loaded, reference, data.form)]
+    faults += _sweep_beginning_misfits(one)
     if faults or len(there) < 2:
         return faults
     # Data that documents before this one make is compared later, on the cluster.
     said = difference({reference: measured_on(data.manifest) for reference, data in there.items()})
     return [one.loaded.fault("space.data", said)] if said else []
+
+
+def _sweep_beginning_misfits(one: BoundSweep) -> list[Fault]:
+    """What trials begin with that does not fit the task, or the data that they read."""
+    faults = []
+    for reference, began in one.weights.items():
+        base = one.job.train
+        inside = "train." if reference == base.begins_with else "space."
+        if base.init_from is None:
+            base = base.model_copy(update={"model": Pretrained(name_or_path=reference)})
+        for data_set, data in one.data.items():
+            found = beginning_misfits(base.model_copy(update={"data": data_set}), began, data)
+            faults += [one.loaded.fault(inside + key, said) for key, said in found]
+    return list(dict.fromkeys(faults))
 
 
 def _unlike_sweeps(one: BoundSweep) -> list[Fault]:

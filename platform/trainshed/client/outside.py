@@ -18,6 +18,7 @@ from trainshed.errors import Fault, UsageError
 from trainshed.spec.data.prepare import Characters, PrepareJob, PretrainedTokenizer, TrainBpe
 from trainshed.spec.data.sources import STDLIB, places
 from trainshed.spec.data.tokenizers import template_of
+from trainshed.spec.document.locations import is_reference
 from trainshed.spec.document.walk import nearest
 from trainshed.spec.load import LoadedJob
 from trainshed.spec.sweep.tune import TuneJob
@@ -151,5 +152,5 @@ def _folders(one: LoadedJob) -> Iterator[tuple[str, str]]:
         yield "tokenizer.name_or_path", one.job.tokenizer.name_or_path
     training = one.job.train if isinstance(one.job, TuneJob) else one.job
     place = getattr(training.model, "name_or_path", None) if isinstance(training, Training) else None
-    if place is not None:
+    if place is not None and not is_reference(place):
         yield ("train." if isinstance(one.job, TuneJob) else "") + "model.name_or_path", place

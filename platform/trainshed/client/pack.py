@@ -44,7 +44,9 @@ def pack(planned: Planned, storage: Storage, cluster: ClusterName) -> Packed:
         own = uploads(one)
         files |= own.files
         asked = None if one.asked is None else one.asked.model_dump(mode="json", by_alias=True, exclude_none=True)
-        runs.append(PlannedRun(run_id=new_run_id(one.job.name), job=own.job, file=one.document.file, asked=asked))
+        run_id = new_run_id(one.job.name)
+        weights = dict(planned.weights.get(one.job.name, {}))
+        runs.append(PlannedRun(run_id=run_id, job=own.job, file=one.document.file, asked=asked, weights=weights))
     commit = _git_commit(root_of(planned.loaded[0]))
     submission = Submission(
         submission_id=f"ts-{runs[0].run_id}",

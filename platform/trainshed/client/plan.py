@@ -5,13 +5,16 @@ Knows bound documents and the arithmetic of `spec.plan`; looks nothing up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 import psutil
 
-from trainshed.client.bound import Bound, BoundPrepare, BoundServing, BoundSweep, BoundTraining
+from trainshed.client.beginnings import as_planned
+from trainshed.client.bound import Bound, BoundJob, BoundPrepare, BoundServing, BoundSweep, BoundTraining, PlannedModel
 from trainshed.client.ray_head import default_cpus
+from trainshed.record.weights import Origins
 from trainshed.spec import plan as arithmetic
 from trainshed.spec.job import Job
 from trainshed.spec.load import LoadedJob
@@ -28,6 +31,8 @@ class Planned:
 
     loaded: tuple[LoadedJob, ...]
     plans: tuple[Plan, ...]
+    weights: Mapping[str, Origins] = field(default_factory=dict)
+    """What the references of each document, by its name, to models and checkpoints of ours mean."""
 
 
 def machine_bytes() -> int:
@@ -57,27 +62,52 @@ def plan(bound: Bound, *, machine_bytes: int | None = None) -> Planned:
                 settled.append(one.loaded)
             case _:
                 assert_never(one)
-    return Planned(tuple(settled), tuple(plans))
+    return Planned(tuple(settled), tuple(plans), {one.loaded.job.name: _found(one) for one in bound.jobs})
+
+
+def _found(one: BoundJob) -> Origins:
+    """What is there for a document to begin with, by reference; the cluster finds what is made before it."""
+    match one:
+        case BoundSweep():
+            weights = one.weights
+        case BoundTraining(full=full, weights=began):
+            weights = {} if began is None or full.begins_with is None else {full.begins_with: began}
+        case BoundPrepare() | BoundServing():
+            weights = {}
+        case _:
+            assert_never(one)
+    return {name: found.origin for name, found in weights.items() if not isinstance(found, PlannedModel)}
 
 
 def _sweep(one: BoundSweep, machine_bytes: int | None) -> tuple[LoadedJob, Plan]:
-    job = one.job
+    job = one.job.model_copy(update={"train": _counted_train(one)})
     of_each = {reference: data.form.sizes for reference, data in one.data.items()}
     sizes = of_each[job.train.data]
     share = _share(machine_bytes, job)
     settled, own = arithmetic.plan_sweep(job, sizes, of_each=of_each, machine_bytes=share)
     arithmetic.refuse_what_can_never_fit(job.name, job, sizes, of_each=of_each, machine_bytes=share)
-    return _kept(one.loaded, settled), own
+    as_asked = settled.train.model_copy(update={"model": one.job.train.model})
+    return _kept(one.loaded, settled.model_copy(update={"train": as_asked})), own
+
+
+def _counted_train(one: BoundSweep) -> Training:
+    """The sweep's training with a model that can be counted, where it begins with one of ours."""
+    reference = one.job.train.begins_with
+    began = None if reference is None else one.weights[reference]
+    searches_it = any(path.split(".")[0] == "model" for path in one.job.space)
+    if isinstance(began, PlannedModel) and searches_it:
+        return one.job.train  # the space is over an existing model, and one that is yet to be made is of another kind
+    return as_planned(one.job.train, began)
 
 
 def _training(one: BoundTraining, machine_bytes: int | None) -> tuple[LoadedJob, Plan]:
     name = one.full.name
-    training = one.full.training
+    training = as_planned(one.full.training, one.weights)
     sizes = one.data.form.sizes
     own = arithmetic.plan(name, training, sizes, machine_bytes=machine_bytes)
     arithmetic.refuse_what_cannot_fit(own, training)
     arithmetic.refuse_what_can_never_fit(name, training, sizes, machine_bytes=machine_bytes)
-    return _settled(one.loaded, arithmetic.resolved(training, own.chosen)), own
+    return _settled(one, arithmetic.resolved(training, own.chosen)), own
 
 
 def _share(machine_bytes: int | None, job: TuneJob) -> int | None:
@@ -88,12 +118,14 @@ def _share(machine_bytes: int | None, job: TuneJob) -> int | None:
     return machine_bytes // (min(room, job.concurrent) if job.search.concurrent == "auto" else job.concurrent)
 
 
-def _settled(one: LoadedJob, training: Training) -> LoadedJob:
-    """The document with what the plan has chosen; the same one where it says no `auto`."""
+def _settled(bound: BoundTraining, training: Training) -> LoadedJob:
+    """The document with what the plan has chosen, and the steps of its epochs; the same one where it says no others."""
+    one = bound.loaded
     job = one.job
     match job:
         case TrainJob():
-            done: Job = job.model_copy(update={"engine": training.engine, "workers": training.workers})
+            chosen = {"engine": training.engine, "workers": training.workers}
+            done: Job = job.model_copy(update={**chosen, "steps": training.steps, "epochs": training.epochs})
         case TrainFromBest():
             own = {key for key in ("engine", "workers") if getattr(job, key) is not None}
             done = job.model_copy(update={key: getattr(training, key) for key in own})

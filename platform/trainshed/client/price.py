@@ -17,4 +17,4 @@ def price(planned: Planned, profile: Profile | None) -> Planned:
     if profile is None:
         return planned
     jobs, plans = on_profile(planned.loaded, planned.plans, profile)
-    return Planned(tuple(jobs), tuple(plans))
+    return Planned(tuple(jobs), tuple(plans), planned.weights)

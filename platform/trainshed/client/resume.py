@@ -12,7 +12,8 @@ from pathlib import Path
 from trainshed import __version__
 from trainshed.client.address import Address
 from trainshed.client.alive import SeenState
-from trainshed.client.bind import Begun, bind
+from trainshed.client.answers import Begun
+from trainshed.client.bind import bind
 from trainshed.client.check import check, faults_here
 from trainshed.client.hand_over import hand_over
 from trainshed.client.local_needs import check_capacity, provide_secrets
@@ -29,6 +30,7 @@ from trainshed.record.index import Index
 from trainshed.record.run import Record, now
 from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission
+from trainshed.record.weights import kept
 from trainshed.spec.addressing import addressed
 from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.data.sources import places
@@ -81,7 +83,7 @@ def prepare(record: Record, state: SeenState, sets: Sequence[str], index: Index,
     documents = _documents(record, index)
     loaded = _unfinished_jobs(record, documents, sets)
     found = faults_here(loaded)
-    bound = bind(loaded, index, begun=Begun(loaded[0], bound_runs(record)), found=found)
+    bound = bind(loaded, index, begun=Begun(loaded[0], bound_runs(record), kept(record)), found=found)
     check(bound)
     return Resumption(record, documents, plan(bound))
 

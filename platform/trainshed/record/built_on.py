@@ -20,6 +20,11 @@ def prepared(run: Record) -> PrepareResult:
     return outcome
 
 
+def samples_of(run: Record) -> int:
+    """How many training samples a prepare run has made. Raises as `prepared`."""
+    return prepared(run).manifest.splits["train"].samples
+
+
 def best_trial(run: Record) -> BestTrial:
     """The best trial of a sweep.
 

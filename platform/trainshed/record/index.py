@@ -70,12 +70,7 @@ class Index:
             DamagedFile: its result does not say what it came to.
         """
         name = target.removeprefix("run://")
-        named = [one for one in self.runs if name in (one.run.run_id, one.facts.job.name)]
-        if not named:
-            raise UsageError(f"run://{name} is neither an earlier document here nor a run in {self.storage.uri}")
-        fitting = [one.run for one in named if one.facts.job.kind == kind]
-        if not fitting:
-            raise UsageError(f"run://{name} is a {named[0].facts.job.kind} run; a {kind} run is needed here")
+        fitting = self.named(name, kind)
         for run in fitting:
             outcome = run.outcome
             if outcome is not None and _can_be_built_on(outcome):
@@ -84,6 +79,20 @@ class Index:
         raise UsageError(
             f"run://{name}: no run of that name {missing}; the newest, {fitting[0].run_id}, is {fitting[0].state}"
         )
+
+    def named(self, name: str, kind: str) -> list[Record]:
+        """The run of that id, or every run of that name and kind, newest first.
+
+        Raises:
+            UsageError: there is none, or it is of another kind.
+        """
+        named = [one for one in self.runs if name in (one.run.run_id, one.facts.job.name)]
+        if not named:
+            raise UsageError(f"run://{name} is neither an earlier document here nor a run in {self.storage.uri}")
+        fitting = [one.run for one in named if one.facts.job.kind == kind]
+        if not fitting:
+            raise UsageError(f"run://{name} is a {named[0].facts.job.kind} run; a {kind} run is needed here")
+        return fitting
 
     def version(self, reference: str) -> ModelVersion:
         """What `NAME@N`, `NAME@latest` or `NAME@ALIAS` points at. Raises as `registry.resolve`."""

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from trainshed.record.facts import CodeFacts, TrialOrigin
-from trainshed.record.results import CheckpointOrigin, DataOrigin, Lineage
+from trainshed.record.results import CheckpointOrigin, DataOrigin, Lineage, Origin
 
 
 def canonical(value: Any) -> bytes:
@@ -40,6 +40,7 @@ def training_lineage(
     checkpoint: CheckpointOrigin | None,
     model_sha256: str,
     environment: dict[str, str],
+    weights: Origin | None = None,
 ) -> Lineage:
     """The lineage of a training, `job` as JSON; its fingerprint is that of all that it says besides."""
     made_by = Lineage(
@@ -53,4 +54,6 @@ def training_lineage(
         environment=environment,
         model_sha256=model_sha256,
     )
+    if weights is not None:
+        made_by = made_by.model_copy(update={"weights": weights})
     return made_by.model_copy(update={"fingerprint": fingerprint(made_by.as_json())})

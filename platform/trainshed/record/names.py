@@ -20,7 +20,7 @@ SubmissionId = Annotated[str, like(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,159}$", "no id
 """It is a part of an address of Ray's Jobs interface."""
 
 ModelName = Annotated[str, like(r"^[a-z0-9][a-z0-9-]{0,39}$", "no name of a model")]
-"""As `spec.serve.ModelRef` begins; it is a folder in `models`."""
+"""As `spec.document.locations.ModelRef` begins; it is a folder in `models`."""
 
 Alias = Annotated[
     str, like(r"^[a-z][a-z0-9-]{0,63}$", "lower case letters, digits and hyphens, starting with a letter")
@@ -84,6 +84,7 @@ RUN_ID: TypeAdapter[str] = TypeAdapter(RunId)
 JOB_NAME: TypeAdapter[str] = TypeAdapter(Name)
 MODEL_NAME: TypeAdapter[str] = TypeAdapter(ModelName)
 ALIAS: TypeAdapter[str] = TypeAdapter(Alias)
+FILE_NAME: TypeAdapter[str] = TypeAdapter(FileName)
 
 
 def is_one(kind: TypeAdapter[str], text: str) -> bool:

@@ -5,7 +5,9 @@ Both are written and read through these types. One union: `Result`.
 
 from __future__ import annotations
 
-from pydantic import Field, JsonValue, model_validator
+from typing import Annotated
+
+from pydantic import Field, JsonValue, TypeAdapter, model_validator
 
 from trainshed.record.data_manifest import DataManifest
 from trainshed.record.facts import CodeFacts, Facts, Number, TrialOrigin
@@ -137,11 +139,36 @@ class DataOrigin(Facts):
     files: int | None = None
 
 
+class WeightsOrigin(Facts):
+    """The export that a training began with: a registered version, or what a run left."""
+
+    version: ServedModel | None = None
+    """NAME@N, where it was registered."""
+    run_id: RunId
+    model: ModelFolder
+    fingerprint: Fingerprint | None = None
+    """Of its lineage."""
+    model_sha256: str | None = None
+
+
 class CheckpointOrigin(Facts):
-    """The checkpoint that was exported; its folder is relative to the run's."""
+    """A checkpoint; its folder is relative to the run's."""
 
     folder: str
     step: Number
+
+
+class InitOrigin(Facts):
+    """The checkpoint of another training whose weights a training began with."""
+
+    run_id: RunId
+    init_step: Annotated[int, Field(ge=0)]
+    """Optimizer steps of that training which were done."""
+
+
+Origin = WeightsOrigin | InitOrigin
+"""What a training began with that another one has left."""
+ORIGIN: TypeAdapter[Origin] = TypeAdapter(Origin)
 
 
 class Lineage(Facts):
@@ -152,6 +179,8 @@ class Lineage(Facts):
     configuration_sha256: str | None = None
     configuration: dict[str, JsonValue] = Field(default_factory=dict)
     data: DataOrigin | None = None
+    weights: Origin | None = None
+    """What it began with, where another training has left it."""
     trial: TrialOrigin | None = None
     checkpoint: CheckpointOrigin | None = None
     environment: dict[str, str] = Field(default_factory=dict)

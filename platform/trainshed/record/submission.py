@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import JsonValue, TypeAdapter
+from pydantic import Field, JsonValue, TypeAdapter
 
+from trainshed.record import weights
 from trainshed.record.cluster import KEY, ClusterName
 from trainshed.record.facts import CodeFacts
+from trainshed.record.results import Origin
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.spec.document.part import Name, Part
@@ -24,6 +26,8 @@ class PlannedRun(Part):
     """The job file, as the user named it."""
     asked: dict[str, JsonValue] | None = None
     """The job as the user wrote it, where the plan has put numbers in place of `auto`."""
+    weights: dict[str, Origin] = Field(default={})
+    """What each of its references to a model or a checkpoint of ours meant when it was submitted."""
 
 
 class Submission(Part):
@@ -80,6 +84,8 @@ def begin_runs(submission: Submission, storage: Storage) -> None:
                 **({} if submission.cluster is None else {KEY: submission.cluster.model_dump()}),
                 **({} if planned.asked is None else {"asked": planned.asked}),
             )
+            if planned.weights:
+                weights.keep(record, planned.weights)
 
 
 def forget_runs(submission: Submission, storage: Storage) -> None:

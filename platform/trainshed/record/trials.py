@@ -125,8 +125,8 @@ class TrialFiles:
         return read_rows(self.storage, f"{self.folder}/metrics.jsonl")
 
     def held_out(self) -> list[MetricRow]:
-        """The rows that held-out figures were taken at."""
-        return [row for row in self.rows() if row.is_held_out]
+        """The rows that held-out figures were taken at; before its first step it is no trial yet."""
+        return [row for row in self.rows() if row.is_held_out and row.step]
 
     def newest(self) -> MetricRow | None:
         """The last of `held_out`, from the end of the file alone; None where there is none."""
@@ -134,7 +134,7 @@ class TrialFiles:
         length = END_BYTES
         while size := self.storage.size(path):
             read = map(MetricRow.of, of_steps(parse_lines(self.storage.read_end(path, length))))
-            rows = [row for row in read if row.is_held_out]
+            rows = [row for row in read if row.is_held_out and row.step]
             if rows or length >= size:
                 return rows[-1] if rows else None
             length *= 8

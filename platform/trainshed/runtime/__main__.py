@@ -20,10 +20,11 @@ from types import FrameType
 from typing import assert_never
 
 import ray
+from pydantic import JsonValue
 
 from trainshed.errors import BudgetReached, PlatformError
 from trainshed.record.bound import bind, runs_of
-from trainshed.record.built_on import best_trial
+from trainshed.record.built_on import best_trial, samples_of
 from trainshed.record.events import Begin, End
 from trainshed.record.facts import EndFacts, RunEnd, TrialOrigin
 from trainshed.record.index import find_finished
@@ -31,6 +32,8 @@ from trainshed.record.results import Result, SweepResult, TrainResult
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, TakeDown, begin_runs
+from trainshed.record.weights import keep, kept
+from trainshed.runtime.beginnings import beginnings_of
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter, Voice, quiet_libraries
 from trainshed.runtime.training.stopped import Stopped
@@ -39,6 +42,7 @@ from trainshed.spec.job import Job
 from trainshed.spec.load import job_from_data
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.constraints import recorded
+from trainshed.spec.sweep.epochs import sweep_with_steps, with_steps
 from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.tune import TuneJob
 from trainshed.spec.training.train import Training, TrainJob
@@ -140,7 +144,11 @@ class Driver:
 
                 earlier = [self._find(target, "tune") for target in job.learns_from]
                 data = bound(job, reporter.record, lambda target: self._find(target, "prepare"))
-                return sweep(job, reporter, data=data, earlier=earlier, code=self.submission.code)
+                weights = beginnings_of(job.weights, job.train, reporter.record, self.done)
+                if job.train.epochs is not None:
+                    job = sweep_with_steps(job, samples_of(data[job.train.data]))
+                    _resolve(reporter.record, job)
+                return sweep(job, reporter, data=data, earlier=earlier, weights=weights, code=self.submission.code)
             case TrainJob():
                 return self._train(job, reporter, trial=reporter.record.facts.trial)
             case TrainFromBest():
@@ -148,10 +156,10 @@ class Driver:
                 best = best_trial(swept)
                 training = Training.model_validate_json(json.dumps(best.training), strict=True)
                 full = job.resolve(training, recorded(swept.job["job"]))
+                if (meant := kept(swept).get(full.begins_with or "")) is not None:
+                    keep(reporter.record, {full.begins_with or "": meant})  # what the trial meant, whatever came later
                 trial = TrialOrigin(run_id=swept.run_id, trial=best.trial, settings=best.settings)
-                said = {"job": full.model_dump(mode="json", by_alias=True), "trial": trial.as_json()}
-                facts = {**reporter.record.job, **said}
-                reporter.record.begin(**{key: facts[key] for key in facts if key != "run_id"})
+                _resolve(reporter.record, full, trial=trial.as_json())
                 return self._train(full, reporter, trial=trial)
             case ServeJob():
                 from trainshed.runtime.serving.deploy import deploy
@@ -164,11 +172,16 @@ class Driver:
         from trainshed.runtime.training.ray_train.spares import Spares  # Ray Train, which other kinds do without
 
         data = self._data(job.data, reporter.record)
+        if job.epochs is not None:
+            job = with_steps(job, samples_of(data))
+            _resolve(reporter.record, job)
+        weights = beginnings_of(filter(None, [job.begins_with]), job, reporter.record, self.done)
         standby = Spares()
         standby.make_ahead(job.workers)  # before what this process itself must load for it
         from trainshed.runtime.training.run import train_job
 
-        return train_job(job, reporter, data=data, code=self.submission.code, trial=trial, standby=standby)
+        code = self.submission.code
+        return train_job(job, reporter, data=data, weights=weights, code=code, trial=trial, standby=standby)
 
     def _data(self, target: str, record: Record) -> Record:
         """The prepare run that a training reads, and read when it began."""
@@ -188,6 +201,14 @@ class Driver:
         reporter(End.model_validate({"state": end.state, **told}))
         reporter.close()
         return end.state
+
+
+def _resolve(record: Record, job: TrainJob | TuneJob, **more: JsonValue) -> None:
+    """Writes into job.json what the job has come to; what was asked stands beside it."""
+    facts = record.job
+    said = job.model_dump(mode="json", by_alias=True)
+    resolved = {**({} if more else {"asked": facts["job"]}), **facts, **more, "job": said}
+    record.begin(**{key: resolved[key] for key in resolved if key != "run_id"})
 
 
 def _end_of(result: Result) -> EndFacts:

@@ -68,7 +68,8 @@ def misfits(training: Training, form: DataForm) -> list[tuple[str, str]]:
     found = [*_missing(task, form), *_sizes(task, model, form)]
     if task.kind == "masked_lm" and form.own_tokenizer and "mask" not in form.special_tokens:
         found.append(("task", "masked_lm needs a <|mask|> token; add `special_tokens: [mask]` to the data's tokenizer"))
-    if isinstance(model, Pretrained) and form.own_tokenizer:
+    # A model of our own may have been trained on this data: its files are compared, when both are there.
+    if isinstance(model, Pretrained) and model.reference is None and form.own_tokenizer:
         found.append(
             (
                 "model",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, RootModel, Tag
 
@@ -11,7 +11,7 @@ from trainshed.spec.document.part import Part
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.tune import TuneJob
-from trainshed.spec.training.train import TrainJob
+from trainshed.spec.training.train import Training, TrainJob
 
 
 def _train_tag(value: Any) -> str:
@@ -48,6 +48,10 @@ class JobDocument(RootModel[Job]):
     ]
 
 
+WEIGHTS_KEY = "model.name_or_path"
+"""Where a training names the model that it begins with."""
+
+
 class Reference(Part):
     """A place in one document that names another run or a model version."""
 
@@ -56,6 +60,13 @@ class Reference(Part):
     """`run://NAME` or `NAME@VERSION`."""
     wants: str
     """The kind of job that must stand there: prepare, tune or train."""
+    begins: Literal["model", "checkpoint"] | None = None
+    """What of it a training begins with."""
+
+    @property
+    def run_name(self) -> str | None:
+        """The name or id of the run, without a step; None of a model version."""
+        return run_name(self.target)
 
 
 def references(job: Job) -> list[Reference]:
@@ -67,11 +78,38 @@ def references(job: Job) -> list[Reference]:
             return [
                 Reference(key="train.data", target=job.train.data, wants="prepare"),
                 *(Reference(key="space.data", target=target, wants="prepare") for target in job.data_sets[1:]),
+                *(_to_weights(_key_of(job, target), target, job.train) for target in job.weights),
                 *(Reference(key="search.learn_from", target=target, wants="tune") for target in job.learns_from),
             ]
         case TrainJob():
-            return [Reference(key="data", target=job.data, wants="prepare")]
+            begins = () if job.begins_with is None else (job.begins_with,)
+            return [
+                Reference(key="data", target=job.data, wants="prepare"),
+                *(_to_weights(weights_key(job), target, job) for target in begins),
+            ]
         case TrainFromBest():
             return [Reference(key="from_best", target=job.from_best, wants="tune")]
         case ServeJob():
             return [Reference(key="model", target=job.model, wants="train")]
+
+
+def run_name(target: str) -> str | None:
+    """The name or id of the run that a reference means, without a step; None of a model version."""
+    return target.removeprefix("run://").partition("@")[0] if target.startswith("run://") else None
+
+
+def weights_key(training: Training) -> str:
+    """Where a training says what it begins with."""
+    return WEIGHTS_KEY if training.init_from is None else "init_from"
+
+
+def _to_weights(key: str, target: str, training: Training) -> Reference:
+    begins: Literal["model", "checkpoint"] = "model" if training.init_from is None else "checkpoint"
+    return Reference(key=key, target=target, wants="train", begins=begins)
+
+
+def _key_of(job: TuneJob, begins_with: str) -> str:
+    """Where a sweep names what trials begin with: in its training, or in its space."""
+    if begins_with == job.train.begins_with:
+        return f"train.{weights_key(job.train)}"
+    return f"space.{WEIGHTS_KEY}" if WEIGHTS_KEY in job.space else "space.model"

@@ -232,7 +232,7 @@ def misfits_with(one: LoadedJob, data: str, form: DataForm) -> list[Fault]:
 
 def answers(job: Job, reference: Reference) -> bool:
     """Whether what a job makes is what a reference of another document names."""
-    if reference.target.startswith("run://"):
-        return job.name == reference.target.removeprefix("run://")
+    if reference.run_name is not None:
+        return job.name == reference.run_name
     registered = getattr(job, "register_as", None)
     return registered is not None and reference.target == f"{registered}@latest"

@@ -188,7 +188,9 @@ def test_a_rule_over_several_keys_points_at_the_one_that_it_names(key, changes, 
 
 ONES = {"choice": [1, 2]}
 NOT_SEARCHED = {
+    "init_from": {"choice": ["run://first", "run://second"]},
     "steps": ONES,
+    "epochs": {"choice": [1, 2]},
     "validation.every_steps": ONES,
     "validation.max_samples": ONES,
     "validation": {"choice": [{"every_steps": 5}]},

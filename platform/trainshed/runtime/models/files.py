@@ -7,6 +7,8 @@ nothing else.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +17,11 @@ from typing import Any, BinaryIO
 
 from trainshed.errors import PlatformError
 from trainshed.record.hashes import sha256_of
+from trainshed.record.results import WeightsOrigin
 from trainshed.record.storage import Storage
 
+MANIFEST = "manifest.json"
+WEIGHTS = "model.safetensors"
 _NAME = re.compile(r"[\w][\w.-]{0,199}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -73,3 +78,23 @@ class ModelFiles:
             raise PlatformError(f"{self.place}/{name}: cannot be read: {error}") from error
         if found != self.hashes[name]:
             raise PlatformError(f"{self.place}/{name}: not the file that was exported; train it again, or restore it")
+
+
+def weights_sha256(hashes: Mapping[str, str]) -> str:
+    """What stands for an export's weights: the hash of their file, or of all hashes where they are in several."""
+    return hashes[WEIGHTS] if WEIGHTS in hashes else hashlib.sha256(json.dumps(dict(hashes)).encode()).hexdigest()
+
+
+def files_of_export(storage: Storage, origin: WeightsOrigin) -> ModelFiles:
+    """The files of one of our own models.
+
+    Raises:
+        PlatformError: its manifest is not there, is none, or is of other weights than those that were exported.
+    """
+    files = ModelFiles.of(storage.address(origin.model), storage.read_json(f"{origin.model}/{MANIFEST}"))
+    if origin.model_sha256 is not None and weights_sha256(files.hashes) != origin.model_sha256:
+        raise PlatformError(
+            f"{files.place}/{MANIFEST}: names other weights than {origin.run_id} has exported; train it again, or "
+            "restore it"
+        )
+    return files

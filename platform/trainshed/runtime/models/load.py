@@ -49,6 +49,7 @@ def load_weights(
     Raises:
         PlatformError: no safetensors; they are not of this architecture, or not all of its weights.
     """
+    how = {} if spec.attn_implementation is None else {"attn_implementation": spec.attn_implementation}
     return load_whole(
         auto,
         located(spec.name_or_path),
@@ -57,6 +58,7 @@ def load_weights(
         labels=labels,
         revision=spec.revision,
         dtype=dtype,
+        **how,
     )
 
 

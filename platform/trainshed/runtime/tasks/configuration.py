@@ -21,6 +21,7 @@ from trainshed.errors import PlatformError
 from trainshed.runtime.models.locate import LOAD_ERRORS, first_line, read_config
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.fitting import POSITIONS_AFTER_PADDING, check_sizes_fit, check_vocabulary
+from trainshed.runtime.tasks.overriding import overridden
 from trainshed.runtime.tasks.routing import refuse_unused
 from trainshed.spec.document.walk import nearest
 from trainshed.spec.training.models import (
@@ -61,7 +62,7 @@ def configuration(shape: Model, facts: DataFacts, *, problem: str | None = None)
         case Config():
             return _any(shape, facts, labels)
         case Pretrained():
-            config = read_config(shape, **labels)
+            config = overridden(shape, read_config(shape, **labels))
             if hasattr(config, "use_cache"):
                 config.use_cache = False  # with a cache documents of a block see each other, and keys and values stay
             if facts.tokenizer is not None:

@@ -75,13 +75,27 @@ def check_vocabulary(spec: Pretrained, config: PreTrainedConfig, facts: DataFact
     known = getattr(config, "vocab_size", None)
     if known is None or "vision_config" in config.sub_configs:
         raise PlatformError(f"{spec.name_or_path}: a {config.model_type} is no model of text alone; {_parts(config)}")
-    if facts.vocab_size > known:
+    there = AutoTokenizer.from_pretrained(facts.text_folder).get_vocab() if spec.added_tokens else {}
+    if gone := [token for token in spec.added_tokens if token not in there]:
+        raise PlatformError(
+            f"model.added_tokens: the data's tokenizer has no {gone[0]!r}; add it to the tokenizer (add_tokens, "
+            "save_pretrained), and prepare the data with `tokenizer: {kind: pretrained, name_or_path: THAT FOLDER}`"
+        )
+    if facts.vocab_size > known + len(spec.added_tokens):
         raise PlatformError(
             f"{spec.name_or_path}: the model knows {known} tokens, the data has {facts.vocab_size}; {hint}"
         )
     own = tokenizer_of(spec)
-    if own is not None and own.get_vocab() != AutoTokenizer.from_pretrained(facts.text_folder).get_vocab():
+    if own is None:
+        return
+    theirs = there or AutoTokenizer.from_pretrained(facts.text_folder).get_vocab()
+    if _but(own.get_vocab(), spec.added_tokens) != _but(theirs, spec.added_tokens):
         raise PlatformError(f"{spec.name_or_path}: the data was not tokenised by this model's tokenizer; {hint}")
+
+
+def _but(vocabulary: dict[str, int], added: tuple[str, ...]) -> dict[str, int]:
+    """A vocabulary without tokens that were added to it."""
+    return {token: number for token, number in vocabulary.items() if token not in added}
 
 
 def _check_images(config: PreTrainedConfig, size: int, channels: int) -> None:

@@ -30,6 +30,7 @@ from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.fitting import check_kind
 from trainshed.runtime.tasks.making import PartHandler, keep_whole, made_in_parts
 from trainshed.runtime.tasks.number_types import in_type, stored_in, written_in
+from trainshed.runtime.tasks.overriding import check_attention, grow_embeddings
 from trainshed.spec.training.models import Pretrained, growth
 from trainshed.spec.training.train import Training
 
@@ -43,10 +44,13 @@ class TransformersModel:
         self, auto: Any, config: PreTrainedConfig, training: Training, facts: DataFacts, *, labelled: bool = False
     ) -> None:
         check_kind(auto, config, training.task.kind)
+        if isinstance(training.model, Pretrained):
+            check_attention(training.model, auto, config)
         self._auto = auto
         self.config = config
         self._training = training
         self._tokenizer = facts.tokenizer
+        self._vocab_size = facts.vocab_size
         self._labels = getattr(config, "num_labels", None) if labelled else None
         self.remarks: tuple[str, ...] = ()
         """What there is to say of the weights, once the model is made."""
@@ -66,6 +70,9 @@ class TransformersModel:
             if self._training.export.writes_adapters:
                 check_adapters_hold(loaded.fresh)
             _ = self._beside, self._stored  # read now: a long training may outlive the folder
+            if shape.added_tokens:
+                grow_embeddings(loaded.model, self._vocab_size)
+                self.config.vocab_size = loaded.model.config.vocab_size
         else:
             lay_out = partial(self._auto.from_config, self.config, dtype=torch.float32)
             model = made_in_parts(lay_out, place, growth=growth(shape))

@@ -10,7 +10,7 @@ from trainshed.record.events import Registered
 from trainshed.record.facts import CodeFacts, Number, TrialOrigin, VersionFacts
 from trainshed.record.lineage import training_lineage
 from trainshed.record.registry import register
-from trainshed.record.results import CheckpointOrigin, DataOrigin, Lineage
+from trainshed.record.results import CheckpointOrigin, DataOrigin, Lineage, Origin
 from trainshed.record.run import Record, now
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.ray_train.fit import Fitted
@@ -26,6 +26,7 @@ def write_lineage(
     fitted: Fitted,
     *,
     data: Record,
+    weights: Origin | None,
     code: CodeFacts,
     trial: TrialOrigin | None,
     folder: str = "",
@@ -39,6 +40,7 @@ def write_lineage(
         job=job.model_dump(mode="json", by_alias=True),
         code=code,
         data=_data_lineage(data),
+        weights=weights,
         trial=trial,
         checkpoint=checkpoint,
         model_sha256=str(fitted.last.values["model_sha256"]),

@@ -14,12 +14,13 @@ from trainshed.record.facts import CodeFacts, Number, TrialOrigin
 from trainshed.record.metric_rows import MetricRow, read_rows
 from trainshed.record.results import TrainResult
 from trainshed.record.run import Record
+from trainshed.record.weights import Origins
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.notes import NotesReader
 from trainshed.runtime.training.ray_train.fit import fit
 from trainshed.runtime.training.ray_train.spares import Spares
 from trainshed.runtime.training.register import register_model, write_lineage
-from trainshed.runtime.training.samples import check_samples
+from trainshed.runtime.training.samples import check_beginning, check_samples
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.spec.training.train import Training, TrainJob
@@ -32,6 +33,7 @@ def train_job(
     reporter: Reporter,
     *,
     data: Record,
+    weights: Origins,
     code: CodeFacts,
     trial: TrialOrigin | None,
     standby: Spares,
@@ -41,18 +43,20 @@ def train_job(
     made = prepared(data)
     training = job.training
     check_samples(training, made.manifest)
+    began = check_beginning(training, weights, made, record.storage)
     plan = WorkerSpec(
         training=training.model_dump(mode="json"),
         storage=record.storage.uri,
         data=made.data,
         folder=record.at(),
         export=True,
+        weights={reference: origin.as_json() for reference, origin in weights.items()},
     )
     reporter.log(
         f"training {job.name}: {_workers(training)}, {training.engine.name}, "
-        f"{training.accumulation} pass(es) per step, {training.steps} steps"
+        f"{training.accumulation} pass(es) per step, {training.total_steps} steps"
     )
-    with watch_metrics(reporter, record.at("metrics.jsonl"), training.steps):
+    with watch_metrics(reporter, record.at("metrics.jsonl"), training.total_steps):
         fitted = fit(plan, training, sink=reporter, stopping=lambda: record.asked_to_stop, standby=standby)
     if fitted.stopped:
         raise Stopped(fitted.last.step, fitted.checkpoint)
@@ -61,7 +65,7 @@ def train_job(
     from trainshed.runtime.plots import loss_plot  # a second of matplotlib, that the first step need not wait for
 
     record.storage.write(record.at("loss.png"), loss_plot(record.run_id, record.metrics, unigram_entropy=entropy))
-    lineage = write_lineage(job, record, fitted, data=data, code=code, trial=trial)
+    lineage = write_lineage(job, record, fitted, data=data, weights=began, code=code, trial=trial)
     name = job.register_as
     registered = None
     if name is not None:

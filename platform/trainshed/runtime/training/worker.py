@@ -21,9 +21,11 @@ from trainshed.record.journal import Journal, JournalHandler
 from trainshed.record.metric_rows import MetricRow
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
+from trainshed.runtime.models.own import with_own_weights
 from trainshed.runtime.scratch import scratch
 from trainshed.runtime.shards import open_data
 from trainshed.runtime.shards.folds import split_off
+from trainshed.runtime.training.checkpoints.initial import begin_from_checkpoint
 from trainshed.runtime.training.checkpoints.keeper import Keeper
 from trainshed.runtime.training.ended import Ended
 from trainshed.runtime.training.engines import Engine
@@ -45,8 +47,12 @@ def run_worker(plan: WorkerSpec, host: Host) -> Ended:
     Every worker calls it; only worker 0's metrics hold the hash.
     """
     storage = Storage.open(plan.storage)
-    training = Training.model_validate_json(json.dumps(plan.training), strict=True)
-    with _worker_log(storage, plan, host), scratch("data") as copy:
+    asked = Training.model_validate_json(json.dumps(plan.training), strict=True)
+    with (
+        _worker_log(storage, plan, host),
+        scratch("data") as copy,
+        with_own_weights(asked, plan.weights, storage) as training,
+    ):
         folder = storage.download(plan.data, copy)
         place = folder / "manifest.json"
         manifest = parse_facts(json.loads(place.read_text()), DataManifest, str(place))
@@ -65,6 +71,7 @@ def run_worker(plan: WorkerSpec, host: Host) -> Ended:
             gc.collect()
             task = tasks.build(stretch.training, facts)
             engine = make_engine(stretch.training, task, host.world, sink)
+            begin_from_checkpoint(training, plan, engine, host.world, sink)
             ended = train(
                 stretch.training,
                 task,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -21,3 +21,5 @@ class WorkerSpec:
     """Whether the weights are written to `model/` at the end."""
     fold: tuple[int, int] | None = None
     """In cross-validation: which part of the training samples is held out, and of how many."""
+    weights: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What trainings may begin with that others have left, each a `results.Origin` as JSON, by what jobs call it."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from trainshed.errors import PlatformError
 from trainshed.record.checkpoints import all_checkpoints
 from trainshed.record.facts import CodeFacts, TrialOrigin
+from trainshed.record.results import ORIGIN
 from trainshed.record.run import Record
 from trainshed.record.trial_facts import TrialEnd, TrialState
 from trainshed.record.trials import TrialFiles, begun
@@ -66,16 +68,26 @@ def promote(
             local = record.storage.download(f"{trial.folder}/{name}", copy)
             record.storage.upload(local, record.at(name))
         record.storage.delete(f"{trial.folder}/{name}")
-    return _registered(job, reporter, trial, fitted, data=data[training.data], code=code)
+    began = None if training.begins_with is None else plan.weights[training.begins_with]
+    return _registered(job, reporter, trial, fitted, data=data[training.data], weights=began, code=code)
 
 
 def _registered(
-    job: TuneJob, reporter: Reporter, trial: TrialFiles, fitted: Fitted, *, data: Record, code: CodeFacts
+    job: TuneJob,
+    reporter: Reporter,
+    trial: TrialFiles,
+    fitted: Fitted,
+    *,
+    data: Record,
+    weights: dict[str, Any] | None,
+    code: CodeFacts,
 ) -> str:
     record = reporter.record
     best = trial_result(job, trial)
     of_trial = TrialOrigin(run_id=record.run_id, trial=trial.name, settings=best.settings)
-    lineage = write_lineage(job, record, fitted, data=data, code=code, trial=of_trial, folder=f"trials/{trial.name}/")
+    began = None if weights is None else ORIGIN.validate_python(weights)
+    folder = f"trials/{trial.name}/"
+    lineage = write_lineage(job, record, fitted, data=data, weights=began, code=code, trial=of_trial, folder=folder)
     assert job.register_as is not None
     remark = f": {trial.name} as it stands"
     return register_model(job.register_as, reporter, lineage, {job.metric: best.value}, remark=remark)
@@ -88,8 +100,8 @@ def _trained_on(plan: WorkerSpec, training: Training, trial: TrialFiles, reporte
     before = trial.ended
     newest = next((one.step for one in all_checkpoints(storage, trial.folder)), 0)
     reporter.log(
-        f"{trial.name} was stopped early; it is trained from step {newest} to its end, step {training.steps}, before "
-        "it is registered"
+        f"{trial.name} was stopped early; it is trained from step {newest} to its end, step {training.total_steps}, "
+        "before it is registered"
     )
     spent.begins(trial.number)
     try:

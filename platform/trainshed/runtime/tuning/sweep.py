@@ -17,6 +17,7 @@ from trainshed.record.facts import CodeFacts
 from trainshed.record.results import SweepResult
 from trainshed.record.run import TUNE, Record, now
 from trainshed.record.trials import TrialFiles, begun, name_of
+from trainshed.record.weights import Origins
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.runtime.tuning.conclusion import conclude
@@ -42,11 +43,18 @@ LOST_RETRIES = 3
 
 
 def sweep(
-    job: TuneJob, reporter: Reporter, *, data: Mapping[str, Record], earlier: Sequence[Record], code: CodeFacts
+    job: TuneJob,
+    reporter: Reporter,
+    *,
+    data: Mapping[str, Record],
+    earlier: Sequence[Record],
+    weights: Origins,
+    code: CodeFacts,
 ) -> SweepResult:
     """Runs the trials and returns the result; see `conclude`.
 
-    `data` are the runs that made what trials read, by reference; see `tuning.data`. `earlier` are the sweeps that
+    `data` are the runs that made what trials read, by reference; see `tuning.data`; `weights` the models of ours that
+    they begin with. `earlier` are the sweeps that
     `search.learn_from` names.
 
     Raises:
@@ -64,7 +72,7 @@ def sweep(
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial that failed has none, and the others go on
     searcher = _searcher(job, reporter, data, earlier)
     with watching_trials(job.train.workers, killed=watcher.hung) as heartbeats:
-        plan = _plan(job, record, data, heartbeats)
+        plan = _plan(job, record, data, weights, heartbeats)
         try:
             _tuner(job, reporter, plan, watcher, ceilings, searcher).fit()
         finally:
@@ -119,12 +127,12 @@ def _members(job: TuneJob, searcher: Numbered) -> list[Settings]:
     return [one["settings"] for one in asked if isinstance(one, dict)]
 
 
-def _plan(job: TuneJob, record: Record, data: Mapping[str, Record], heartbeats: Any) -> TrialSpec:
+def _plan(job: TuneJob, record: Record, data: Mapping[str, Record], weights: Origins, heartbeats: Any) -> TrialSpec:
     training = job.train
     interval = None
     if isinstance(job.stop_early, Pbt | Pb2):  # one that is replaced goes on from any of the others, wherever that is
         interval = job.stop_early.interval_steps
-        every = {"every_steps": interval, "keep": training.steps // interval + 1}
+        every = {"every_steps": interval, "keep": training.total_steps // interval + 1}
         training = training.model_copy(update={"checkpoint": training.checkpoint.model_copy(update=every)})
     worker = WorkerSpec(
         training=training.model_dump(mode="json"),
@@ -132,6 +140,7 @@ def _plan(job: TuneJob, record: Record, data: Mapping[str, Record], heartbeats: 
         data=folders(data)[training.data],
         folder=record.at(),
         export=False,
+        weights={reference: origin.as_json() for reference, origin in weights.items()},
     )
     share = min(1.0, job.gpus_of_a_worker)
     retries = job.failures.memory_retries

@@ -33,7 +33,10 @@ class Plan:
     cost: ModelCost
     global_batch_size: int
     tokens_per_step: int
-    tokens: int
+    steps: int | None
+    """None where they are counted when the data is there."""
+    epochs: float | None
+    tokens: int | None
     workers: int
     worker: Workers
     """What each of them gets."""
@@ -61,7 +64,9 @@ class Plan:
     def flops(self) -> float | None:
         """Floating-point operations of forward and backward passes, about."""
         count = self.cost.parameters
-        return None if count is None else float(FLOPS_PER_PARAMETER_AND_TOKEN * count * self.tokens)
+        if count is None or self.tokens is None:
+            return None
+        return float(FLOPS_PER_PARAMETER_AND_TOKEN * count * self.tokens)
 
 
 def plan(name: str, training: Training, sizes: DataSizes, *, machine_bytes: int | None = None) -> Plan:
@@ -87,7 +92,9 @@ def plan(name: str, training: Training, sizes: DataSizes, *, machine_bytes: int 
         cost=cost,
         global_batch_size=training.global_batch_size,
         tokens_per_step=training.global_batch_size * cost.tokens,
-        tokens=training.global_batch_size * cost.tokens * training.steps,
+        steps=training.steps,
+        epochs=training.epochs,
+        tokens=None if training.steps is None else training.global_batch_size * cost.tokens * training.steps,
         workers=training.workers.max_count,
         worker=training.workers,
         accumulation=training.global_batch_size // (training.workers.max_count * per_device),

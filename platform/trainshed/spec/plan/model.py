@@ -58,7 +58,7 @@ def _description(model: Model) -> dict[str, Any]:
     """The config.json of a folder on this machine; nothing of other models."""
     if not isinstance(model, Pretrained) or model.folder is None:
         return {}
-    return folder_config(model.folder)
+    return model.with_dropout(folder_config(model.folder))
 
 
 def activation_bytes(cost: ModelCost, samples: int, *, width: int, checkpointing: bool, gpu: bool) -> int:

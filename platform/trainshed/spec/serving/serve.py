@@ -6,16 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from trainshed.spec.document.part import Count, Name, NonNegative, Part, Positive, SecretName, like
-
-ModelRef = Annotated[
-    str,
-    like(
-        r"^([a-z0-9][a-z0-9-]{0,39}@([1-9][0-9]*|[a-z][a-z0-9-]*)|run://[a-z0-9][a-z0-9-]{0,79})$",
-        "say NAME@VERSION, NAME@latest or run://NAME",
-    ),
-]
-"""`NAME@N`, `NAME@latest`, `NAME@ALIAS`, or `run://NAME` for a training's export that was not registered."""
+from trainshed.spec.document.locations import ModelRef
+from trainshed.spec.document.part import Count, Name, NonNegative, Part, Positive, SecretName
 
 
 class Replicas(Part):

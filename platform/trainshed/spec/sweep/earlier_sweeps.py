@@ -20,6 +20,7 @@ def unlike(job: TuneJob, earlier: TuneJob) -> str | None:
         ("metric", earlier.metric, job.metric),
         ("goal", GOALS[earlier.mode], GOALS[job.mode]),
         ("train.steps", earlier.train.steps, job.train.steps),
+        ("train.epochs", earlier.train.epochs, job.train.epochs),
         ("folds", earlier.folds, job.folds),
     ]
     searched = {*job.space, *earlier.space}

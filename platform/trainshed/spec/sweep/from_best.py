@@ -74,9 +74,11 @@ class TrainFromBest(Part):
         """What the best trial says of single steps of the whole, at the same parts of this document's steps."""
         said = self.settings.get("steps", self.steps)
         steps = said if isinstance(said, int) and said > 0 else best.steps
+        if steps is None:
+            return best  # epochs, of a sweep that is yet to be run: nothing of it is at a step
         changes = without(best.changes, self.settings)
         schedule = best.schedule
-        if steps != best.steps:
+        if best.steps is not None and steps != best.steps:
             changes = scaled(changes, old=best.steps, new=steps)
             schedule = schedule.scaled(old=best.steps, new=steps) if isinstance(schedule, Points) else schedule
-        return best.model_copy(update={"changes": changes, "schedule": schedule, "steps": steps})
+        return best.model_copy(update={"changes": changes, "schedule": schedule, "steps": steps, "epochs": None})

@@ -42,6 +42,8 @@ def path_faults(job: TuneJob, path: str, values: Range) -> list[str]:
         return [f"all trials of a sweep have the same {path}; a space goes over {', '.join(SEARCHABLE)}"]
     if head == "seed" and job.folds is not None:
         return ["the seed says which samples each fold holds out, and trials would be compared on others; leave it out"]
+    if head == "model" and job.train.init_from is not None and not path.endswith("dropout"):
+        return [f"train.init_from gives weights of one shape, and {path} may change it; leave one of them out"]
     return _data_faults(job, values) if head == "data" else []
 
 

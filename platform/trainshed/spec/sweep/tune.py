@@ -6,8 +6,9 @@ import itertools
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
+from trainshed.spec.document.locations import is_reference
 from trainshed.spec.document.part import Name, Part
 from trainshed.spec.sweep.constraints import ConstraintText
 from trainshed.spec.sweep.possible import MOST_LOOKED_AT, Possible
@@ -25,6 +26,12 @@ FEWEST_MEMBERS = 4
 """Of a population."""
 GRAINS = 10_000
 """Ray counts resources in parts of one so small."""
+
+
+def _searched(space: Space, path: str) -> tuple[JsonValue, ...]:
+    """The values of a path that is searched by a list; none where it is not."""
+    values = space.get(path)
+    return values.choice if isinstance(values, Choice) else ()
 
 
 class TuneJob(Part):
@@ -61,6 +68,15 @@ class TuneJob(Part):
         searched = self.space.get("data")
         chosen = searched.choice if isinstance(searched, Choice) else ()
         return tuple(dict.fromkeys([self.train.data, *map(str, chosen)]))
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Every model or checkpoint of our own that a trial may begin with, each once, the training's own first."""
+        if self.train.init_from is not None:
+            return (self.train.init_from,)
+        said = [self.train.weights, *_searched(self.space, "model.name_or_path")]
+        said += [one.get("name_or_path") for one in _searched(self.space, "model") if isinstance(one, dict)]
+        return tuple(dict.fromkeys(one for one in said if isinstance(one, str) and is_reference(one)))
 
     @property
     def learns_from(self) -> tuple[str, ...]:
@@ -107,7 +123,7 @@ class TuneJob(Part):
     @property
     def steps_of_a_trial(self) -> int:
         """Optimizer steps of a whole trial, over all its folds."""
-        return self.train.steps * (self.folds or 1)
+        return self.train.total_steps * (self.folds or 1)
 
     @model_validator(mode="after")
     def _metric_is_reported(self) -> TuneJob:
@@ -130,6 +146,18 @@ class TuneJob(Part):
     def _trials_change_by_themselves(self) -> TuneJob:
         if self.train.changes:
             raise ValueError("train.changes: a sweep searches one value of each setting; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _trials_are_of_one_length(self) -> TuneJob:
+        if self.train.epochs is None:
+            return self
+        searched = next((path for path in ("global_batch_size", "data") if path in self.space), None)
+        if searched is not None:
+            raise ValueError(
+                f"train.epochs: with {searched} in the space they are other numbers of steps for each trial, which do "
+                "not compare; say train.steps"
+            )
         return self
 
     @model_validator(mode="after")
@@ -156,7 +184,7 @@ class TuneJob(Part):
     @model_validator(mode="after")
     def _first_rung_is_reached(self) -> TuneJob:
         grace = getattr(self.stop_early, "grace_steps", None)
-        if grace is not None and grace >= self.steps_of_a_trial:
+        if grace is not None and self.train.steps is not None and grace >= self.steps_of_a_trial:
             raise ValueError(
                 "stop_early.grace_steps must be under the steps of a trial: "
                 f"{grace} is not under {self.steps_of_a_trial}"
@@ -197,10 +225,13 @@ class TuneJob(Part):
         if self.folds is not None:
             raise ValueError(f"folds: {kind} changes one training; leave folds out")
         looks, part = (2, "half of train.steps") if isinstance(self.stop_early, Pb2) else (1, "train.steps")
-        if self.stop_early.interval_steps % every or looks * self.stop_early.interval_steps >= self.train.steps:
+        steps = self.train.steps
+        too_long = steps is not None and looks * self.stop_early.interval_steps >= steps
+        if self.stop_early.interval_steps % every or too_long:
+            under = "" if steps is None else f", and under {part}, {steps / looks:g}"
             raise ValueError(
-                f"stop_early.interval_steps: must be a multiple of train.validation.every_steps, {every}, and under "
-                f"{part}, {self.train.steps / looks:g}, got {self.stop_early.interval_steps}"
+                f"stop_early.interval_steps: must be a multiple of train.validation.every_steps, {every}{under}, got "
+                f"{self.stop_early.interval_steps}"
             )
         for path, values in self.space.items():
             if not can_change(path):

@@ -38,3 +38,5 @@ class Validation(Part):
     every_steps: Count = 50
     max_samples: Count = 256
     """The first so many samples of the validation split, blocks or examples; the same ones every time."""
+    at_start: bool = False
+    """Also before the first step, as step 0: what a model can that is there already. Nothing is decided by it."""

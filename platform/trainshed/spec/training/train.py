@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from trainshed.spec.devices import DEVICES, Precision
-from trainshed.spec.document.part import Count, Name, Part, RunRef
+from trainshed.spec.document.locations import InitRef
+from trainshed.spec.document.part import Count, Name, Part, Positive, RunRef
 from trainshed.spec.training import optimizers, schedules
 from trainshed.spec.training.adapters import Lora
 from trainshed.spec.training.changes import Change, Stretch, misfit, stretches
@@ -32,6 +33,9 @@ class Training(Part):
     model: Model
     data: RunRef
     """The prepare run whose samples are read."""
+    init_from: InitRef | None = None
+    """The weights of another training's checkpoint, of any engine and number of workers, with a fresh optimizer; the
+    model must be of the same shape."""
     lora: Lora | None = None
     """Adapters are trained instead of the model's own weights, and merged into them at export."""
     freeze: tuple[str, ...] = ()
@@ -45,8 +49,10 @@ class Training(Part):
     workers: Workers = Workers()
     global_batch_size: Count
     """Samples in one optimizer step over all workers; a multiple of workers.count x per_device_batch_size."""
-    steps: Count
-    """Optimizer steps."""
+    steps: Count | None = None
+    """Optimizer steps; or say epochs."""
+    epochs: Positive | None = None
+    """Passes over the training samples, also a part of one; the steps are counted when the data is there."""
     seed: int = 0
     """Of the weights and of the order of samples."""
     validation: Validation = Validation()
@@ -73,8 +79,16 @@ class Training(Part):
         return self
 
     @model_validator(mode="after")
+    def _has_one_length(self) -> Training:
+        if self.steps is None and self.epochs is None:
+            raise ValueError("steps: missing; say steps, or epochs")
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError(f"epochs: steps is given too, {self.steps}; leave one of them out")
+        return self
+
+    @model_validator(mode="after")
     def _parts_fit_together(self) -> Training:
-        fault = schedules.misfit(self.schedule, self.steps)
+        fault = schedules.misfit(self.schedule, self.steps) if self.steps is not None else None
         fault = fault or self.engine.optimizer_misfit(self.optimizer)
         if fault:
             raise ValueError(fault)
@@ -82,7 +96,11 @@ class Training(Part):
 
     @model_validator(mode="after")
     def _changes_can_be(self) -> Training:
-        if fault := misfit(self._unchanged, self.changes, self.steps):
+        if self.steps is None:
+            fault = "changes: they are at steps of a known number; say steps" if self.changes else None
+        else:
+            fault = misfit(self._unchanged, self.changes, self.steps)
+        if fault:
             raise ValueError(fault)
         return self
 
@@ -133,6 +151,42 @@ class Training(Part):
         return self
 
     @model_validator(mode="after")
+    def _checkpoint_gives_all_weights(self) -> Training:
+        if self.init_from is None:
+            return self
+        if isinstance(self.model, Pretrained):
+            raise ValueError(
+                "init_from: the model is pretrained, and its weights are of one origin; leave init_from out, or name "
+                "the other training's export as model.name_or_path"
+            )
+        if self.lora is not None or self.freeze:
+            said = "freeze" if self.freeze else "lora"
+            raise ValueError(
+                f"init_from: a checkpoint holds what is trained, and with {said} other weights stand still; name the "
+                "other training's export as model.name_or_path"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _existing_model_can_be_changed(self) -> Training:
+        model = self.model
+        if not isinstance(model, Pretrained):
+            return self
+        flash = model.attn_implementation == "flash_attention_2"
+        if flash and not self.workers.gpus:
+            raise ValueError(
+                "model.attn_implementation: flash_attention_2 needs workers.gpus above 0, got 0; say sdpa on CPUs"
+            )
+        if flash and self.precision == "fp32":
+            raise ValueError("model.attn_implementation: flash_attention_2 needs precision bf16 or fp16, got fp32")
+        if model.added_tokens and self.lora is not None:
+            raise ValueError(
+                "model.added_tokens: lora freezes the embeddings, and those of new tokens would never be learnt; leave "
+                "one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _mup_has_its_parts(self) -> Training:
         if not has_mup(self.model):
             return self
@@ -153,11 +207,32 @@ class Training(Part):
     @property
     def stretches(self) -> list[Stretch[Training]]:
         """The stretches from change to change, each with the settings of its time and the steps of the whole."""
-        return stretches(self._unchanged, self.changes, self.steps)
+        return stretches(self._unchanged, self.changes, self.total_steps)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps; those of epochs must have been counted.
+
+        Raises:
+            ValueError: they have not.
+        """
+        if self.steps is None:
+            raise ValueError("the steps of these epochs have not been counted")
+        return self.steps
 
     @property
     def _unchanged(self) -> Training:
         return self.model_copy(update={"changes": ()})
+
+    @property
+    def weights(self) -> str | None:
+        """The model of our own that it begins with, as the job names it."""
+        return self.model.reference if isinstance(self.model, Pretrained) else None
+
+    @property
+    def begins_with(self) -> str | None:
+        """What another of our trainings has left, and this one begins with: its model, or a checkpoint."""
+        return self.init_from or self.weights
 
     @property
     def exports_best(self) -> bool:

@@ -69,13 +69,30 @@ def restore(checkpoint: Checkpoint, engine: Engine) -> None:
         _refuse_another_model(parts, engine)
         _forget_what_was_not_there(engine.pieces(), parts, engine)
         for piece in engine.pieces():
-            _fill(piece, parts, engine)
+            _fill_weights(piece, parts)
+            _fill_state(piece, parts, engine)
             _fill_odd(piece, parts, engine)
-        own = engine.buffers()
-        for part in parts:
-            for name in set(part.buffers) & set(own):
-                own[name].copy_(part.file.get_tensor(f"buffer/{name}").view_as(own[name]))
+        _fill_buffers(parts, engine)
         engine.set_counters(parts[0].counters)
+    engine.refresh()
+    engine.train(on=True)
+
+
+def restore_weights(checkpoint: Checkpoint, engine: Engine) -> None:
+    """Puts the weights of another training's checkpoint into an engine whose optimizer has not stepped.
+
+    Raises:
+        PlatformError: a file is not what was saved, or the weights are not those of a model of this shape.
+    """
+    if faults := [fault for file in checkpoint.files if (fault := fault_of(checkpoint, file))]:
+        raise PlatformError(f"init_from: {faults[0]}")
+    with scratch("restore") as copy:
+        local = checkpoint.storage.download(checkpoint.path, copy)
+        parts = [_Part.open(local / file) for file in checkpoint.files]
+        _refuse_another_model(parts, engine)
+        for piece in engine.pieces():
+            _fill_weights(piece, parts)
+        _fill_buffers(parts, engine)
     engine.refresh()
     engine.train(on=True)
 
@@ -136,7 +153,14 @@ def _refuse_another_model(parts: list[_Part], engine: Engine) -> None:
         raise PlatformError(f"the checkpoint lacks {gone[0]} and {len(gone) - 1} more; it is of another model")
 
 
-def _fill(piece: Piece, parts: list[_Part], engine: Engine) -> None:
+def _fill_buffers(parts: list[_Part], engine: Engine) -> None:
+    own = engine.buffers()
+    for part in parts:
+        for name in set(part.buffers) & set(own):
+            own[name].copy_(part.file.get_tensor(f"buffer/{name}").view_as(own[name]))
+
+
+def _fill_weights(piece: Piece, parts: list[_Part]) -> None:
     filled = 0
     for part in parts:
         span = part.overlap(piece)
@@ -146,6 +170,22 @@ def _fill(piece: Piece, parts: list[_Part], engine: Engine) -> None:
         start = part.starts[piece.name]
         inside = slice(first - piece.start, last - piece.start)
         piece.values[inside].copy_(part.file.get_slice(f"weights/{piece.name}")[first - start : last - start])
+        filled += last - first
+    if filled != len(piece):
+        raise PlatformError(
+            f"the checkpoint holds {filled} of {len(piece)} elements of {piece.name}; it is of another model"
+        )
+
+
+def _fill_state(piece: Piece, parts: list[_Part], engine: Engine) -> None:
+    """What the optimizer remembers of a piece."""
+    for part in parts:
+        span = part.overlap(piece)
+        if span is None:
+            continue
+        first, last = span
+        start = part.starts[piece.name]
+        inside = slice(first - piece.start, last - piece.start)
         state = engine.state[piece.owner]
         for key in part.states.get(piece.name, ()):
             stored = part.file.get_slice(f"state/{key}/{piece.name}")[first - start : last - start]
@@ -153,11 +193,6 @@ def _fill(piece: Piece, parts: list[_Part], engine: Engine) -> None:
         for key, value in part.scalars[piece.name].items():
             old = state.get(key)
             state[key] = torch.full_like(old, value) if isinstance(old, torch.Tensor) else torch.tensor(value)
-        filled += last - first
-    if filled != len(piece):
-        raise PlatformError(
-            f"the checkpoint holds {filled} of {len(piece)} elements of {piece.name}; it is of another model"
-        )
 
 
 def _forget_what_was_not_there(pieces: list[Piece], parts: list[_Part], engine: Engine) -> None:

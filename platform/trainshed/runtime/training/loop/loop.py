@@ -31,6 +31,9 @@ from trainshed.spec.training.train import Training
 
 log = logging.getLogger("trainshed.training")
 
+NOTHING = -1
+"""Before every row of a training, that of step 0 included."""
+
 
 def train(
     training: Training,
@@ -44,7 +47,7 @@ def train(
     sink: Sink = to_nobody,
     until: int | None = None,
 ) -> Ended:
-    """Trains to `training.steps`, from the newest checkpoint of `keeper`; what it came to is the same on every worker.
+    """Trains to its last step, from the newest checkpoint of `keeper`; what it came to is the same on every worker.
 
     Told to end, it saves first, and `notice` says so. After step `until` it saves as well, and ends, for a training
     with other settings that goes on from there. `metric_log` is worker 0's.
@@ -52,7 +55,7 @@ def train(
     Raises:
         DivergedError: the loss or its gradient is no number, and going back has not helped.
     """
-    until = until or training.steps
+    until = until or training.total_steps
     keeper = keeper or NoCheckpoints()
     metric_log = metric_log or NoRows()
     state = State(unproven=training.self_test)
@@ -88,7 +91,7 @@ def train(
         now = time.perf_counter()
         metrics = _metrics(parts, state, done, now - began)
         began = now
-        held_out = step % training.validation.every_steps == 0 or step == training.steps
+        held_out = step % training.validation.every_steps == 0 or step == training.total_steps
         if held_out:
             metrics |= _validate(parts, state)
             log.info("step %d: loss %.4f, validation loss %.4f", step, done.loss, metrics["validation_loss"])
@@ -102,7 +105,7 @@ def train(
         metrics["memory"] = parts.watches.plan_check.facts
     keeper.close()
     _tell_committed(parts, state, keeper.saved_step)
-    hands_over = training.steps > until <= state.progress.step
+    hands_over = training.total_steps > until <= state.progress.step
     if notice is None and not hands_over:
         metrics |= _back_to_the_best(parts, metrics)
         parts.regularizers.swap(engine.refresh)  # what is exported is what was validated
@@ -110,12 +113,19 @@ def train(
 
 
 def _begin(parts: Parts, state: State) -> None:
-    """Restores the newest checkpoint; at the very beginning it saves one, to have something to go back to."""
+    """Restores the newest checkpoint; at the very beginning it saves one, to have something to go back to.
+
+    What a model can before its first step is measured before that: a worker that is started again finds both or none.
+    """
     found = parts.keeper.resume(parts.engine)
     if found is not None:
         state.progress = found
         log.info("resumed after step %d", found.step)
-    parts.metric_log.rewind(state.progress.step)
+    parts.metric_log.rewind(NOTHING if found is None else state.progress.step)
+    if found is None and parts.training.validation.at_start:
+        metrics = _measured(parts)
+        log.info("before the first step: validation loss %.4f", metrics["validation_loss"])
+        parts.metric_log.row(step=0, time=time.time(), **metrics)
     if found is None and parts.training.recovery.attempts:
         parts.keeper.save(parts.engine, state.progress, {})
 
@@ -149,15 +159,20 @@ def _metrics(parts: Parts, state: State, done: StepDone, took: float) -> dict[st
 
 
 def _validate(parts: Parts, state: State) -> dict[str, float]:
+    """The held-out metrics, which decide when a training ends early."""
+    found = _measured(parts)
+    state.progress = replace(state.progress, held_out=(*state.progress.held_out, found["validation_loss"]))
+    return found
+
+
+def _measured(parts: Parts) -> dict[str, float]:
     """The held-out metrics, of the averaged weights where an average is kept."""
     training = parts.training
     world = parts.host.world
     with parts.regularizers.averaged(parts.engine.refresh):
         limit = training.validation.max_samples
         found = validate(training, parts.task, parts.splits.validation, parts.engine, world, limit=limit)
-    if not state.progress.held_out:
-        check_reported(training, found)
-    state.progress = replace(state.progress, held_out=(*state.progress.held_out, found["loss"]))
+    check_reported(training, found)
     return {f"validation_{name}": value for name, value in found.items()}
 
 

@@ -16,7 +16,7 @@ class Rows(Protocol):
     """Where the rows of a training go."""
 
     def rewind(self, step: int) -> None:
-        """Keep the rows of steps 1 to `step`."""
+        """Keep the rows of steps 0 to `step`, of none where that is -1."""
 
     def row(self, **values: Any) -> None:
         """Append one row."""
@@ -41,7 +41,7 @@ class MetricLog:
         self._journal: Journal | None = None
 
     def rewind(self, step: int) -> None:
-        """Keeps the rows of steps 1 to `step`; call it once, before the first row."""
+        """Keeps the rows of steps 0 to `step`, of none where that is -1; call it once, before the first row."""
         rows = [row for row in read_steps(self._storage, self._relative) if row["step"] <= step]
         self._storage.write(self._relative, "".join(f"{json.dumps(row)}\n" for row in rows).encode())
         self._journal = Journal(self._storage, self._relative)

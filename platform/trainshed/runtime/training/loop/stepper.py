@@ -74,7 +74,7 @@ class Stepper:
             total += self._pass(batch, scale)
             self.watches.utilisation.saw(batch)
             self.watches.plan_check.passed(len(batches) * training.regularization.passes)
-        rate = training.optimizer.learning_rate * training.schedule.factor(step, training.steps)
+        rate = training.optimizer.learning_rate * training.schedule.factor(step, training.total_steps)
         with self.watches.clock.stage("step"):
             norm = self.engine.step(rate)
         self.watches.plan_check.stepped()

@@ -74,10 +74,10 @@ def train_trial(config: dict[str, Any], plan: TrialSpec) -> None:
     keep_to_its_share(plan.gpu_share)
     base = Training.model_validate_json(json.dumps(plan.worker.training), strict=True)
     settings = dict(config["settings"])
-    if exchange is not None and exchange.is_over(base.steps):
+    if exchange is not None and exchange.is_over(base.total_steps):
         return
     taken = exchange.take_over(settings) if exchange is not None else None
-    heard = exchange.heard(base.steps) if exchange is not None else 0
+    heard = exchange.heard(base.total_steps) if exchange is not None else 0
     training = override(base, settings, file="space")
     sender = HeartbeatSender(plan.heartbeats, number) if training.workers.max_count == 1 else None
     try:
@@ -130,7 +130,7 @@ def _train(training: Training, trial: TrialFiles, plan: TrialSpec, link: Link) -
         own = dataclasses.replace(worker, folder=trial.folder)
         _train_once(training, own, link)
         return _stopped_itself(training, own)
-    folded = FoldedReport(trial, training.steps, link.report, of_the_best=training.exports_best)
+    folded = FoldedReport(trial, training.total_steps, link.report, of_the_best=training.exports_best)
     stopped_itself = False
     of_a_fold = dataclasses.replace(link, report=folded.report)
     for fold in range(plan.folds):
@@ -145,7 +145,7 @@ def _train(training: Training, trial: TrialFiles, plan: TrialSpec, link: Link) -
 def _stopped_itself(training: Training, plan: WorkerSpec) -> bool:
     """Whether a training that has come to its end did so before its last step, which only its own rule makes it do."""
     rows = read_rows(Storage.open(plan.storage), f"{plan.folder}/metrics.jsonl")
-    return training.regularization.early_stopping is not None and rows[-1].step < training.steps
+    return training.regularization.early_stopping is not None and rows[-1].step < training.total_steps
 
 
 def _train_once(training: Training, plan: WorkerSpec, link: Link) -> None:
@@ -156,7 +156,7 @@ def _train_once(training: Training, plan: WorkerSpec, link: Link) -> None:
     for row in held_out:
         if row.step > link.heard:
             link.report(row)
-    if held_out and held_out[-1].step >= training.steps:
+    if held_out and held_out[-1].step >= training.total_steps:
         return
     if training.workers.max_count > 1:
         fit(
@@ -172,7 +172,7 @@ def _train_once(training: Training, plan: WorkerSpec, link: Link) -> None:
         listen_on(LOOPBACK)
         dist.init_process_group("nccl" if training.workers.gpus else "gloo", store=HashStore(), rank=0, world_size=1)
     assert link.sender is not None
-    run_worker(own, TrialHost(link.report, link.sender, steps=training.steps))
+    run_worker(own, TrialHost(link.report, link.sender, steps=training.total_steps))
 
 
 def _log(event: Event) -> None:
