@@ -41,6 +41,11 @@ def read_tracked(storage: Storage, folder: str, tracker: str) -> TrackedFacts | 
     return read_facts(storage, _path(folder, tracker), TrackedFacts)
 
 
+def is_tracked(storage: Storage, folder: str, tracker: str) -> bool:
+    """Whether the run in this folder has begun in the tracker."""
+    return storage.exists(_path(folder, tracker))
+
+
 def keep_tracked(storage: Storage, folder: str, tracker: str, facts: TrackedFacts) -> None:
     """Replaces it."""
     storage.write_json(_path(folder, tracker), facts.as_json())

@@ -33,7 +33,7 @@ from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, TakeDown, begin_runs
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter, Voice, quiet_libraries
-from trainshed.runtime.trackers.following import ENDING_S, Following, check_trackers
+from trainshed.runtime.trackers.following import ENDING_S, STOPPING_S, Following, check_trackers
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.job import Job
@@ -44,9 +44,6 @@ from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.tune import TuneJob
 from trainshed.spec.training.trackers import trackers
 from trainshed.spec.training.train import Training, TrainJob
-
-STOPPING_S = 1.5
-"""Ray kills a driver 3 s after it was told to stop."""
 
 
 def main(arguments: list[str]) -> int:

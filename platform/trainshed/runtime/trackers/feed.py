@@ -58,10 +58,10 @@ class Feed:
             Unavailable: the tracker did not take all of it; what it took is known.
         """
         while True:
+            settled = self._settled()  # before the rows are read: those up to it are not done again any more
             window = self._tail.read()
             if not window.rows and not self._shown:
                 break
-            settled = self._settled()
             if self._tracker.takes_back:
                 self._send_all(window)
             else:

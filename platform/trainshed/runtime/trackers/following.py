@@ -29,6 +29,8 @@ STARTS = 4
 PAUSE_S = 5.0
 ENDING_S = 30.0
 """So long a run that has ended waits for its trackers. What is not sent by then is in the Record."""
+STOPPING_S = 1.5
+"""The same where somebody stops the whole submission: Ray kills it 3 s later."""
 
 
 def check_trackers(trackers: Sequence[Tracker], record: Record) -> None:
@@ -87,7 +89,7 @@ class Follower:
         self._command = [sys.executable, "-m", "trainshed.runtime.trackers", *said]
         self._kind = tracker.kind
         self._sink = sink
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may end the run while its end is being told
         self._process: subprocess.Popen[bytes] | None = None
         self._ended = threading.Event()
         self._done = False
