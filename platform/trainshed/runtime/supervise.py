@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from trainshed.errors import PlatformError
-from trainshed.record.events import End
+from trainshed.record.events import End, Event
 from trainshed.record.facts import EndFacts, RunEnd
 from trainshed.record.run import TUNE, Record
 from trainshed.record.storage import Storage
@@ -123,8 +123,11 @@ class Supervisor:
         (planned,) = (one for one in self._submission.runs if one.run_id == record.run_id)
         asked = trackers(REPORT_TO.validate_json(json.dumps(planned.job.get("report_to", []))))
         known = [one for one in asked if is_tracked(record.storage, record.at(), one.kind)]
-        following = Following(record, known, lambda event: voice.say(record.run_id, event))
-        following.end(STOPPING_S if self._stopped else ENDING_S)
+
+        def said(event: Event) -> None:
+            voice.say(record.run_id, event)
+
+        Following(record, known, said).end(STOPPING_S if self._stopped else ENDING_S)
 
 
 def manner(code: int) -> str:

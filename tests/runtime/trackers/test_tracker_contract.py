@@ -161,6 +161,7 @@ def test_a_failed_run_that_is_resumed_is_one_run_and_ends_as_it_ended_last(reade
 def test_an_end_that_is_told_twice_changes_nothing(reader):
     run = reader.run
     run.steps(1, 10)
+    run.checkpoint(10)
     run.end()
     story(reader).look()
     story(reader).look()

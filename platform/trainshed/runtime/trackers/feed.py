@@ -41,7 +41,6 @@ class Feed:
         if tracker.takes_back and self._sent > self._firm:
             # What was sent beyond a checkpoint may have been done again, and nobody knows which doing was sent.
             self._sent = self._firm
-            self._ended_s = None
             self.run.take_back(self._sent)
         self._keep()
         self._skip_to(self._firm)
@@ -76,9 +75,8 @@ class Feed:
         self._keep()
 
     def end(self, ending: Ending, *, for_good: bool = True) -> None:
-        """Says how it ended, once; not `for_good` where it goes on once its sweep is resumed. Raises as `send`."""
-        if self._ended_s != ending.time_s:
-            self.run.end(ending)
+        """Says how it ended; not `for_good` where it goes on once its sweep is resumed. Raises as `send`."""
+        self.run.end(ending)
         if for_good:
             self._ended_s = ending.time_s
             self._keep()

@@ -60,6 +60,7 @@ class TensorBoardRun:
         self.id = head.key
         self.where = file.folder
         self.stands = 0 if known is None else known.sent
+        self._ended_s = None if known is None else known.ended_s
 
     def begin(self, head: Head) -> None:
         """Writes parameters and tags: as text, and for the table of parameters."""
@@ -74,12 +75,15 @@ class TensorBoardRun:
 
     def take_back(self, step: int) -> None:
         """Begins a session at the next step."""
+        self._ended_s = None
         start = SessionLog(status=SessionLog.START)
         self._file.add([Event(wall_time=time.time(), step=step + 1, session_log=start)])
 
     def end(self, ending: Ending) -> None:
         """Adds what came of the run; its status too where it succeeded, since the first status is shown for ever."""
         at = ending.time_s
+        if self._ended_s == at:
+            return
         events = [_event(at, 0, _text("end", {"outcome": ending.outcome.value, **ending.tags}))]
         if ending.outcome is Outcome.FINISHED:
             events.append(_event(at, 0, _success(at)))
