@@ -21,6 +21,7 @@ from trainshed.spec.training.models import Model
 from trainshed.spec.training.optimizers import Optimizer
 from trainshed.spec.training.schedules import Schedule
 from trainshed.spec.training.tasks import Task
+from trainshed.spec.training.trackers import Tracker
 
 README = ROOT / "README.md"
 PAGES = sorted(
@@ -40,6 +41,7 @@ UNIONS = {
     "engine": Engine,
     "search": Search,
     "stop_early": StopEarly,
+    "report_to": Tracker,
 }
 
 

@@ -40,6 +40,15 @@ SAID = [
     {"event": "stop_asked"},
     {"event": "metrics", "split": "validation", "figures": {"loss": 1.5}, "unigram_entropy_nats": 2.5},
     {"event": "registered", "version": "tales@1", "remark": ": trial-00003 as it stands"},
+    {
+        "event": "tracker_began",
+        "tracker": "mlflow",
+        "tracker_run": "5f3a",
+        "where": "http://mlflow:5000/#/experiments/1",
+    },
+    {"event": "tracker_silent", "tracker": "mlflow", "cause": "connection refused"},
+    {"event": "tracker_answers", "tracker": "mlflow", "seconds": 41.5},
+    {"event": "tracker_left", "tracker": "wandb", "cause": "it does not answer"},
     {"event": "end", "state": "failed", "cause": None},
     {"event": "of a later version", "says": 1},
 ]

@@ -7,11 +7,16 @@ import threading
 
 import pytest
 
+from tracked_run import TrackedRun
+from tracker_readers import TensorBoardReader
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, begin_runs
 from trainshed.runtime import supervise
 from trainshed.runtime.supervise import Supervisor
+from trainshed.runtime.trackers.__main__ import build
+from trainshed.runtime.trackers.story import Story
+from trainshed.spec.training.trackers import TensorBoard
 from waiting import wait_for
 
 FINISH = """
@@ -89,6 +94,26 @@ def test_after_a_stop_the_driver_is_not_started_again(submitted):
     thread.join(20)
     assert ended == [1]
     assert states(submitted) == ["stopped", "skipped"]
+
+
+def test_trackers_learn_of_a_run_whose_driver_is_given_up(tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install 'trainshed[tensorboard]'")
+    run = TrackedRun(tmp_path, "a-1", report_to=["tensorboard"])
+    submission = Submission(
+        submission_id="ts-a-1",
+        storage=str(tmp_path),
+        runs=(PlannedRun(run_id="a-1", job=run.record.job["job"], file="x"),),
+        created_at="2026-11-25T00:00:00.000+00:00",
+        code={},
+    )
+    (tmp_path / "submission.json").write_bytes(submission.to_json())
+    run.steps(1, 10)
+    begun = build(TensorBoard(), run.record)
+    Story(run.record, "tensorboard", begun, [].append).look()  # of the driver's time
+    die = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    assert supervisor(tmp_path, die).run() == 1
+    seen = TensorBoardReader(run).runs()["a-1"]
+    assert (seen.state, len(seen.figures["train_loss"])) == ("failed", 10)
 
 
 LEAVE = """

@@ -18,7 +18,7 @@ ChangeOption = typer.Option(
     [],
     "--set",
     metavar="PATH=VALUE",
-    help="Change how it goes on: workers, engine, steps, checkpoint, validation, recovery, max_failures.",
+    help="Change how it goes on: workers, engine, steps, checkpoint, validation, recovery, max_failures, report_to.",
 )
 
 

@@ -31,11 +31,13 @@ from trainshed.record.registry import ModelVersion
 from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.fitting import misfits
 from trainshed.spec.load import LoadedJob, misfits_with
+from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.held_out import difference
 from trainshed.spec.sweep.tune import TuneJob
 from trainshed.spec.training.models import Pretrained
 from trainshed.spec.training.models.folder import folder_config
-from trainshed.spec.training.train import Training
+from trainshed.spec.training.trackers import is_installed_here, trackers
+from trainshed.spec.training.train import Training, TrainJob
 
 ADAPTERS_HINT = "say export.adapters: both, or merged, in its training"
 
@@ -49,10 +51,26 @@ def faults_here(loaded: Sequence[LoadedJob], *, local: bool = False, priced: boo
     for one in loaded:
         outside = outside_faults(one, local=local)
         faults += outside or upload_faults(one)
+        faults += _tracker_faults(one) if local else []
         if isinstance(one.job, TuneJob) and one.job.budget.money is not None and not (priced or one.job.budget.price):
             message = "needs what one device costs for one hour: say budget.price, or give --profile"
             faults.append(one.fault("budget.money", message))
     return faults
+
+
+def _tracker_faults(one: LoadedJob) -> list[Fault]:
+    """Trackers whose library is not there, where the cluster runs this very Python."""
+    if not isinstance(one.job, TrainJob | TrainFromBest | TuneJob):
+        return []
+    lacking = [tracker for tracker in trackers(one.job.report_to) if not is_installed_here(tracker)]
+    return [
+        one.fault(
+            "report_to",
+            f"{tracker.kind} is not installed on this machine, which is the cluster; "
+            f"pip install 'trainshed[{tracker.extra}]', or leave it out",
+        )
+        for tracker in lacking
+    ]
 
 
 def check(bound: Bound) -> None:

@@ -10,11 +10,21 @@ from pathlib import Path
 
 from trainshed.client.address import Address
 from trainshed.environment import reachable_serve_host
-from trainshed.errors import CapacityError
-from trainshed.record.secrets import find_secret, keep_secret, let_go_to, new_key
+from trainshed.errors import CapacityError, SpecError
+from trainshed.record.secrets import (
+    find_secret,
+    find_tracker_secret,
+    keep_secret,
+    keep_tracker_secret,
+    let_go_to,
+    new_key,
+)
 from trainshed.spec.load import LoadedJob
 from trainshed.spec.serving.serve import ServeJob
+from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.trackers import secrets_of, trackers
+from trainshed.spec.training.train import TrainJob
 
 
 def check_capacity(loaded: Sequence[LoadedJob], address: Address) -> None:
@@ -45,10 +55,15 @@ def check_capacity(loaded: Sequence[LoadedJob], address: Address) -> None:
 def provide_secrets(loaded: Sequence[LoadedJob], address: Address, home: Path, say: Callable[[str], None]) -> None:
     """On a local cluster a key from the environment, or a fresh one, is kept where the replicas find it.
 
-    From then on it may go to the endpoint that it was made for.
+    From then on it may go to the endpoint that it was made for. Nobody can make a tracker's key: it must be there.
+
+    Raises:
+        SpecError: a tracker's secret is nowhere.
     """
     if address.local is None:
         return
+    for one in loaded:
+        _provide_trackers(one, home)
     for job in [one.job for one in loaded if isinstance(one.job, ServeJob)]:
         for name in job.auth.keys:
             known = find_secret(name, home)
@@ -58,3 +73,15 @@ def provide_secrets(loaded: Sequence[LoadedJob], address: Address, home: Path, s
             else:
                 keep_secret(name, known, home)
             let_go_to(name, f"http://{reachable_serve_host()}:{address.local.serve_port}/{job.name}", home)
+
+
+def _provide_trackers(one: LoadedJob, home: Path) -> None:
+    if not isinstance(one.job, TrainJob | TrainFromBest | TuneJob):
+        return
+    for tracker in trackers(one.job.report_to):
+        for name in secrets_of(tracker).values():
+            value = find_tracker_secret(name, home)
+            if value is None:
+                fault = one.fault("report_to", f"the secret {name} is not set; export {name}=..., or leave it out")
+                raise SpecError([fault])
+            keep_tracker_secret(name, value, home)

@@ -40,17 +40,13 @@ from trainshed.spec.load import LoadedJob, load_documents
 RESUMABLE: tuple[SeenState, ...] = ("failed", "stopped", "lost", "budget_reached")
 MAY_CHANGE = {
     "train": (
-        "workers",
-        "engine",
-        "steps",
-        "checkpoint",
-        "validation",
-        "recovery",
-        "max_failures",
-        "self_test",
-        "export",
+        *("workers", "engine", "steps", "checkpoint", "validation", "recovery", "max_failures", "self_test"),
+        *("export", "report_to"),
     ),
-    "tune": ("budget", "failures", "best_among", "search.trials", "search.concurrent", "trials_per_device"),
+    "tune": (
+        *("budget", "failures", "best_among", "search.trials", "search.concurrent", "trials_per_device"),
+        "report_to",
+    ),
 }
 """Beginnings of the paths that change how a run goes on, and not what it learns or has tried."""
 

@@ -28,7 +28,7 @@ from trainshed.record.names import (
     Url,
 )
 from trainshed.record.storage import Storage
-from trainshed.spec.document.part import SAID_OF_PATTERNS, SECRET_PATTERN, Name, SecretName
+from trainshed.spec.document.part import SAID_OF_PATTERNS, SECRET_PATTERNS, Name, SecretName
 
 log = logging.getLogger("trainshed.record")
 
@@ -216,7 +216,7 @@ def said_of(error: ValidationError) -> str:
         case "string_pattern_mismatch":
             pattern = detail["ctx"]["pattern"]
             message = SAID_OF_PATTERNS[pattern]
-            if pattern != SECRET_PATTERN:  # what stands there may be the secret itself
+            if pattern not in SECRET_PATTERNS:  # what stands there may be the secret itself
                 message += f": {_short(detail['input'])}"
         case _:
             message = f"{detail['msg'].removeprefix('Value error, ')}: {_short(detail['input'])}"

@@ -1,4 +1,4 @@
-"""Keys of endpoints by name: from the environment, else from a file that only the owner reads. Never in a Record.
+"""Keys of endpoints and trackers by name: from the environment, else from a file of the owner. Never in a Record.
 
 Which addresses a key may be sent to stands in this home as well: storage, which others may write, has no say in it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from trainshed.errors import DamagedFile, UsageError
 from trainshed.record.facts import said_of
 from trainshed.spec.document.part import SecretName
+from trainshed.spec.training.trackers import TRACKER_SECRETS
 
 FOLDER = "secrets"
 ADDRESSES = "addresses.json"
@@ -32,6 +34,27 @@ def find_secret(name: str, home: Path) -> str | None:
         DamagedFile: its file cannot be read.
     """
     _refuse_other_names(name)
+    return _find(name, home)
+
+
+def find_tracker_secret(name: str, home: Path) -> str | None:
+    """The value of a tracker's secret, as `find_secret`; its name begins as that tracker's own variables do.
+
+    Raises:
+        UsageError: it is no name of a tracker's secret.
+        DamagedFile: its file cannot be read.
+    """
+    _refuse_no_trackers_names(name)
+    return _find(name, home)
+
+
+def keep_tracker_secret(name: str, value: str, home: Path) -> Path:
+    """Writes a tracker's secret as `keep_secret` does."""
+    _refuse_no_trackers_names(name)
+    return _write(home / FOLDER / name, value + "\n")
+
+
+def _find(name: str, home: Path) -> str | None:
     if value := os.environ.get(name):
         return value
     path = home / FOLDER / name
@@ -85,6 +108,11 @@ def _refuse_other_names(name: str) -> None:
         _NAME.validate_python(name)
     except ValidationError as error:
         raise UsageError(f"the name of a secret: {said_of(error)}") from None
+
+
+def _refuse_no_trackers_names(name: str) -> None:
+    if not any(re.fullmatch(pattern, name) for pattern in TRACKER_SECRETS):
+        raise UsageError(f"{name} is no name of a tracker's secret, like MLFLOW_TRACKING_TOKEN or WANDB_API_KEY")
 
 
 def _addresses(home: Path) -> dict[str, list[str]]:

@@ -85,6 +85,12 @@ class Storage:
             file.seek(max(0, file.size() - length))
             return bytes(file.read())
 
+    def read_part(self, relative: str, start: int, length: int) -> bytes:
+        """So many bytes of a file at most, from a place on; empty where it is shorter. Raises FileNotFoundError."""
+        with self.fs.open_input_file(self.path(relative)) as file:
+            file.seek(min(start, file.size()))
+            return bytes(file.read(length))
+
     def names(self, relative: str) -> list[str]:
         """Sorted names of the files and folders in a folder; empty where the folder is not there.
 

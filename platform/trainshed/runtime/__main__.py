@@ -36,6 +36,7 @@ from trainshed.record.weights import keep, kept
 from trainshed.runtime.beginnings import beginnings_of
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter, Voice, quiet_libraries
+from trainshed.runtime.trackers.following import ENDING_S, STOPPING_S, Following, check_trackers
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.job import Job
@@ -45,6 +46,7 @@ from trainshed.spec.sweep.constraints import recorded
 from trainshed.spec.sweep.epochs import sweep_with_steps, with_steps
 from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.trackers import trackers
 from trainshed.spec.training.train import Training, TrainJob
 
 
@@ -73,6 +75,7 @@ class Driver:
         self.after = after
         self.done: dict[str, Record] = {}
         self.running: Reporter | None = None
+        self.following: Following | None = None
 
     def run(self) -> int:
         """Everything; 0 where every document succeeded."""
@@ -94,7 +97,7 @@ class Driver:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Ray and the supervisor both send it
         if self.running is not None:
             cause = "stopped by `platform stop`, or the cluster went down"
-            self._end(self.running, EndFacts(state="stopped", cause=cause))
+            self._end(self.running, EndFacts(state="stopped", cause=cause), wait_s=STOPPING_S)
         self._skip_rest("the submission was stopped")
         os._exit(128 + signal.SIGTERM)
 
@@ -139,6 +142,7 @@ class Driver:
 
                 return prepare(job, reporter)
             case TuneJob():
+                self._follow(job, reporter)
                 from trainshed.runtime.tuning.data import bound
                 from trainshed.runtime.tuning.sweep import sweep
 
@@ -169,6 +173,7 @@ class Driver:
                 assert_never(job)
 
     def _train(self, job: TrainJob, reporter: Reporter, *, trial: TrialOrigin | None) -> TrainResult:
+        self._follow(job, reporter)
         from trainshed.runtime.training.ray_train.spares import Spares  # Ray Train, which other kinds do without
 
         data = self._data(job.data, reporter.record)
@@ -183,6 +188,12 @@ class Driver:
         code = self.submission.code
         return train_job(job, reporter, data=data, weights=weights, code=code, trial=trial, standby=standby)
 
+    def _follow(self, job: TrainJob | TuneJob, reporter: Reporter) -> None:
+        """Trackers see the run from here on. Raises UsageError where one cannot."""
+        asked = trackers(job.report_to)
+        check_trackers(asked, reporter.record)
+        self.following = Following(reporter.record, asked, reporter)
+
     def _data(self, target: str, record: Record) -> Record:
         """The prepare run that a training reads, and read when it began."""
         runs = runs_of(record, [target], lambda reference: self._find(reference, "prepare"))
@@ -193,9 +204,14 @@ class Driver:
         """`run://NAME`: a document of this submission first, then the newest one in storage."""
         return self.done.get(target.removeprefix("run://")) or find_finished(self.storage, target, kind)
 
-    def _end(self, reporter: Reporter, end: EndFacts, result: Result | None = None) -> RunEnd:
+    def _end(
+        self, reporter: Reporter, end: EndFacts, result: Result | None = None, *, wait_s: float = ENDING_S
+    ) -> RunEnd:
         reporter.record.finish(end, result)
         self.running = None
+        if self.following is not None:
+            self.following.end(wait_s)
+            self.following = None
         said = end.as_json() | ({} if result is None else result.as_json())
         told = {key: said[key] for key in ("cause", "log", "url", "model", "registered", "reused") if key in said}
         reporter(End.model_validate({"state": end.state, **told}))

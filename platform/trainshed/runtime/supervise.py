@@ -9,6 +9,7 @@ killed by Ray, and leave by themselves when their heartbeat finds nobody (`watch
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -18,12 +19,15 @@ from pathlib import Path
 from types import FrameType
 
 from trainshed.errors import PlatformError
-from trainshed.record.events import End
+from trainshed.record.events import End, Event
 from trainshed.record.facts import EndFacts, RunEnd
 from trainshed.record.run import TUNE, Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import Submission
+from trainshed.record.tracking import is_tracked
 from trainshed.runtime.report import Voice
+from trainshed.runtime.trackers.following import ENDING_S, STOPPING_S, Following
+from trainshed.spec.training.trackers import REPORT_TO, trackers
 
 RESTARTS = 8
 CALM_S = 600.0
@@ -110,8 +114,20 @@ class Supervisor:
             if number > 0:
                 end = EndFacts(state="skipped", cause=f"the document before it {state}")
             record.finish(end)
+            self._tell_trackers(record, voice)
             voice.say(record.run_id, End(state=end.state, cause=end.cause))
         return 1
+
+    def _tell_trackers(self, record: Record, voice: Voice) -> None:
+        """How a run ended whose driver cannot say it any more; trackers that never heard of it need not."""
+        (planned,) = (one for one in self._submission.runs if one.run_id == record.run_id)
+        asked = trackers(REPORT_TO.validate_json(json.dumps(planned.job.get("report_to", []))))
+        known = [one for one in asked if is_tracked(record.storage, record.at(), one.kind)]
+
+        def said(event: Event) -> None:
+            voice.say(record.run_id, event)
+
+        Following(record, known, said).end(STOPPING_S if self._stopped else ENDING_S)
 
 
 def manner(code: int) -> str:

@@ -11,12 +11,19 @@ from transformers import (
     BertConfig,
     DebertaV2Config,
     DistilBertConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
     GPT2Config,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
     OPTConfig,
+    Phi3Config,
+    PhiConfig,
     Qwen2Config,
     Qwen3Config,
+    Qwen3MoeConfig,
     RobertaConfig,
     T5Config,
 )
@@ -105,10 +112,22 @@ CONFIGS = {
     "bart": lambda n: BartConfig(
         d_model=128, encoder_layers=n, decoder_layers=n, encoder_attention_heads=4, decoder_attention_heads=4,
         encoder_ffn_dim=512, decoder_ffn_dim=512, vocab_size=VOCAB, use_cache=False, **MARKS),
-}  # fmt: skip
-OTHERS = {
     "gpt2": lambda n: GPT2Config(
         n_embd=128, n_head=4, n_layer=n, vocab_size=VOCAB, n_positions=TOKENS, use_cache=False),
+    "gemma": lambda n: GemmaConfig(**ROTARY, num_hidden_layers=n, head_dim=96),
+    "gemma3": lambda n: Gemma3TextConfig(**ROTARY, num_hidden_layers=n, head_dim=96),
+    "phi": lambda n: PhiConfig(**ROTARY, num_hidden_layers=n),
+    "phi3": lambda n: Phi3Config(**ROTARY, num_hidden_layers=n, pad_token_id=0),
+    "mixtral": lambda n: MixtralConfig(
+        **ROTARY, num_hidden_layers=n, num_local_experts=4, num_experts_per_tok=2),
+    "qwen3 moe": lambda n: Qwen3MoeConfig(
+        **ROTARY, num_hidden_layers=n, head_dim=64, moe_intermediate_size=96, num_experts=8, num_experts_per_tok=2),
+}  # fmt: skip
+OTHERS = {
+    "gemma2": lambda n: Gemma2Config(**ROTARY, num_hidden_layers=n, head_dim=64),
+    "qwen3 moe with dense layers": lambda n: Qwen3MoeConfig(
+        **ROTARY, num_hidden_layers=n, head_dim=64, moe_intermediate_size=96, num_experts=8, num_experts_per_tok=2,
+        mlp_only_layers=[0]),
     "deberta": lambda n: DebertaV2Config(
         **ENCODER, num_hidden_layers=n, relative_attention=True, pos_att_type=["p2c", "c2p"]),
     "deberta with buckets": lambda n: DebertaV2Config(

@@ -11,8 +11,13 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    GemmaConfig,
     MistralConfig,
+    MixtralConfig,
     OPTConfig,
+    Phi3Config,
+    Qwen3Config,
+    Qwen3MoeConfig,
     RobertaConfig,
 )
 
@@ -87,6 +92,21 @@ FOLDERS = {
     "opt": (CausalLm(), OPTConfig(
         hidden_size=64, num_hidden_layers=2, num_attention_heads=4, ffn_dim=96, vocab_size=60, word_embed_proj_dim=64,
         max_position_embeddings=16)),
+    "qwen3": (CausalLm(), Qwen3Config(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=96,
+        vocab_size=60, head_dim=32, tie_word_embeddings=True)),
+    "gemma": (CausalLm(), GemmaConfig(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=1, intermediate_size=96,
+        vocab_size=60, head_dim=32, pad_token_id=0)),
+    "phi3": (CausalLm(), Phi3Config(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=96,
+        vocab_size=60, pad_token_id=0, bos_token_id=1, eos_token_id=2)),
+    "mixtral": (CausalLm(), MixtralConfig(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=96,
+        vocab_size=60, num_local_experts=4, num_experts_per_tok=2)),
+    "qwen3_moe": (CausalLm(), Qwen3MoeConfig(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=96,
+        moe_intermediate_size=32, vocab_size=60, head_dim=32, num_experts=4, num_experts_per_tok=2)),
     "roberta": (TextClassification(), RobertaConfig(
         hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96, vocab_size=60, num_labels=3)),
 }  # fmt: skip
@@ -96,6 +116,8 @@ FOLDERS = {
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_count_of_adapters_is_that_of_a_folders_layers(name, target, tmp_path):
     task, config = FOLDERS[name]
+    if name == "phi3" and target != "auto" and target != "all-linear":
+        target = ("qkv_proj",)
     AUTOS[task.kind].from_config(config).save_pretrained(tmp_path)
     lora = Lora(rank=6, target_modules=target)
     sizes = LABELLED if task.kind == "text_classification" else TEXT

@@ -34,6 +34,7 @@ from trainshed.record.events.kinds import (
 )
 from trainshed.record.events.lines import MARK, JobEnd, Line, Submitted, decode, encode
 from trainshed.record.events.sink import Sink, to_nobody
+from trainshed.record.events.tracking import TrackerAnswers, TrackerBegan, TrackerLeft, TrackerSilent
 from trainshed.record.events.wording import describe, in_short
 
 __all__ = [
@@ -62,6 +63,10 @@ __all__ = [
     "StopAsked",
     "StoppedEarly",
     "Submitted",
+    "TrackerAnswers",
+    "TrackerBegan",
+    "TrackerLeft",
+    "TrackerSilent",
     "TrialMoved",
     "WorkerKilled",
     "WorkersEnded",

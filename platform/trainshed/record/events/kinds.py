@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from trainshed.record.events.tracking import TrackerAnswers, TrackerBegan, TrackerLeft, TrackerSilent
 from trainshed.record.facts import Facts, RunEnd
 
 Number: TypeAlias = int | float
@@ -251,6 +252,10 @@ Known: TypeAlias = (
     | StopAsked
     | HeldOutMetrics
     | Registered
+    | TrackerBegan
+    | TrackerSilent
+    | TrackerAnswers
+    | TrackerLeft
     | End
 )
 Event: TypeAlias = Known | Other

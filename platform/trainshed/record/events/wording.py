@@ -30,6 +30,7 @@ from trainshed.record.events.kinds import (
     WorkersEnded,
     WorkersStarted,
 )
+from trainshed.record.events.tracking import TrackerAnswers, TrackerBegan, TrackerLeft, TrackerSilent
 
 
 def describe(event: Event) -> str | None:
@@ -82,6 +83,14 @@ def describe(event: Event) -> str | None:
             return _metrics_text(event)
         case Registered(version=version, remark=remark):
             return f"registered {version}{remark}"
+        case TrackerBegan(tracker=tracker, tracker_run=run, where=where):
+            return f"{tracker} shows this run as {run}" + (f": {where}" if where else "")
+        case TrackerSilent(tracker=tracker, cause=cause):
+            return f"{tracker} takes nothing now: {cause}; the run goes on, and what it lacks is sent later"
+        case TrackerAnswers(tracker=tracker, seconds=seconds):
+            return f"{tracker} has been sent all that it lacked, after {seconds:.0f} s"
+        case TrackerLeft(tracker=tracker, cause=cause):
+            return f"{tracker} lacks a part of this run: {cause}; the record has all of it"
         case End(state=state, cause=cause, log=log):
             return state + (f": {cause}" if cause else "") + (f"\n  full log: {log}" if log else "")
         case _:

@@ -50,8 +50,8 @@ def add_adapters(model: torch.nn.Module, spec: Lora) -> Any:
 
     heads = [name for name in HEADS if hasattr(model, name)]
     auto: Any = "all-linear" if spec.target_modules in ("auto", "all-linear") else list(spec.target_modules)
-    if spec.target_modules == "auto" and not heads and _peft_knows(model):
-        auto = None
+    if spec.target_modules == "auto" and not heads:
+        auto = _peft_adapts(model) or auto
     config = LoraConfig(
         r=spec.rank,
         lora_alpha=int(spec.alpha) if float(spec.alpha).is_integer() else spec.alpha,
@@ -120,7 +120,11 @@ def with_saved_adapters(model: torch.nn.Module, folder: Path) -> Any:
     return PeftModel.from_pretrained(model, str(folder), autocast_adapter_dtype=False)
 
 
-def _peft_knows(model: torch.nn.Module) -> bool:
+def _peft_adapts(model: torch.nn.Module) -> Any:
+    """The layers that peft would choose of this architecture; None where it knows none.
+
+    Left to choose by itself it refuses a mixture of experts.
+    """
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 
-    return getattr(getattr(model, "config", None), "model_type", None) in KNOWN
+    return KNOWN.get(getattr(getattr(model, "config", None), "model_type", None))

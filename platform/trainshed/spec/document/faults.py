@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from trainshed.errors import Fault
-from trainshed.spec.document.part import SAID_OF_PATTERNS, SECRET_PATTERN, Part
+from trainshed.spec.document.part import SAID_OF_PATTERNS, SECRET_PATTERNS, Part
 from trainshed.spec.document.walk import keys_of, nearest, part_at
 from trainshed.spec.document.yaml_tree import Document, Path, item_at
 
@@ -158,7 +158,7 @@ def _noun(path: Path, data: Any) -> str:
 
 def _pattern_text(pattern: str, got: Any) -> str:
     say = SAID_OF_PATTERNS[pattern]  # what stands there may be the secret itself: it is not repeated
-    return say if pattern == SECRET_PATTERN else f"got {_short(got)}; {say}"
+    return say if pattern in SECRET_PATTERNS else f"got {_short(got)}; {say}"
 
 
 def _short(value: Any) -> str:

@@ -21,9 +21,15 @@ SAID_OF_PATTERNS: dict[str, str] = {}
 """What a fault says where text is not like its pattern."""
 
 
-def like(pattern: str, say: str) -> StringConstraints:
-    """Text of a pattern; `say` is what to write there."""
+SECRET_PATTERNS: set[str] = set()
+"""Of names of secrets: what stands there instead may be the secret itself, and is not repeated."""
+
+
+def like(pattern: str, say: str, *, secret: bool = False) -> StringConstraints:
+    """Text of a pattern; `say` is what to write there. `secret`: it is the name of one."""
     SAID_OF_PATTERNS[pattern] = say
+    if secret:
+        SECRET_PATTERNS.add(pattern)
     return StringConstraints(pattern=pattern)
 
 
@@ -56,7 +62,9 @@ def _own_secret(name: str) -> str:
 
 SecretName = Annotated[
     str,
-    like(SECRET_PATTERN, "not the name of a secret (like PLATFORM_API_KEY); write its name, never its value"),
+    like(
+        SECRET_PATTERN, "not the name of a secret (like PLATFORM_API_KEY); write its name, never its value", secret=True
+    ),
     AfterValidator(_own_secret),
 ]
 """The name of an endpoint's key, never its value, and never a variable that other programs read."""

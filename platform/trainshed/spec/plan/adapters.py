@@ -52,7 +52,7 @@ def added_parameters(training: Training, parameters: int, sizes: DataSizes) -> i
         return min(parameters, _guess(lora, parameters))
     kind, layers, width = found
     adapted = _adapted(lora, kind, layers, head=bool(labels))
-    return lora.rank * sum(one.count * (one.inputs + one.outputs) for one in adapted) + (
+    return lora.rank * sum(one.ranks * one.count * (one.inputs + one.outputs) for one in adapted) + (
         dense(width, labels) if labels else 0
     )
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from trainshed.spec.plan.layers import GATED_TANH_GELU, GELU, RELU, SWIGLU, Layers
+from trainshed.spec.plan.layers import GATED_TANH_GELU, GELU, RELU, SWIGLU, TANH_GELU, Layers
 from trainshed.spec.training.models import DataSizes
 
-ROTARY = ("llama", "mistral", "qwen2", "qwen3")
+ROTARY = ("llama", "mistral", "qwen2")
 ENCODERS = ("bert", "camembert", "electra", "roberta", "vit", "xlm-roberta")
 BARTS = ("bart", "mbart")
 WIDTH = ("hidden_size", "d_model", "n_embd", "dim")
@@ -32,8 +32,28 @@ def described_layers(config: Said) -> tuple[Layers, ...] | None:
     inner = _whole(config, INNER) or 4 * width
     own = Layers(depth, width, inner, heads)
     kind = config.get("model_type")
+    match kind:
+        case "qwen3":
+            return (replace(_rotary(own, config), head_norms=True),)
+        case "gemma":
+            return (replace(_rotary(own, config), fp32_scale=True),)
+        case "gemma3_text":
+            return (replace(_rotary(own, config), fp32_scale=True, head_norms=True, norms_behind=2),)
+        case "phi":
+            return (_phi(own, config),)
+        case "phi3":
+            whole = _rotary(own, config)
+            return (replace(whole, attention_copies=2 + whole.kv_share),)  # its projections are one matrix
+        case "mixtral":
+            return (_routed(_rotary(own, config), config, ("num_local_experts",)),)
+        case "qwen3_moe" if not _some_are_dense(config):
+            inner = _whole(config, ("moe_intermediate_size",)) or inner
+            whole = replace(_rotary(own, config), inner=inner, head_norms=True)
+            return (_routed(whole, config, ("num_experts",)),)
+        case "gpt2":
+            return (replace(_dropped(own, config, ("resid_pdrop",), ("attn_pdrop",)), kept_inner=TANH_GELU),)
     if kind in ROTARY:
-        return (_rotary(own, config, head_norms=kind == "qwen3"),)
+        return (_rotary(own, config),)
     if kind == "opt":
         kept = RELU if config.get("activation_function", "relu") == "relu" else GELU
         return (replace(_dropped(own, config, ("dropout",), ("attention_dropout",)), kept_inner=kept),)
@@ -58,7 +78,7 @@ def described_vocabulary(config: Said) -> int | None:
     return _whole(config, ("vocab_size",))
 
 
-def _rotary(own: Layers, config: Said, *, head_norms: bool) -> Layers:
+def _rotary(own: Layers, config: Said) -> Layers:
     head = _whole(config, ("head_dim",)) or own.width // own.heads
     return replace(
         own,
@@ -66,18 +86,32 @@ def _rotary(own: Layers, config: Said, *, head_norms: bool) -> Layers:
         kv_share=(_whole(config, ("num_key_value_heads",)) or own.heads) / own.heads,
         kept_inner=SWIGLU,
         rms=True,
-        head_norms=head_norms,
         attention_dropout=_share(config, ("attention_dropout",)),
     )
+
+
+def _phi(own: Layers, config: Said) -> Layers:
+    """Attention and feed-forward block beside one another, behind one LayerNorm; only a part of each head is turned."""
+    kv_share = (_whole(config, ("num_key_value_heads",)) or own.heads) / own.heads
+    dropped = _dropped(own, config, ("resid_pdrop",), ("attention_dropout",))
+    return replace(dropped, kv_share=kv_share, kept_inner=TANH_GELU, norms=1, attention_copies=1)
+
+
+def _routed(own: Layers, config: Said, experts: tuple[str, ...]) -> Layers:
+    chosen = _whole(config, ("num_experts_per_tok",)) or 1
+    return replace(own, experts=_whole(config, experts) or chosen, chosen=chosen)
+
+
+def _some_are_dense(config: Said) -> bool:
+    """Whether not every layer has experts."""
+    return bool(config.get("mlp_only_layers")) or config.get("decoder_sparse_step", 1) != 1
 
 
 def _at_most(own: Layers, config: Said) -> tuple[Layers, ...]:
     """Layers of an unknown kind: norms and attention of single operations, dropout, every expert that a token takes."""
     head = _whole(config, ("head_dim", "d_kv"))
-    experts = _whole(config, ("num_experts_per_tok",)) or 1
     most = replace(
-        own,
-        inner=own.inner * experts,
+        _routed(own, config, ("num_local_experts", "num_experts", "n_routed_experts")),
         attention_width=max(own.width, own.heads * (head or 0)),
         kept_inner=GATED_TANH_GELU + 2,  # dropout in between
         rms=True,

@@ -37,6 +37,8 @@ GATED = (SWIGLU, GATED_TANH_GELU)
 PLAIN_SCORES = {4: 4, 2: 6}
 DROPPED_SCORES = {4: 12, 2: 15}
 """Bytes that attention of single operations keeps of a score, by bytes of a number; and with dropout."""
+ROUTED = 44
+"""Bytes that a router keeps of a token for each expert that it chose: its number, its places, its weight."""
 LSTM_STATES = 6
 """Gates, cell and output that an LSTM keeps, in sizes of its state."""
 
@@ -56,8 +58,20 @@ class Layers:
     kept_inner: int = GELU
     attentions: int = 1
     """2 where a decoder also attends to an encoder."""
+    attention_copies: float = 0.0
+    """What attention keeps beside queries, keys, values and answers, in sizes of the queries: copies of them."""
+    experts: int = 1
+    """Feed-forward blocks that a router chooses from (arXiv 2101.03961)."""
+    chosen: int = 1
+    """Of which each token takes so many."""
+    norms: int | None = None
+    """Of the layer's input and of blocks' inputs; one before each block where it is not given."""
+    norms_behind: int = 0
+    """Norms of what a block gives, which no linear layer reads."""
     rms: bool = False
     """RMSNorm of single operations, not torch's LayerNorm."""
+    fp32_scale: bool = False
+    """RMSNorm that scales in fp32 whatever the precision, as Gemma's does."""
     head_norms: bool = False
     """Queries and keys are normed too."""
     relative: int = 0
@@ -77,7 +91,7 @@ class Layers:
         """Weights of one layer, without its vectors."""
         attention = self.attentions * (2 + 2 * self.kv_share) * self.width * self.queries
         feed_forward = (3 if self.kept_inner in GATED else 2) * self.width * self.inner
-        return int(attention + feed_forward)
+        return int(attention + self.experts * feed_forward)
 
 
 def layers_of(model: Model) -> tuple[Layers, ...] | None:
@@ -132,15 +146,18 @@ def layers_of(model: Model) -> tuple[Layers, ...] | None:
 
 def layer_bytes(layer: Layers, tokens: int, *, width: int, gpu: bool) -> int:
     """Bytes that one layer keeps of one sample, in numbers of `width` bytes."""
-    norms = layer.attentions + 1
-    attention = layer.attentions * (2 + 2 * layer.kv_share) * layer.queries  # queries, keys, values, answer
-    kept = width * (attention + layer.kept_inner * layer.inner)
-    if layer.rms:  # the input in fp32, the normed one, the scaled one
-        kept += norms * layer.width * (FP32 + 2 * width)
+    norms = layer.attentions + 1 if layer.norms is None else layer.norms
+    own = 2 + 2 * layer.kv_share + layer.attention_copies  # queries, keys, values, answer
+    kept = width * (layer.attentions * own * layer.queries + layer.kept_inner * layer.inner * layer.chosen)
+    normed = FP32 if layer.fp32_scale else width
+    if layer.rms:  # the input in fp32, the normed one, the scaled one where a linear layer reads it
+        kept += norms * layer.width * (FP32 + normed + width) + layer.norms_behind * layer.width * (FP32 + normed)
     else:
         kept += norms * layer.width * 2 * width
     if layer.head_norms:
-        kept += (1 + layer.kv_share) * layer.queries * (FP32 + width)
+        kept += (1 + layer.kv_share) * layer.queries * (FP32 + normed)
+    if layer.experts > 1:  # what each expert reads and answers, and the router
+        kept += layer.chosen * (2 * layer.width * width + ROUTED) + layer.experts * FP32
     if layer.dropout:
         kept += norms * layer.width * (1 if gpu else width)
     if layer.plain or (layer.attention_dropout and not gpu):  # torch has no fused attention with dropout on CPUs

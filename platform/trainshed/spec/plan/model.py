@@ -8,7 +8,7 @@ from typing import Any
 from trainshed.spec.plan.adapters import added_parameters
 from trainshed.spec.plan.described import described_layers, described_tokens, described_vocabulary
 from trainshed.spec.plan.layers import FP32, Layers, layer_bytes, layers_of
-from trainshed.spec.training.models import DataSizes, Model, Pretrained, count_parameters, sequence_length
+from trainshed.spec.training.models import Config, DataSizes, Model, Pretrained, count_parameters, sequence_length
 from trainshed.spec.training.models.folder import folder_config
 from trainshed.spec.training.train import Training
 
@@ -55,10 +55,14 @@ def cost_of(training: Training, sizes: DataSizes) -> ModelCost:
 
 
 def _description(model: Model) -> dict[str, Any]:
-    """The config.json of a folder on this machine; nothing of other models."""
-    if not isinstance(model, Pretrained) or model.folder is None:
-        return {}
-    return model.with_dropout(folder_config(model.folder))
+    """The config.json of a folder on this machine, or what the job says of one; nothing of other models."""
+    match model:
+        case Pretrained() if model.folder is not None:
+            return model.with_dropout(folder_config(model.folder))
+        case Config():
+            return {**model.settings, "model_type": model.model_type}
+        case _:
+            return {}
 
 
 def activation_bytes(cost: ModelCost, samples: int, *, width: int, checkpointing: bool, gpu: bool) -> int:

@@ -17,6 +17,7 @@ from trainshed.spec.training.export import Export
 from trainshed.spec.training.models import heads_misfit
 from trainshed.spec.training.points import Points
 from trainshed.spec.training.saving import Checkpoints, Recovery, Validation
+from trainshed.spec.training.trackers import ReportTo
 from trainshed.spec.training.train import Training, TrainJob
 from trainshed.spec.training.workers import Workers
 
@@ -43,6 +44,8 @@ class TrainFromBest(Part):
     max_failures: Annotated[int, Field(ge=0)] | None = None
     register_as: Name | None = Field(default=None, alias="register")
     """The model name under which the exported weights become the next version."""
+    report_to: ReportTo = ()
+    """Trackers that show the run besides its own record: tensorboard, mlflow, wandb."""
 
     def resolve(self, best: Training, constraints: Sequence[str] = ()) -> TrainJob:
         """The full job: the best trial's training with this document's fields and settings over it.

@@ -19,6 +19,7 @@ from trainshed.spec.sweep.stopping import Budget, Failures, NoStop, Pb2, Pbt, St
 from trainshed.spec.training.changes import can_change
 from trainshed.spec.training.export import registration_misfit
 from trainshed.spec.training.tasks import Custom, metrics_of
+from trainshed.spec.training.trackers import ReportTo
 from trainshed.spec.training.train import Training
 
 MOST_CONSTRAINTS = 50
@@ -61,6 +62,8 @@ class TuneJob(Part):
     with `register` a best trial that was stopped early is trained to its end first."""
     register_as: Name | None = Field(default=None, alias="register")
     """The model name under which the best trial, as it stands, becomes the next version; from_best trains it anew."""
+    report_to: ReportTo = ()
+    """Trackers that show the sweep and each of its trials besides its own record: tensorboard, mlflow, wandb."""
 
     @property
     def data_sets(self) -> tuple[str, ...]:

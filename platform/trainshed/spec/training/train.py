@@ -23,6 +23,7 @@ from trainshed.spec.training.regularization import Regularization
 from trainshed.spec.training.saving import Checkpoints, Recovery, Validation
 from trainshed.spec.training.schedules import Constant, Schedule
 from trainshed.spec.training.tasks import CausalLm, Custom, Task, TextClassification
+from trainshed.spec.training.trackers import ReportTo
 from trainshed.spec.training.workers import Workers
 
 
@@ -253,6 +254,8 @@ class TrainJob(Training):
     name: Name
     register_as: Name | None = Field(default=None, alias="register")
     """The model name under which the exported weights become the next version."""
+    report_to: ReportTo = ()
+    """Trackers that show the run besides its own record: tensorboard, mlflow, wandb."""
 
     @model_validator(mode="after")
     def _a_whole_model_is_registered(self) -> TrainJob:

@@ -5,6 +5,7 @@ Of a shape by arithmetic, of a folder by the headers of its weights. Knows nothi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,11 @@ EMBEDDINGS = frozenset(
 ABOVE = frozenset({"classification_head", "classifier", "cls", "lm_head", "pooler", "score"})
 """What stands on the layers: adapted only by name."""
 
+EXPERT = re.compile(r"(?P<experts>.+\.experts)\.[0-9]+\.(?P<part>\w+)")
+"""A matrix of one expert, as in a file; in memory all experts of a layer are one tensor, gate and up side by side."""
+FIRST_HALVES = frozenset({"gate_proj", "w1"})
+SECOND_HALVES = frozenset({"up_proj", "w3"})
+
 Shaped = Gpt2 | Llama | Qwen2 | Qwen3 | Bert | T5 | Bart | Vit
 
 
@@ -33,6 +39,8 @@ class Linear:
     inputs: int
     outputs: int
     count: int = 1
+    ranks: int = 1
+    """Times an adapter's rank: two matrices of an expert are one in memory, and peft gives it the ranks of both."""
 
 
 def linear_layers(model: Shaped) -> tuple[Linear, ...]:
@@ -99,8 +107,16 @@ def linear_tensors(tensors: Mapping[str, Shape]) -> tuple[Linear, ...]:
     for name, shape in tensors.items():
         module, _, kind = name.rpartition(".")
         path = set(module.split("."))
-        if kind == "weight" and len(shape) == 2 and not path & (EMBEDDINGS | ABOVE):
-            found.append(Linear(module, shape[1], shape[0]))
+        if kind != "weight" or len(shape) != 2 or path & (EMBEDDINGS | ABOVE):
+            continue
+        outputs, inputs = shape
+        expert = EXPERT.fullmatch(module)
+        if expert is None:
+            found.append(Linear(module, inputs, outputs))
+        elif expert["part"] in FIRST_HALVES:
+            found.append(Linear(f"{expert['experts']}.gate_up_proj", inputs, 2 * outputs, ranks=2))
+        elif expert["part"] not in SECOND_HALVES:
+            found.append(Linear(f"{expert['experts']}.down_proj", inputs, outputs))
     return tuple(found)
 
 
