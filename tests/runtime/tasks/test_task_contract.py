@@ -210,3 +210,15 @@ def test_class_weights_give_the_weighted_mean_of_torch(name, weights, tmp_path):
     tensor = torch.tensor(weights) if weights else None  # balanced, and each class as often as the others
     wanted = F.cross_entropy(logits, batch["labels"], tensor, label_smoothing=0.1)
     assert float(loss) == pytest.approx(float(wanted), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["causal_lm-conversations", "causal_lm-conversations-blocks-pretrained"])
+def test_the_export_of_a_chat_model_names_every_token_that_ends_an_answer(name, tmp_path):
+    case = CASES[name](tmp_path / "tokenizer")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    case.task.export(dict(case.task.make_model().state_dict()), folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ends = json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
+    assert set(ends) == {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")}
+    assert case.open(folder).generation_config.eos_token_id == ends

@@ -5,6 +5,7 @@ Knows configurations and weights; knows nothing of losses, workers or engines.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from functools import cached_property, partial
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 
+from trainshed.runtime.encoding import ConversationEncoder
 from trainshed.runtime.models.beside import GENERATION, files_beside
 from trainshed.runtime.models.export import load_model
 from trainshed.runtime.models.load import load_weights
@@ -32,6 +34,7 @@ from trainshed.runtime.tasks.making import PartHandler, keep_whole, made_in_part
 from trainshed.runtime.tasks.number_types import in_type, stored_in, written_in
 from trainshed.runtime.tasks.overriding import check_attention, grow_embeddings
 from trainshed.spec.training.models import Pretrained, growth
+from trainshed.spec.training.models.folder import read_json
 from trainshed.spec.training.train import Training
 
 State = dict[str, torch.Tensor]
@@ -95,6 +98,7 @@ class TransformersModel:
         for name, content in self._beside.items():
             if name == GENERATION or not (folder / name).exists():
                 (folder / name).write_bytes(content)
+        name_ends(folder)
 
     def export_adapters(self, state: State, folder: Path) -> None:
         """The adapters alone, in peft's layout, and the tokenizer."""
@@ -163,6 +167,23 @@ def copy_tokenizer(source: Path, folder: Path) -> None:
     """Every file of the tokenizer, beside the weights."""
     for file in sorted(source.iterdir()):
         shutil.copyfile(file, folder / file.name)
+
+
+def name_ends(folder: Path) -> None:
+    """Has a chat model's generation config name every token that ends an answer, the template's end of turn among them.
+
+    `generate` of transformers, and what else reads the file, then stops where the endpoint does.
+    """
+    file = folder / GENERATION
+    encoder = ConversationEncoder.read(folder, obey=False) if file.is_file() else None
+    if encoder is None:
+        return
+    config = read_json(file)
+    named = config.get("eos_token_id")
+    known = named if isinstance(named, list) else [named]
+    ends = list(dict.fromkeys([*(one for one in known if one is not None), *encoder.ends]))
+    if ends != known:
+        file.write_text(json.dumps(config | {"eos_token_id": ends}, indent=2) + "\n")
 
 
 def _own(tensor: torch.Tensor) -> torch.Tensor:
