@@ -51,10 +51,11 @@ def jobs(folder):
 
 
 def test_the_examples_are_those_that_their_page_names():
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
     page = (ROOT / "examples/README.md").read_text()
     assert re.findall(r"^\| \[(\w+)\]", page, re.MULTILINE) == [
         "own_text",
+        "chat_model",
         "custom_task",
         "image_folder",
         "sweep_to_endpoint",
@@ -75,8 +76,8 @@ def test_an_example_is_found_right_and_planned(copied, tmp_path):
     checked(documents, storage, local=True)
     settled, plans = planned(documents, storage)
     assert settled[0].job.kind == "prepare"
-    assert len(plans) == 1
-    assert plans[0].chosen.states < 10e6, "it is for a laptop"
+    assert plans
+    assert all(plan.chosen.states < 10e6 for plan in plans), "it is for a laptop"
 
 
 @each()
@@ -152,3 +153,12 @@ def test_the_task_names_what_its_meter_gives(promise, copied):
     )
     assert set(meter.metrics()) == {"loss", *job.train.task.metrics}
     assert len([json.loads(line) for line in (copied / "parcels.jsonl").read_text().splitlines()]) == 2000
+
+
+@one("chat_model")
+def test_no_chat_answers_a_held_out_question(copied):
+    rows = {name: [json.loads(line) for line in (copied / f"{name}.jsonl").read_text().splitlines()]
+            for name in ("chats", "held_out")}  # fmt: skip
+    said = {name: {row["messages"][-1]["content"] for row in found} for name, found in rows.items()}
+    assert (len(rows["held_out"]), len(said["held_out"])) == (100, 100)
+    assert not said["held_out"] & said["chats"]

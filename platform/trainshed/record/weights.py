@@ -122,8 +122,8 @@ def exported_files(storage: Storage, origin: WeightsOrigin) -> dict[str, str]:
     if found is None:
         raise UsageError(f"{storage.address(place)} is not there; train {origin.run_id} again")
     try:
-        return TypeAdapter(dict[str, dict[str, str]]).validate_python(found)["files"]
-    except (ValidationError, KeyError):
+        return TypeAdapter(dict[str, str]).validate_python(found["files"])
+    except (ValidationError, LookupError, TypeError):
         raise DamagedFile(f"{storage.address(place)}: names no files; train {origin.run_id} again") from None
 
 

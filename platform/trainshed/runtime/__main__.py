@@ -24,7 +24,7 @@ from pydantic import JsonValue
 
 from trainshed.errors import BudgetReached, PlatformError
 from trainshed.record.bound import bind, runs_of
-from trainshed.record.built_on import best_trial, samples_of
+from trainshed.record.built_on import best_trial, prepared, samples_of
 from trainshed.record.events import Begin, End
 from trainshed.record.facts import EndFacts, RunEnd, TrialOrigin
 from trainshed.record.index import find_finished
@@ -38,7 +38,7 @@ from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter, Voice, quiet_libraries
 from trainshed.runtime.trackers.following import ENDING_S, STOPPING_S, Following, check_trackers
 from trainshed.runtime.training.stopped import Stopped
-from trainshed.spec.data.prepare import PrepareJob
+from trainshed.spec.data.prepare import PrepareJob, PretrainedTokenizer, SharedTokenizer
 from trainshed.spec.job import Job
 from trainshed.spec.load import job_from_data
 from trainshed.spec.serving.serve import ServeJob
@@ -140,7 +140,7 @@ class Driver:
             case PrepareJob():
                 from trainshed.runtime.data.prepare import prepare
 
-                return prepare(job, reporter)
+                return prepare(self._with_tokenizer(job, reporter.record), reporter)
             case TuneJob():
                 self._follow(job, reporter)
                 from trainshed.runtime.tuning.data import bound
@@ -199,6 +199,13 @@ class Driver:
         runs = runs_of(record, [target], lambda reference: self._find(reference, "prepare"))
         bind(record, runs)
         return runs[target]
+
+    def _with_tokenizer(self, job: PrepareJob, record: Record) -> PrepareJob:
+        """The job with the folder of the tokenizer that other data has, where it names that."""
+        if not isinstance(job.tokenizer, SharedTokenizer):
+            return job
+        place = self.storage.address(f"{prepared(self._data(job.tokenizer.data, record)).data}/tokenizer")
+        return job.model_copy(update={"tokenizer": PretrainedTokenizer(name_or_path=place)})
 
     def _find(self, target: str, kind: str) -> Record:
         """`run://NAME`: a document of this submission first, then the newest one in storage."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainshed.spec.data.prepare import PrepareJob, PretrainedTokenizer
+from trainshed.spec.data.prepare import PrepareJob, TrainBpe
 from trainshed.spec.data.sources import Builtin, image_of
 from trainshed.spec.data.tokenizers import Characters
 from trainshed.spec.training.models import DataSizes, Model, Pretrained
@@ -53,7 +53,7 @@ def form_of(job: PrepareJob) -> DataForm:
         target=job.target_context,
         least_vocab_size=len(MARKS_AND_ONE) + len(job.special_tokens) if isinstance(job.tokenizer, Characters) else 1,
     )
-    own = job.tokenizer is not None and not isinstance(job.tokenizer, PretrainedTokenizer)
+    own = isinstance(job.tokenizer, TrainBpe | Characters)
     return DataForm(
         tuple(job.read_fields), job.pack is not None, sizes, label_kind, job.special_tokens, own, apart=job.apart
     )

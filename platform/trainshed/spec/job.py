@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, RootModel, Tag
 
-from trainshed.spec.data.prepare import PrepareJob
+from trainshed.spec.data.prepare import PrepareJob, SharedTokenizer
 from trainshed.spec.document.part import Part
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.from_best import TrainFromBest
@@ -72,6 +72,8 @@ class Reference(Part):
 def references(job: Job) -> list[Reference]:
     """The references that must exist before `job` can start."""
     match job:
+        case PrepareJob(tokenizer=SharedTokenizer(data=target)):
+            return [Reference(key="tokenizer.data", target=target, wants="prepare")]
         case PrepareJob():
             return []
         case TuneJob():

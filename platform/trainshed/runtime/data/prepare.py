@@ -37,7 +37,7 @@ from trainshed.runtime.encoding import ConversationEncoder, Marks, SpecialIds
 from trainshed.runtime.report import Reporter
 from trainshed.runtime.scratch import scratch
 from trainshed.runtime.shards import damaged
-from trainshed.spec.data.prepare import Examples, Pack, PrepareJob, PretrainedTokenizer
+from trainshed.spec.data.prepare import Characters, Examples, Pack, PrepareJob, TrainBpe
 from trainshed.spec.data.sources import places
 
 
@@ -167,7 +167,7 @@ class _Pipeline:
             tokenizer_sha256=hashes["tokenizer.json"],
             tokenizer_files=hashes,
             special_tokens=self.job.special_tokens,
-            own_tokenizer=not isinstance(self.job.tokenizer, PretrainedTokenizer),
+            own_tokenizer=isinstance(self.job.tokenizer, TrainBpe | Characters),
         )
 
     def _make(self, samples: ray.data.Dataset, form: TextForm | None, splits: tuple[str, ...]) -> SamplesFacts:

@@ -9,7 +9,8 @@ from typing import Any, assert_never
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from trainshed.spec.data.prepare import Characters, PrepareJob, PretrainedTokenizer, TrainBpe
+from trainshed.errors import PlatformError
+from trainshed.spec.data.prepare import Characters, PrepareJob, PretrainedTokenizer, SharedTokenizer, TrainBpe
 from trainshed.spec.data.tokenizers import template_of, tokens_in
 
 END_OF_TEXT = "<|endoftext|>"
@@ -34,6 +35,10 @@ def make(job: PrepareJob, texts: Iterable[str], folder: Path) -> Tokenizer:
                 _enclose(trained, job.special_tokens)
             save(trained, spec, job.context, folder, special_tokens=job.special_tokens)
             return trained
+        case SharedTokenizer(data=data):
+            raise PlatformError(
+                f"tokenizer.data: {data} is looked up when the job is handed over; look at its run then"
+            )
         case None:
             raise ValueError("a job without text has no tokenizer")
         case _:

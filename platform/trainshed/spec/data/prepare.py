@@ -12,7 +12,14 @@ from pydantic import Field, model_validator
 from trainshed.spec.data.bad_rows import BadRows, Refuse
 from trainshed.spec.data.formats import CONVERSATIONS, KEYS, FormatOrAuto, TooLong, Turns, reads
 from trainshed.spec.data.sources import Builtin, Csv, Images, JsonLines, Source, TextFiles, fields_of, image_of
-from trainshed.spec.data.tokenizers import Characters, PretrainedTokenizer, SpecialToken, Tokenizer, TrainBpe
+from trainshed.spec.data.tokenizers import (
+    Characters,
+    PretrainedTokenizer,
+    SharedTokenizer,
+    SpecialToken,
+    Tokenizer,
+    TrainBpe,
+)
 from trainshed.spec.document.part import Count, Name, Part
 
 __all__ = [
@@ -28,6 +35,7 @@ __all__ = [
     "PrepareJob",
     "PrepareStep",
     "PretrainedTokenizer",
+    "SharedTokenizer",
     "Source",
     "Split",
     "TextFiles",
@@ -248,7 +256,7 @@ class PrepareJob(Part):
     @property
     def special_tokens(self) -> tuple[SpecialToken, ...]:
         """The special tokens a trained tokenizer gets beside <|endoftext|>, in the order of their numbers."""
-        if self.tokenizer is None or isinstance(self.tokenizer, PretrainedTokenizer):
+        if not isinstance(self.tokenizer, TrainBpe | Characters):
             return ()
         wanted = {*self.tokenizer.special_tokens, *(("pad",) if self.examples is not None else ())}
         order: tuple[SpecialToken, ...] = ("pad", "mask", "cls", "sep")

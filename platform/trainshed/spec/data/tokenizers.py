@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainshed.spec.document.locations import ModelPlace
-from trainshed.spec.document.part import Part
+from trainshed.spec.document.part import Part, RunRef
 
 SPECIAL = re.compile(r"<\|\w+\|>")
 
@@ -65,4 +65,12 @@ class PretrainedTokenizer(Part):
     """An absolute directory or s3:// address that the cluster reads, or a name on the Hugging Face hub."""
 
 
-Tokenizer = Annotated[TrainBpe | Characters | PretrainedTokenizer, Field(discriminator="kind")]
+class SharedTokenizer(Part):
+    """The tokenizer of other prepared data, so that a model that was trained on that is tuned on this."""
+
+    kind: Literal["of_data"] = "of_data"
+    data: RunRef
+    """The prepare run whose tokenizer is used."""
+
+
+Tokenizer = Annotated[TrainBpe | Characters | PretrainedTokenizer | SharedTokenizer, Field(discriminator="kind")]
