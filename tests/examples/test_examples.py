@@ -77,7 +77,7 @@ def test_an_example_is_found_right_and_planned(copied, tmp_path):
     settled, plans = planned(documents, storage)
     assert settled[0].job.kind == "prepare"
     assert plans
-    assert all(plan.chosen.states < 10e6 for plan in plans), "it is for a laptop"
+    assert all(plan.chosen.states < 10e6 for plan in plans if plan.chosen), "it is for a laptop"
 
 
 @each()
