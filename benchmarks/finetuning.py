@@ -31,8 +31,9 @@ from trainshed.runtime.data.apart import BlockFitter
 from trainshed.runtime.data.tokens import Tokens
 from trainshed.runtime.encoding import ConversationEncoder
 from trainshed.runtime.modalities.text.collation import IGNORED, inputs, pad
-from trainshed.runtime.tasks.blocks import KEEPS_APART, block_batch
+from trainshed.runtime.tasks.blocks import block_batch
 from trainshed.runtime.tasks.tokens import token_loss
+from trainshed.spec.training.models.blocks import KEEPS_APART
 
 BLOCK = 1024
 VOCABULARY = 4096

@@ -121,6 +121,11 @@ JOBS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"lora": {"target_modules": ["q_prj"]}},
         "lora.target_modules: no layer of the model is called 'q_prj'; did you mean 'q_proj'?",
     ),
+    "blocks for a family that mixes documents": (
+        {"examples": None, "pack": {"block_size": 64}},
+        {"model": {"kind": "config", "model_type": "opt"}},
+        "a opt is not known to keep the documents of a block apart",
+    ),
     "adapters of rank 0": ({}, {"lora": {"rank": 0}}, "lora.rank"),
     "a broken template beside the tokenizer": (
         {"tokenizer": {"name_or_path": "BROKEN"}},

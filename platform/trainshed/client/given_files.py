@@ -16,6 +16,7 @@ from trainshed.spec.data.prepare import PrepareJob, PretrainedTokenizer
 from trainshed.spec.document.walk import nearest
 from trainshed.spec.fitting import DataForm
 from trainshed.spec.training.models import Pretrained
+from trainshed.spec.training.models.blocks import apart_fault
 from trainshed.spec.training.models.folder import folder_config, read_json, tensors
 from trainshed.spec.training.train import Training
 
@@ -58,7 +59,10 @@ def model_faults(training: Training, form: DataForm, maker: PrepareJob | None) -
     model = training.model
     if not isinstance(model, Pretrained) or model.folder is None:
         return
-    yield from _too_long(folder_config(model.folder), training, form)
+    config = folder_config(model.folder)
+    yield from _too_long(config, training, form)
+    if form.apart and training.task.kind == "causal_lm" and (why := apart_fault(str(config.get("model_type")))):
+        yield "model.name_or_path", why
     yield from _no_such_layers(model.folder, training)
     if maker is not None and isinstance(maker.tokenizer, PretrainedTokenizer):
         other = Path(maker.tokenizer.name_or_path)

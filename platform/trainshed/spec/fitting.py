@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from trainshed.spec.data.prepare import PrepareJob, TrainBpe
 from trainshed.spec.data.sources import Builtin, image_of
 from trainshed.spec.data.tokenizers import Characters
-from trainshed.spec.training.models import DataSizes, Model, Pretrained
+from trainshed.spec.training.models import Config, DataSizes, Model, Pretrained
+from trainshed.spec.training.models.blocks import apart_fault
 from trainshed.spec.training.tasks import BuiltIn, Custom, ImageClassification, LstmClassifier, TextClassification
 from trainshed.spec.training.train import Training
 
@@ -66,6 +67,8 @@ def misfits(training: Training, form: DataForm) -> list[tuple[str, str]]:
     if isinstance(task, Custom):
         return []
     found = [*_missing(task, form), *_sizes(task, model, form)]
+    if form.apart and isinstance(model, Config) and task.kind == "causal_lm" and (why := apart_fault(model.model_type)):
+        found.append(("model.model_type", why))
     if task.kind == "masked_lm" and form.own_tokenizer and "mask" not in form.special_tokens:
         found.append(("task", "masked_lm needs a <|mask|> token; add `special_tokens: [mask]` to the data's tokenizer"))
     # A model of our own may have been trained on this data: its files are compared, when both are there.

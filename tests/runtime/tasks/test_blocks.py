@@ -13,8 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from task_cases import CASES
 from trainshed.errors import PlatformError
 from trainshed.runtime.modalities.text.collation import IGNORED
-from trainshed.runtime.tasks.blocks import KEEPS_APART, block_batch, refuse_where_documents_meet
+from trainshed.runtime.tasks.blocks import block_batch, refuse_where_documents_meet
 from trainshed.runtime.tasks.tokens import token_loss
+from trainshed.spec.training.models.blocks import KEEPS_APART
 
 VOCABULARY = 60
 SIZE = 32

@@ -15,14 +15,7 @@ from transformers import PreTrainedConfig
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.modalities.text.collation import IGNORED, pad
-
-KEEPS_APART = frozenset(
-    {
-        "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "granite", "llama", "mistral", "mixtral", "olmo2", "phi",
-        "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "smollm3", "stablelm", "starcoder2",
-    }
-)  # fmt: skip
-"""Families of which a test shows it, for each attention implementation: tests/runtime/tasks/test_blocks.py."""
+from trainshed.spec.training.models.blocks import apart_fault
 
 Array = np.ndarray[Any, Any]
 
@@ -33,13 +26,8 @@ def refuse_where_documents_meet(config: PreTrainedConfig) -> None:
     Raises:
         PlatformError: it is not one of those of which it is known that they keep documents apart.
     """
-    if config.model_type not in KEEPS_APART:
-        known = ", ".join(sorted(KEEPS_APART))
-        raise PlatformError(
-            f"model: a {config.model_type} is not known to keep the documents of a block apart: its positions or masks "
-            f"do not follow position_ids, as those of {known} do; prepare the data as `examples`, or with "
-            "pack.documents: joined"
-        )
+    if why := apart_fault(config.model_type):
+        raise PlatformError(f"model: {why}")
 
 
 def block_batch(
