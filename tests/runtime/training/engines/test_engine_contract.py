@@ -264,7 +264,9 @@ def test_bf16_trains_close_to_fp32_and_resumes_exactly(tmp_path):
     assert losses == pytest.approx(expected, abs=0.05 * (expected[0] - expected[-1]))  # of what was learnt
     run(cut, ENGINES["zero-2"], 6)
     assert train_losses(run(cut, ENGINES["zero-2"])) == losses
-    assert next(AutoModelForCausalLM.from_pretrained(whole / "model").parameters()).dtype == torch.float32  # its masters
+    assert (
+        next(AutoModelForCausalLM.from_pretrained(whole / "model").parameters()).dtype == torch.float32
+    )  # its masters
 
 
 VARIANTS = {
