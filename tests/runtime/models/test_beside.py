@@ -90,7 +90,13 @@ def many(folder):
         (folder / f"{number}.json").write_text("{}")
 
 
+def four_large(folder):
+    for number in range(4):
+        (folder / f"{number}.json").write_bytes(b'"' + b"x" * (MOST_BYTES - 2) + b'"')
+
+
 STRANGE = {
+    "large files": (four_large, "over 150 MB lie beside the weights"),
     "a link that leads out": (linked, "generation_config.json: a link that leads out of the model's folder"),
     "no JSON": (written("generation_config.json", b"{'a': 1}"), "generation_config.json: cannot be read as JSON"),
     "a pickle called JSON": (written("processor_config.json", b"\x80\x02."), "cannot be read as JSON"),

@@ -29,7 +29,7 @@ MODEL = Llama(layers=1, heads=2, width=32, context=BLOCK)
 def worked(tmp_path):
     """Trains on a data set as the only worker of a run; what it returned, and the run's folder."""
     storage = Storage.open(tmp_path)
-    data = prepared(storage, "text", [5, 6, 7, 8, 9], held_out=[5, 6, 8])
+    data = prepared(storage, "text", [5, 6, 7, 8, 9], held_out=[5, 6])  # blocks that are all the same
 
     def of(name, **settings):
         training = Training(
@@ -53,8 +53,7 @@ def test_the_averaged_weights_that_were_validated_are_exported_and_compared(work
     agreement = ended.export["model"].agreement
     assert (agreement.samples, agreement.tolerance) == (16, 1e-4)
     assert agreement.difference < 1e-5
-    mean = ended.last.numbers["validation_loss"]
-    assert agreement.trained == pytest.approx(-mean, rel=0.2), "of the samples that were validated, in nats per token"
+    assert agreement.trained == pytest.approx(-ended.last.numbers["validation_loss"], rel=1e-5)
     manifest = json.loads((folder / "model" / "manifest.json").read_text())
     assert manifest["export"] == ended.export["model"].as_json()
     assert ended.last.values["model_sha256"] == manifest["files"]["model.safetensors"]

@@ -21,6 +21,7 @@ from trainshed.spec.training.models import Pretrained
 
 GENERATION = "generation_config.json"
 MOST_BYTES = 50_000_000
+MOST_BYTES_IN_ALL = 150_000_000
 MOST_FILES = 100
 NAME = re.compile(r"[\w][\w.-]{0,199}", re.ASCII)
 LICENCES = re.compile(r"(licen[sc]e|notice|use_policy)[\w.-]{0,40}", re.ASCII | re.IGNORECASE)
@@ -42,12 +43,15 @@ def files_beside(spec: Pretrained) -> Mapping[str, bytes]:
         PlatformError: one leads out of the folder, is too large, or is not what its name says.
     """
     folder = folder_of(spec)
-    found = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and _is_carried(path.name):
-            found[path.name] = _read(path, folder, f"{spec.name_or_path}: {path.name}")
-    if len(found) > MOST_FILES:
-        raise PlatformError(f"{spec.name_or_path}: {len(found)} files lie beside the weights; no model has that many")
+    paths = [path for path in sorted(folder.iterdir()) if path.is_file() and _is_carried(path.name)]
+    if len(paths) > MOST_FILES:
+        raise PlatformError(f"{spec.name_or_path}: {len(paths)} files lie beside the weights; no model has that many")
+    found: dict[str, bytes] = {}
+    for path in paths:
+        found[path.name] = _read(path, folder, f"{spec.name_or_path}: {path.name}")
+        if sum(map(len, found.values())) > MOST_BYTES_IN_ALL:
+            most = MOST_BYTES_IN_ALL // 10**6
+            raise PlatformError(f"{spec.name_or_path}: over {most} MB lie beside the weights; no model has that much")
     return found
 
 
