@@ -109,6 +109,16 @@ def test_a_document_of_the_same_submission_may_be_meant(storage, tmp_path):
     assert planned.weights == {"model": {}, "on": {}, "further": {}}, "the cluster finds what is yet to be made"
 
 
+def test_the_best_of_a_sweep_before_is_counted_and_compared_too(storage, tmp_path):
+    best = {"kind": "train", "name": "best", "from_best": "run://sweep", "register": "best", "steps": 20}
+    jobs = (changed(TUNE), best, changed(begins("run://best"), name="on"))
+    plans = plan(checked(loaded(tmp_path, *jobs), storage)).plans
+    assert plans[2].cost.parameters == plans[1].cost.parameters is not None
+    wrong = changed(begins("best@latest"), name="on", task={"kind": "seq2seq_lm"})
+    found = faults(tmp_path, storage, changed(TUNE), best, wrong)
+    assert any("best@latest: a gpt2 cannot be trained for seq2seq_lm" in message for *_, message in found), found
+
+
 def test_a_sweep_binds_its_own_model_and_those_that_it_searches(storage, tmp_path):
     space = {"model.name_or_path": {"choice": ["small@1", "small@2"]}, "optimizer.learning_rate": {"uniform": [1, 2]}}
     sweep = changed(TUNE, train__model={"kind": "pretrained", "name_or_path": "run://first"}, space=space)

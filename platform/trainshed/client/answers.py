@@ -59,6 +59,8 @@ class Answers:
     loaded: tuple[LoadedJob, ...]
     index: Index
     begun: Begun | None
+    trainings: dict[str, Training] = field(default_factory=dict)
+    """Of the documents that are bound already, by their names."""
     _runs: dict[tuple[str, str], Finished] = field(default_factory=dict)
     _versions: dict[str, ModelVersion] = field(default_factory=dict)
     _weights: dict[str, FoundWeights] = field(default_factory=dict)
@@ -162,7 +164,7 @@ class Answers:
         wanted = Reference(key="model", target=reference, wants="train")
         before = self.loaded[: self.loaded.index(one)]
         makers = [other for other in before if answers(other.job, wanted)]
-        return PlannedModel(makers[-1]) if makers else None
+        return PlannedModel(makers[-1], self.trainings.get(makers[-1].job.name)) if makers else None
 
     def _found_weights(self, reference: str) -> FoundWeights:
         """What storage has of a model; of a run that goes on, what it began with."""

@@ -16,7 +16,6 @@ from trainshed.record.run import Record
 from trainshed.record.weights import tokenizer_misfit
 from trainshed.spec.job import weights_key
 from trainshed.spec.load import job_from_data
-from trainshed.spec.sweep.tune import TuneJob
 from trainshed.spec.training.models import Model, Pretrained
 from trainshed.spec.training.models.families import why_not
 from trainshed.spec.training.models.folder import folder_config
@@ -55,7 +54,7 @@ def _tokens_misfit(training: Training, began: FoundWeights | FoundCheckpoint, da
 
 
 def _misfit_with_document(training: Training, began: PlannedModel) -> str | None:
-    made = _made_by(began)
+    made = began.training
     if made is None:
         return None
     if training.init_from is not None:
@@ -82,15 +81,7 @@ def as_planned(training: AnyTraining, began: Beginning | None) -> AnyTraining:
             there: Model = training.model.model_copy(update={"name_or_path": str(began.outline.folder)})
             return training.model_copy(update={"model": there})
         case PlannedModel():
-            made = _made_by(began) if training.init_from is None else None
+            made = began.training if training.init_from is None else None
             return training if made is None else training.model_copy(update={"model": made.model})
         case _:
             assert_never(began)
-
-
-def _made_by(began: PlannedModel) -> Training | None:
-    """The training that will make a model; None where a sweep's best trial says it."""
-    job = began.document.job
-    if isinstance(job, TuneJob):
-        return job.train
-    return job if isinstance(job, Training) else None

@@ -51,7 +51,18 @@ def bind(
             faults.append(one.fault(reference.key, str(error)))
     if faults:
         raise SpecError(faults)
-    return Bound(tuple(_bound(one, answer) for one in loaded))
+    bound: list[BoundJob] = []
+    for one in loaded:
+        made = _bound(one, answer)
+        bound.append(made)
+        match made:
+            case BoundTraining(full=full):
+                answer.trainings[one.job.name] = full
+            case BoundSweep(job=job):
+                answer.trainings[one.job.name] = job.train
+            case _:
+                pass
+    return Bound(tuple(bound))
 
 
 def _bound(one: LoadedJob, answer: Answers) -> BoundJob:

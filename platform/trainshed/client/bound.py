@@ -6,7 +6,7 @@ Closed and frozen. `bind` makes it; checks of fit, the plan and what follows tak
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trainshed.client.outline import Outline
 from trainshed.record.data_manifest import DataManifest
@@ -80,6 +80,8 @@ class PlannedModel:
     """What a training or a sweep of the same submission will export."""
 
     document: LoadedJob
+    training: Training | None = field(default=None, compare=False)
+    """What makes it; of a sweep's model the training that its trials start from."""
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,26 @@ def test_training_validation_answers_and_export_read_pixels_alike(vision, tmp_pa
     torch.testing.assert_close(image_task(tmp_path / "out").batch(rows, keys=[])["pixel_values"], wanted)
 
 
+@pytest.mark.parametrize(
+    ("said", "side"),
+    [
+        ({"size": {"height": 16, "width": 16}}, 16),
+        ({"size": {"shortest_edge": 16}}, 16),
+        ({"size": 16}, 16),
+        ({"size": {"shortest_edge": 32}, "crop_size": {"height": 16, "width": 16}, "do_center_crop": True}, 16),
+        ({"size": {"height": 8, "width": 8}}, None),
+        ({"size": {"shortest_edge": 32}, "crop_size": {"height": 8, "width": 8}, "do_center_crop": True}, None),
+        ({"size": {"height": 8, "width": 16}}, None),
+        ({"size": [16, 16]}, None),
+        ({"size": "large"}, None),
+    ],
+)
+def test_images_of_another_size_than_the_processors_are_said(vision, said, side):
+    task = image_task(processed(vision, **IMAGENET, **said))
+    wanted = f"{vision} was trained on images of {side} pixels on each side, the data's have 8; say `size: {side}` in"
+    assert [remark.startswith(wanted) for remark in task.remarks] == ([] if side is None else [True])
+
+
 def test_a_fresh_vision_model_exports_how_it_reads_pixels(tmp_path):
     case = image_case(tmp_path)
     folder = existing(case.task, tmp_path / "out")

@@ -80,6 +80,7 @@ def test_the_first_loss_is_that_of_the_export(storage, data, alone, make):
     with torch.no_grad():
         loss = float(model.eval()(input_ids=held_out, labels=held_out).loss)
     assert row["validation_loss"] == pytest.approx(loss, rel=1e-6)
+    assert "scratch" not in storage.read("runs/second/model/config.json").decode(), "a private copy leaves no trace"
     exported = load_file(storage.path("runs/second/model/model.safetensors"))
     there = load_file(storage.path(first.at("model/model.safetensors")))
     assert exported.keys() == there.keys()

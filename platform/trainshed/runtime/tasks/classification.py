@@ -38,7 +38,7 @@ class ClassificationTask:
         refuse_router_loss(config, task.kind)
         self._pixels = Pixels()  # -1 to 1, as ViT's own image processor has it
         if facts.image is not None and isinstance(training.model, Pretrained):
-            self._pixels = pixels_of(training.model, facts.image[1])
+            self._pixels = pixels_of(training.model, *facts.image)
         self._model = TransformersModel(auto, config, training, facts, labelled=True)
 
     def make_model(self) -> torch.nn.Module:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, JsonValue, ValidationError
 from transformers.utils import cached_file
 
 from trainshed.errors import PlatformError
@@ -38,6 +38,17 @@ class _Processor(BaseModel):
     image_mean: Number | PerChannel | None = None
     image_std: Annotated[Number, Field(gt=0)] | tuple[Annotated[Number, Field(gt=0)], ...] | None = None
     include_top: bool = False
+    size: JsonValue = None
+    crop_size: JsonValue = None
+    do_center_crop: bool = False
+
+    @property
+    def side(self) -> int | None:
+        """Pixels on each side of the images that it makes; None where it does not say one number."""
+        said = self.crop_size if self.do_center_crop else self.size
+        sides = list(said.values()) if isinstance(said, dict) else [said]
+        first = sides[0] if sides else None
+        return first if type(first) is int and all(one == first for one in sides) else None
 
 
 @dataclass(frozen=True)
@@ -80,8 +91,8 @@ class Pixels:
         (folder / FILE).write_text(json.dumps(said, indent=2) + "\n")
 
 
-def pixels_of(spec: Pretrained, channels: int) -> Pixels:
-    """What an existing model was trained on.
+def pixels_of(spec: Pretrained, size: int, channels: int) -> Pixels:
+    """What an existing model was trained on; images of another size are remarked, for many families take them.
 
     Raises:
         PlatformError: its preprocessor_config.json does not say it.
@@ -111,7 +122,13 @@ def pixels_of(spec: Pretrained, channels: int) -> Pixels:
     offset = 1.0 if said.do_rescale and said.rescale_offset else 0.0
     shift, scale = (mean, std) if said.do_normalize and mean and std else ((0.0,), (1.0,))
     factor = said.rescale_factor if said.do_rescale else 1.0
-    return Pixels(mean=tuple(one + offset for one in shift), std=scale, factor=factor)
+    remark = None
+    if said.side is not None and said.side != size:
+        remark = (
+            f"{spec.name_or_path} was trained on images of {said.side} pixels on each side, the data's have {size}; "
+            f"say `size: {said.side}` in the data's source to have them alike"
+        )
+    return Pixels(tuple(one + offset for one in shift), scale, factor, remark)
 
 
 def _find(spec: Pretrained) -> Path | None:
