@@ -77,7 +77,8 @@ class WandbReader:
         folder = Path(self.run.storage.path(self.run.record.at()))
         found = {}
         files = sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
-        wait_for(lambda: all(_is_whole(records(file)) for file in files), limit_s=30)  # W&B writes behind
+        last = {file.stem: file for file in files}  # one before it may have lost its writer
+        wait_for(lambda: all(_is_whole(records(file)) for file in last.values()), limit_s=30)  # W&B writes behind
         for file in files:
             key = file.stem.removeprefix("run-")
             seen = found.setdefault(key, Seen())

@@ -15,7 +15,11 @@ from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from waiting import wait_for
 
-pytestmark = pytest.mark.slow
+LACKING = [library for library in ("tensorboard", "wandb") if importlib.util.find_spec(library) is None]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(LACKING), reason=f"not installed: pip install 'trainshed[{','.join(LACKING)}]'"),
+]
 
 STEPS = 300
 TRACKED = {
@@ -62,12 +66,6 @@ def readers(server, platform, run):
 def settings(server, platform):
     """What the readers of any run of this storage read."""
     return [reader.settings() for reader in readers(server, platform, "any")]
-
-
-@pytest.fixture(autouse=True)
-def libraries():
-    for library in ("tensorboard", "wandb"):
-        pytest.importorskip(library, reason=f"{library} is not installed: pip install 'trainshed[{library}]'")
 
 
 def test_a_training_whose_driver_dies_three_times_is_one_run_with_each_step_once(platform, weeks, server):

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.slow
 DRIVER = """
 import json, sys, time
 from trainshed.record.run import Record
-from trainshed.record.run import Record
+from trainshed.record.storage import Storage
 from trainshed.runtime.trackers.following import Following
 from trainshed.spec.training.trackers import REPORT_TO, trackers
 record = Record(Storage.open(sys.argv[1]), sys.argv[2])
@@ -38,10 +39,17 @@ def asked(reader):
     return trackers(REPORT_TO.validate_json(json.dumps([reader.settings()])))
 
 
+@contextmanager
 def driver(reader):
+    """It is killed, as by nobody who asks."""
     record = reader.run.record
     words = [record.storage.uri, record.run_id, json.dumps([reader.settings()])]
-    return subprocess.Popen([sys.executable, "-c", DRIVER, *words])
+    process = subprocess.Popen([sys.executable, "-c", DRIVER, *words])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def child_of(process):
@@ -81,13 +89,11 @@ def test_a_run_is_shown_from_its_beginning_to_its_end(reader):
 def test_a_driver_that_is_killed_three_times_leaves_one_run_with_each_step_once(reader):
     run = reader.run
     for first in (1, 11, 21):
-        process = driver(reader)
-        child = child_of(process)
-        run.steps(first, first + 12)
-        run.checkpoint(first + 9)
-        wait_for(lambda first=first: sent(reader) >= first + 9)
-        process.kill()
-        process.wait()
+        with driver(reader) as process:
+            child = child_of(process)
+            run.steps(first, first + 12)
+            run.checkpoint(first + 9)
+            wait_for(lambda first=first: sent(reader) >= first + 9)
         wait_for(lambda child=child: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, limit_s=10)
     following = Following(run.record, asked(reader), [].append)
     run.steps(31, 40)
@@ -99,23 +105,39 @@ def test_a_driver_that_is_killed_three_times_leaves_one_run_with_each_step_once(
     assert len(expected) == 40
 
 
-def test_a_process_that_is_killed_is_started_again_and_each_step_stands_once(tmp_path):
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
-    reader = TensorBoardReader(TrackedRun(tmp_path))
+def test_a_process_that_is_killed_is_started_again_and_each_step_stands_once(reader):
     run = reader.run
     events = []
     run.steps(1, 10)
+    run.checkpoint(10)
     following = Following(run.record, asked(reader), events.append)
     wait_for(lambda: sent(reader) == 10)
     (child,) = psutil.Process().children()
     child.kill()
     run.steps(11, 20)
+    run.checkpoint(20)
     wait_for(lambda: sent(reader) == 20)
     run.end()
     following.end()
     assert steps_seen(reader) == list(range(1, 21))
     assert kinds(events) == [TrackerBegan, TrackerSilent]
     assert "its process ended with -9" in events[1].cause
+
+
+def test_a_run_that_ends_while_its_process_is_down_is_sent_all_the_same(reader):
+    run = reader.run
+    run.steps(1, 10)
+    run.checkpoint(10)
+    following = Following(run.record, asked(reader), [].append)
+    wait_for(lambda: sent(reader) == 10)
+    (child,) = psutil.Process().children()
+    child.kill()
+    run.steps(11, 20)
+    run.end()
+    following.end(120.0)
+    assert steps_seen(reader) == list(range(1, 21))
+    (found,) = reader.runs().values()
+    assert found.state == "finished"
 
 
 def test_a_server_that_is_away_is_said_once_and_gets_all_it_lacked_when_it_is_back(mlflow_server, tmp_path):

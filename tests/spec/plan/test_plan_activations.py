@@ -28,12 +28,16 @@ from transformers import (
     T5Config,
 )
 
+from trainshed.errors import PlanError
 from trainshed.runtime.encoding import SpecialIds
 from trainshed.runtime.tasks.configuration import configuration
 from trainshed.runtime.tasks.facts import DataFacts
+from trainshed.spec.plan import plan
 from trainshed.spec.plan.described import described_layers
 from trainshed.spec.plan.layers import layer_bytes, layers_of
-from trainshed.spec.training.models import T5, Bart, Bert, Gpt2, Llama, Qwen3
+from trainshed.spec.plan.model import cost_of
+from trainshed.spec.training.models import T5, Bart, Bert, Config, DataSizes, Gpt2, Llama, Qwen3
+from trainshed.spec.training.train import Training
 
 TOKENS, SAMPLES, VOCAB = 64, 2, 48
 SHAPES = {
@@ -164,3 +168,32 @@ def test_a_layer_of_a_family_that_is_not_known_keeps_no_more_than_the_plan_says(
 
 def test_a_config_without_sizes_says_nothing_of_layers():
     assert described_layers({"model_type": "mamba", "hidden_size": 8}) is None
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma", "gpt2", "opt", "mixtral", "qwen3 moe"])
+def test_a_layer_has_the_weights_that_the_plan_gathers_at_once(name):
+    """With all experts of a layer: a split model gathers them together."""
+    weights = []
+    for depth in (1, 2):
+        with torch.device("meta"):
+            model = AutoModel.from_config(CONFIGS[name](depth))
+        weights.append(sum(one.numel() for one in model.parameters() if one.ndim > 1))
+    (layer,) = described_layers(CONFIGS[name](1).to_dict())
+    assert layer.matrices == pytest.approx(weights[1] - weights[0], rel=0.01)
+
+
+def test_a_configuration_in_the_job_has_the_layers_of_its_config_json():
+    said = CONFIGS["mixtral"](3).to_dict()
+    sizes = {key: said[key] for key in (*ROTARY, "num_hidden_layers", "num_local_experts", "num_experts_per_tok")}
+    model = Config(model_type="mixtral", settings=sizes, num_parameters=10**6)
+    batch = {"count": 1, "per_device_batch_size": "auto", "memory_gb": 1.0}
+    job = Training(
+        model=model, data="run://text", optimizer={"kind": "adamw", "learning_rate": 0.001}, workers=batch,
+        global_batch_size=64, steps=1,
+    )  # fmt: skip
+    data = DataSizes(vocab_size=VOCAB, context=TOKENS)
+    assert cost_of(job, data).layers == described_layers(said)
+    assert plan("a", job, data).chosen.per_device_batch_size == 64
+    unsaid = job.model_copy(update={"model": Config(model_type="mixtral", num_parameters=10**6)})
+    with pytest.raises(PlanError, match="activations can be counted"):
+        plan("a", unsaid, data)

@@ -82,10 +82,10 @@ def follow(record: Record, settings: Settings, word: Word) -> int:
     silent_since = 0.0
     while True:
         said = word.said.is_set()
-        over = record.end is not None
-        if said and not word.ended and not over:
-            return _leave(story)
         try:
+            over = record.end is not None
+            if said and not word.ended and not over:
+                return _leave(story)
             story = story or Story(record, settings.kind, build(settings, record), _say)
             story.look()
         except (Unavailable, OSError) as error:  # the tracker, or the storage of the Record

@@ -29,6 +29,8 @@ STARTS = 4
 PAUSE_S = 5.0
 ENDING_S = 30.0
 """So long a run that has ended waits for its trackers. What is not sent by then is in the Record."""
+KILLED_S = 2.0
+"""So long the last words of a process that was killed are waited for: one that it has started may hold them open."""
 STOPPING_S = 1.5
 """The same where somebody stops the whole submission: Ray kills it 3 s later."""
 
@@ -93,6 +95,7 @@ class Follower:
         self._process: subprocess.Popen[bytes] | None = None
         self._ended = threading.Event()
         self._done = False
+        self._given_up = False
         self._cause = "it does not answer"
         self._thread = threading.Thread(target=self._run, name=f"follow-{tracker.kind}", daemon=True)
         self._thread.start()
@@ -108,20 +111,23 @@ class Follower:
         self._thread.join(wait_s)
         if self._thread.is_alive():
             with self._lock:
+                self._given_up = True
                 if self._process is not None:
                     self._process.kill()
-            self._thread.join()
+            self._thread.join(KILLED_S)
             self._cause = f"{self._cause} (waited {whole_s:.0f} s)"
         if not self._done:
             self._sink(TrackerLeft(tracker=self._kind, cause=self._cause))
 
     def _run(self) -> None:
         for start in range(STARTS):
-            if start and self._ended.wait(PAUSE_S):
+            if start:
+                self._ended.wait(PAUSE_S)
+            if self._given_up:
                 return
             code, last = self._once()
             self._done = code == 0
-            if code == 0 or self._ended.is_set():
+            if self._done or self._given_up:
                 return
             self._cause = f"its process ended with {code}: {last}"
             self._sink(TrackerSilent(tracker=self._kind, cause=self._cause))
@@ -146,7 +152,10 @@ class Follower:
         return process.wait(), said[0]
 
     def _pass_on(self, text: str) -> None:
-        event = event_of(json.loads(text))
+        try:
+            event = event_of(json.loads(text))
+        except ValueError:  # a library has printed into the middle of it
+            return
         if isinstance(event, TrackerSilent):
             self._cause = event.cause
         if event is not None:

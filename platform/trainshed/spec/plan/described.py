@@ -20,6 +20,7 @@ WIDTH = ("hidden_size", "d_model", "n_embd", "dim")
 DEPTH = ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "encoder_layers")
 HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads")
 INNER = ("intermediate_size", "n_inner", "d_ff", "encoder_ffn_dim", "ffn_dim", "hidden_dim")
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 
 Said = Mapping[str, Any]
 
@@ -45,11 +46,11 @@ def described_layers(config: Said) -> tuple[Layers, ...] | None:
             whole = _rotary(own, config)
             return (replace(whole, attention_copies=2 + whole.kv_share),)  # its projections are one matrix
         case "mixtral":
-            return (_routed(_rotary(own, config), config, ("num_local_experts",)),)
+            return (_routed(_rotary(own, config), config),)
         case "qwen3_moe" if not _some_are_dense(config):
             inner = _whole(config, ("moe_intermediate_size",)) or inner
             whole = replace(_rotary(own, config), inner=inner, head_norms=True)
-            return (_routed(whole, config, ("num_experts",)),)
+            return (_routed(whole, config),)
         case "gpt2":
             return (replace(_dropped(own, config, ("resid_pdrop",), ("attn_pdrop",)), kept_inner=TANH_GELU),)
     if kind in ROTARY:
@@ -97,9 +98,9 @@ def _phi(own: Layers, config: Said) -> Layers:
     return replace(dropped, kv_share=kv_share, kept_inner=TANH_GELU, norms=1, attention_copies=1)
 
 
-def _routed(own: Layers, config: Said, experts: tuple[str, ...]) -> Layers:
+def _routed(own: Layers, config: Said) -> Layers:
     chosen = _whole(config, ("num_experts_per_tok",)) or 1
-    return replace(own, experts=_whole(config, experts) or chosen, chosen=chosen)
+    return replace(own, experts=_whole(config, EXPERTS) or chosen, chosen=chosen)
 
 
 def _some_are_dense(config: Said) -> bool:
@@ -111,7 +112,7 @@ def _at_most(own: Layers, config: Said) -> tuple[Layers, ...]:
     """Layers of an unknown kind: norms and attention of single operations, dropout, every expert that a token takes."""
     head = _whole(config, ("head_dim", "d_kv"))
     most = replace(
-        _routed(own, config, ("num_local_experts", "num_experts", "n_routed_experts")),
+        _routed(own, config),
         attention_width=max(own.width, own.heads * (head or 0)),
         kept_inner=GATED_TANH_GELU + 2,  # dropout in between
         rms=True,

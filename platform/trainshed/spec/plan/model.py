@@ -13,8 +13,9 @@ from trainshed.spec.training.models.folder import folder_config
 from trainshed.spec.training.train import Training
 
 WIDTHS = {"fp32": 4, "bf16": 2, "fp16": 2}
-CAUSAL_LOSS_COPIES = 3
-"""fp32 copies of the logits at the peak: log-probabilities, their gradient, and the loss's."""
+LOSS_COPIES = 3
+"""fp32 copies of the logits at the peak, when the backward pass begins: log-probabilities, their gradient, and the
+logits'. The logits themselves are gone by then."""
 FEW_LABELS = 2
 
 
@@ -69,7 +70,7 @@ def activation_bytes(cost: ModelCost, samples: int, *, width: int, checkpointing
     """Bytes alive at the peak of one pass over `samples`: what the layers keep, and the logits with their gradients."""
     if cost.layers is None:
         return 0
-    logits = cost.tokens * cost.vocab_size * (width + CAUSAL_LOSS_COPIES * FP32)
+    logits = cost.tokens * cost.vocab_size * LOSS_COPIES * FP32
     edges = sum(4 * width * one.width * cost.tokens for one in cost.layers)  # embeddings and the last norm
     kept = sum(one.count * layer_bytes(one, cost.tokens, width=width, gpu=gpu) for one in cost.layers)
     if not checkpointing:
