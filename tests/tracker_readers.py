@@ -8,6 +8,8 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
+
 from waiting import wait_for
 
 
@@ -180,8 +182,10 @@ class MlflowServer:
 
     def _answers(self):
         assert self.process.poll() is None, (self.folder / "server.log").read_text()[-2000:]
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        try:
+            return httpx.get(f"{self.address}/health", timeout=30).status_code == 200
+        except httpx.HTTPError:
+            return False
 
 
 def _is_whole(records):

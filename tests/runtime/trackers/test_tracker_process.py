@@ -56,6 +56,11 @@ def child_of(process):
     return wait_for(lambda: psutil.Process(process.pid).children(), limit_s=60)[0]
 
 
+def feeders():
+    """The processes of this one that feed trackers."""
+    return [one for one in psutil.Process().children() if "trainshed.runtime.trackers" in one.cmdline()]
+
+
 def sent(reader):
     path = reader.run.record.at(f"trackers/{reader.kind}.json")
     return (reader.run.storage.read_json(path) or {}).get("sent", 0)
@@ -112,7 +117,7 @@ def test_a_process_that_is_killed_is_started_again_and_each_step_stands_once(rea
     run.checkpoint(10)
     following = Following(run.record, asked(reader), events.append)
     wait_for(lambda: sent(reader) == 10)
-    (child,) = psutil.Process().children()
+    (child,) = feeders()
     child.kill()
     run.steps(11, 20)
     run.checkpoint(20)
@@ -130,7 +135,7 @@ def test_a_run_that_ends_while_its_process_is_down_is_sent_all_the_same(reader):
     run.checkpoint(10)
     following = Following(run.record, asked(reader), [].append)
     wait_for(lambda: sent(reader) == 10)
-    (child,) = psutil.Process().children()
+    (child,) = feeders()
     child.kill()
     run.steps(11, 20)
     run.end()
@@ -186,7 +191,7 @@ def test_a_tracker_that_never_answers_costs_a_run_its_wait_and_no_more(deaf, tmp
     assert time.monotonic() - began < 1.0
     run.steps(1, 10)
     run.end()
-    children = psutil.Process().children()
+    children = wait_for(feeders)
     began = time.monotonic()
     following.end(2.0)
     assert time.monotonic() - began < 4.0
