@@ -199,6 +199,7 @@ NOT_SEARCHED = {
     "self_test": {"choice": [True, False]},
     "checkpoint.every_steps": ONES,
     "max_failures": ONES,
+    "export.dtype": {"choice": ["fp32", "bf16"]},
     "changes": {"choice": [[{"step": 2, "settings": {"optimizer.weight_decay": 0.2}}]]},
     "workers": {"choice": [{"count": 2}]},
     "workers.hang_timeout_s": {"choice": [60, 70]},
