@@ -13,6 +13,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["RAY_AUTH_MODE"] = "token"
 
 
+def pytest_collection_modifyitems(items):
+    """Where tests run in several processes: files stay together, and whole lives of jobs in one, on one cluster.
+
+    An idle cluster takes a tenth of a core, and two lives of a job side by side take longer than one after the other.
+    """
+    here = Path(__file__).parent
+    for item in items:
+        file = item.path.relative_to(here)
+        item.add_marker(pytest.mark.xdist_group("e2e" if file.parts[0] == "e2e" else str(file)))
+
+
 @pytest.fixture(scope="session")
 def local_ray(tmp_path_factory):
     """Ray in this process, with a token. Only one: Ray keeps the first token that a process has used."""

@@ -123,6 +123,20 @@ def text_case(folder, task, model, opened, *, labels=None, **more):
     return Case(training(task, model, **more), facts, Memory(columns), raw, opened)
 
 
+def pair_case(folder):
+    """Two texts and whether they say the same kind of thing, told apart by the types of their tokens."""
+    texts, classes = reviews()
+    others = [texts[(number * 5 + 1) % SAMPLES] for number in range(SAMPLES)]
+    fields = {"text": "text", "text_pair": "other", "label": "label", "max_tokens": 32}
+    vocab = made_tokenizer(folder, texts, source={"kind": "jsonl", "path": "unused"}, examples=fields)
+    facts = tasks.DataFacts(vocab, 32, folder, labels=("no", "yes"), label_counts=(24, 24))
+    made = facts.encoder.pairs(texts, others, cut="right")
+    same = np.array([int(classes[number] == classes[(number * 5 + 1) % SAMPLES]) for number in range(SAMPLES)])
+    columns = {"tokens": [ids for ids, _ in made], "type_ids": [types for _, types in made], "label": same}
+    raw = [{"text": text, "text_pair": other} for text, other in zip(texts[:5], others[:5], strict=True)]
+    return Case(training(TextClassification(), BERT), facts, Memory(columns), raw, CLASSIFIER)
+
+
 def packed_case(folder, model, **more):
     texts, _ = reviews()
     job = {"examples": None, "pack": {"block_size": 16}}
@@ -254,6 +268,7 @@ CASES = {
     "seq2seq_lm-t5": lambda at: dates_case(at, Seq2SeqLm(), T5(**SHAPE), AutoModelForSeq2SeqLM.from_pretrained),
     "seq2seq_lm-bart": lambda at: dates_case(at, Seq2SeqLm(), Bart(**SHAPE), AutoModelForSeq2SeqLM.from_pretrained),
     "text_classification": lambda at: text_case(at, TextClassification(), BERT, CLASSIFIER, labels="class"),
+    "text_classification-pairs": pair_case,
     "text_classification-weights": lambda at: text_case(
         at, TextClassification(class_weights=(1.0, 2.0, 0.5)), BERT, CLASSIFIER, labels="class"
     ),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM
 
 from chat_shapes import SHAPES
 from cli.calling import call
@@ -121,6 +121,11 @@ JOBS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"lora": {"target_modules": ["q_prj"]}},
         "lora.target_modules: no layer of the model is called 'q_prj'; did you mean 'q_proj'?",
     ),
+    "an encoder that is to speak": (
+        {"tokenizer": {"name_or_path": "ENCODER"}},
+        {"model": {"kind": "pretrained", "name_or_path": "ENCODER"}},
+        "a bert cannot be trained for causal_lm; it is trained for masked_lm and text_classification",
+    ),
     "blocks for a family that mixes documents": (
         {"examples": None, "pack": {"block_size": 64}},
         {"model": {"kind": "config", "model_type": "opt"}},
@@ -152,7 +157,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=256, **sizes)
     LlamaForCausalLM(config).save_pretrained(root / "MODEL")
-    for name in ("MODEL", "BROKEN", "BARE"):
+    BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(root / "ENCODER")
+    for name in ("MODEL", "BROKEN", "BARE", "ENCODER"):
         tokenizer.save_pretrained(str(root / name))
     (root / "BROKEN" / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }")
     (root / "BARE" / "chat_template.jinja").unlink()
@@ -187,7 +193,7 @@ def documents(models: Path, prepare: dict[str, Any], train: dict[str, Any]) -> s
     } | train
     parts = [prepared] if prepared["format"] == "preference" else [prepared, trained]  # no task trains on those yet
     said = "---\n".join(yaml.safe_dump(one, sort_keys=False) for one in parts)
-    for name in ("MODEL", "OTHER", "BROKEN", "BARE", "PICKLE", "NOWHERE"):
+    for name in ("MODEL", "OTHER", "BROKEN", "BARE", "PICKLE", "NOWHERE", "ENCODER"):
         said = said.replace(f"name_or_path: {name}\n", f"name_or_path: {models / name}\n")
     return said
 

@@ -18,6 +18,7 @@ from waiting import wait_for
 LACKING = [library for library in ("tensorboard", "wandb") if importlib.util.find_spec(library) is None]
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.faults,  # the contract and the processes of trackers are in make test, without a cluster
     pytest.mark.skipif(bool(LACKING), reason=f"not installed: pip install 'trainshed[{','.join(LACKING)}]'"),
 ]
 
@@ -75,7 +76,7 @@ def test_a_training_whose_driver_dies_three_times_is_one_run_with_each_step_once
     metrics = folder / "metrics.jsonl"
     for done in (50, 120, 190):
         wait_for(lambda done=done: metrics.exists() and metrics.read_text().count("\n") > done, limit_s=240)
-        victim = driver_of(platform)
+        victim = wait_for(lambda: driver_of(platform))
         victim.kill()
         victim.wait()
     wait_for(lambda: platform.json("show", "tracked")["state"] == "succeeded", limit_s=300)

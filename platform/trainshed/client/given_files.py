@@ -17,6 +17,7 @@ from trainshed.spec.document.walk import nearest
 from trainshed.spec.fitting import DataForm
 from trainshed.spec.training.models import Pretrained
 from trainshed.spec.training.models.blocks import apart_fault
+from trainshed.spec.training.models.families import why_not
 from trainshed.spec.training.models.folder import folder_config, read_json, tensors
 from trainshed.spec.training.train import Training
 
@@ -60,8 +61,11 @@ def model_faults(training: Training, form: DataForm, maker: PrepareJob | None) -
     if not isinstance(model, Pretrained) or model.folder is None:
         return
     config = folder_config(model.folder)
+    kind = str(config.get("model_type"))
+    if config.get("is_decoder") is not True and (why := why_not(training.task.kind, kind)):
+        yield "model.name_or_path", why
     yield from _too_long(config, training, form)
-    if form.apart and training.task.kind == "causal_lm" and (why := apart_fault(str(config.get("model_type")))):
+    if form.apart and training.task.kind == "causal_lm" and (why := apart_fault(kind)):
         yield "model.name_or_path", why
     yield from _no_such_layers(model.folder, training)
     if maker is not None and isinstance(maker.tokenizer, PretrainedTokenizer):

@@ -85,6 +85,8 @@ def misfits(training: Training, form: DataForm) -> list[tuple[str, str]]:
 
 def _missing(task: BuiltIn, form: DataForm) -> list[tuple[str, str]]:
     wanted = task.needs
+    if "text_pair" in form.has and task.kind != "text_classification":
+        return [("task", f"{task.kind} reads no pairs of texts; leave examples.text_pair out, or classify them")]
     if not form.has or any(what in form.has for what in task.takes):  # a format that only the files can tell
         return _apart(task, form)
     missing = [what for what in wanted if what not in form.has]

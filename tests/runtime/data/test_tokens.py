@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from tokenizers import Tokenizer, processors
+from transformers import AutoTokenizer
 
 from chat_shapes import SHAPES
 from trainshed.errors import PlatformError
@@ -224,3 +225,30 @@ def test_a_text_longer_than_a_block_is_cut_into_pieces_without_loss():
     pieces = list(pieces_of(Tokens(np.arange(70)), 32))
     assert [len(piece.ids) for piece in pieces] == [32, 32, 6]
     assert np.concatenate([piece.ids for piece in pieces]).tolist() == list(range(70))
+
+
+PAIRED = {"examples": {"text": "text", "text_pair": "other", "label": "label", "max_tokens": 12}}
+
+
+@pytest.mark.parametrize("policy", ["cut_right", "cut_left", "drop"])
+def test_a_pair_is_one_row_as_transformers_makes_it(tmp_path, policy):
+    form = form_in(tmp_path, enclose=f"{BOS} $A {EOT}")
+    post = processors.TemplateProcessing(
+        single=f"{BOS} $A {EOT}",
+        pair=f"{BOS} $A {EOT} $B:1 {EOT}:1",
+        special_tokens=[(mark, form.tokenizer.token_to_id(mark)) for mark in (BOS, EOT)],
+    )
+    form.tokenizer.post_processor = post
+    form.tokenizer.save(str(tmp_path / "tokenizer.json"))
+    form = TextForm(form.tokenizer, Marks.read(tmp_path), obeyed=False, end=form.end)
+    opened = AutoTokenizer.from_pretrained(
+        tmp_path, truncation_side=policy.removeprefix("cut_").replace("drop", "right")
+    )
+    texts, others = ["You are", LONG], ["short.", "Say a number"]
+    rows = rows_of(form, PAIRED | {"too_long": policy}, text=texts, text_pair=others)
+    expected = opened(texts, others, truncation="longest_first", max_length=12, return_token_type_ids=True)
+    assert [row.fate for row in rows] == ["whole", "too long" if policy == "drop" else "cut"]
+    for row, ids, types in zip(rows, expected["input_ids"], expected["token_type_ids"], strict=True):
+        if row.fate != "too long":
+            assert (row.ids.tolist(), row.types.tolist()) == (ids, types)
+            assert set(row.types.tolist()) == {0, 1}

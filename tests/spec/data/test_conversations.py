@@ -158,6 +158,14 @@ def test_a_format_that_does_not_fit_the_job_is_refused(changes, why):
         PrepareJob.model_validate(JOB | changes)
 
 
+def test_a_pair_of_texts_needs_a_label_and_has_no_target():
+    pair = {"format": None, "examples": {"text": "a", "text_pair": "b", "label": "c"}}
+    assert PrepareJob.model_validate(JOB | pair).read_fields == {"text": "a", "text_pair": "b", "label": "c"}
+    for wrong in ({"label": None}, {"target": "d"}, {"text": None}):
+        with pytest.raises(ValidationError, match="text_pair: two texts are judged by a label"):
+            PrepareJob.model_validate(JOB | {"format": None, "examples": pair["examples"] | wrong})
+
+
 def test_what_a_format_reads():
     said = {name: PrepareJob.model_validate(JOB | {"format": name}).read_fields for name in KEYS}
     assert said["messages"] == {"messages": "messages"}

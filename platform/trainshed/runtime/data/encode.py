@@ -50,6 +50,8 @@ class Encode:
         assert self._tokens is not None
         rows = self._tokens.rows(piece)
         made = {"tokens": lists([row.ids for row in rows]), **columns_of(rows)}
+        if "type_ids" in self._schema.names:
+            made["type_ids"] = lists([_or_none(row.types) for row in rows], np.uint8)
         if "target" in self._schema.names:
             made["target"] = lists([_or_none(row.target) for row in rows])
         if "loss_mask" in self._schema.names:
@@ -59,8 +61,9 @@ class Encode:
             made["rejected"] = lists([side.ids for side in sides])
             made["rejected_mask"] = lists([_or_none(side.mask) for side in sides], np.uint8)
         said = piece[text].to_pylist()
-        if "target" in piece.column_names:
-            said = [f"{one}\n{target}" for one, target in zip(said, piece["target"].to_pylist(), strict=True)]
+        for other in ("text_pair", "target"):
+            if other in piece.column_names:
+                said = [f"{one}\n{more}" for one, more in zip(said, piece[other].to_pylist(), strict=True)]
         return {**made, "spelled": pa.array([self._finder.in_text(one) for one in said], pa.string())}
 
     def _label(self, label: Any) -> Any:

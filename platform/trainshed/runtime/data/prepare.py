@@ -93,7 +93,7 @@ def _intact(storage: Storage, folder: str, reporter: Reporter) -> DataManifest |
     return None
 
 
-TEXTS = ("text", "target", "messages", "preference")
+TEXTS = ("text", "text_pair", "target", "messages", "preference")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from trainshed.spec.data.rows import BadRow
 
 LOOKED_AT = 1_000
 """Rows that lengths and counts are taken of."""
-TEXTS = ("text", "target", "messages", "preference")
+TEXTS = ("text", "text_pair", "target", "messages", "preference")
 
 Answer = dict[str, Any]
 
@@ -141,7 +141,7 @@ def _of_columns(taken: dict[str, Any], count: int) -> Iterator[Tokens]:
         column = {name: values[number] for name, values in taken.items()}
         mask = column["loss_mask"].astype(bool) if "loss_mask" in column else None
         rejected = Tokens(column["rejected"], column["rejected_mask"].astype(bool)) if "rejected" in column else None
-        yield Tokens(column["tokens"], mask, column.get("target"), rejected)
+        yield Tokens(column["tokens"], mask, target=column.get("target"), rejected=rejected)
 
 
 def _shown(made: Tokenizer, row: Tokens, origin: str) -> Answer:

@@ -20,7 +20,7 @@ from trainshed.spec.data.prepare import Clean, Deduplicate, PrepareStep
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
-SAMPLE = ("text", "target", "messages", "preference", "label", "image")
+SAMPLE = ("text", "text_pair", "target", "messages", "preference", "label", "image")
 """What a sample is made of; where it is from is no part of it."""
 HELD_OUT_FIRST = ("test", "validation")
 """Whose copy is kept where a sample stands in several files: what is held out is not made smaller."""
@@ -61,7 +61,7 @@ def clean_text(text: str) -> str:
 
 def cleaned(table: pa.Table, minimum: int) -> pa.Table:
     """The table with clean texts, targets and messages, without texts that are shorter than `minimum` characters."""
-    for name in ("text", "target"):
+    for name in ("text", "text_pair", "target"):
         if name in table.column_names:
             column = pa.array([clean_text(text) for text in table[name].to_pylist()], pa.string())
             table = table.set_column(table.column_names.index(name), name, column)

@@ -118,7 +118,8 @@ def _enclose(tokenizer: Tokenizer, special_tokens: tuple[str, ...]) -> None:
     after = [_mark("sep")] if "sep" in special_tokens else [END_OF_TEXT]
     marks = [(token, tokenizer.token_to_id(token)) for token in [*before, *after]]
     single = [*before, "$A", *after]
-    tokenizer.post_processor = processors.TemplateProcessing(single=single, special_tokens=marks)
+    pair = [*single, "$B:1", *(f"{token}:1" for token in after)]
+    tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=marks)
 
 
 def _mark(token: str) -> str:

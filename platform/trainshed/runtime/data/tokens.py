@@ -31,6 +31,8 @@ class Tokens:
     ids: Ids
     mask: Mask | None = None
     """Which of them are learnt; None: all of them."""
+    types: Ids | None = None
+    """Of a pair: the text that each token is of, 0 or 1."""
     target: Ids | None = None
     rejected: Tokens | None = None
     """Of a preference, whose own ids are the chosen side."""
@@ -64,6 +66,8 @@ class Tokeniser:
         if "preference" in names:
             return [self._preference(Preference.from_json(one)) for one in piece["preference"].to_pylist()]
         texts = piece["text"].to_pylist()
+        if "text_pair" in names:
+            return self._pairs(texts, piece["text_pair"].to_pylist())
         if "target" not in names:
             return [self._fitted(Tokens(np.array(ids, dtype=np.int64))) for ids in self._whole(texts)]
         targets = piece["target"].to_pylist()
@@ -89,6 +93,21 @@ class Tokeniser:
 
     def _targets(self, texts: Sequence[str]) -> list[Ids]:
         return self._texts.targets(texts, None)
+
+    def _pairs(self, texts: Sequence[str], others: Sequence[str]) -> list[Tokens]:
+        """Two texts in one row; of one that is too long the longer text loses tokens first."""
+        whole = [Tokens(ids, types=types) for ids, types in self._texts.pairs(texts, others)]
+        long = [number for number, one in enumerate(whole) if self._limit is not None and len(one.ids) > self._limit]
+        if self._policy in ("drop", "refuse"):
+            for number in long:
+                whole[number] = replace(whole[number], fate="too long", found=len(whole[number].ids))
+            return whole
+        shorter = self._texts.pairs(
+            [texts[number] for number in long], [others[number] for number in long], cut=self._side_of_cut
+        )
+        for number, (ids, types) in zip(long, shorter, strict=True):
+            whole[number] = Tokens(ids, types=types, fate="cut", found=len(whole[number].ids))
+        return whole
 
     def _pair(self, ids: list[int], target: Ids) -> Tokens:
         """A text and a target that stay two; the target may lose its end, and with it its end token."""

@@ -108,6 +108,19 @@ class TextEncoder:
         found = self.texts(texts) if cut else [np.array(ids, dtype=np.int64) for ids in self.whole_texts(texts)]
         return [self.opened(ids) for ids in found]
 
+    def pairs(self, texts: Sequence[str], others: Sequence[str], *, cut: Side | None = None) -> list[tuple[Ids, Ids]]:
+        """Ids of two texts in one row, as the tokenizer joins them, and the text that each token is of, 0 or 1.
+
+        With `cut` rows are cut to `max_tokens` on that side of the longer text.
+        """
+        tokenizer = self._plain
+        if cut is not None and self._max_tokens is not None:
+            tokenizer = Tokenizer.from_str(self._serialized)
+            tokenizer.no_padding()
+            tokenizer.enable_truncation(self._max_tokens, strategy="longest_first", direction=cut)
+        encoded = tokenizer.encode_batch_fast(list(zip(texts, others, strict=True)))
+        return [(np.array(one.ids, dtype=np.int64), np.array(one.type_ids, dtype=np.int64)) for one in encoded]
+
     def opened(self, ids: Ids) -> Ids:
         """A text's ids without the tokens that close it; what a decoder goes on from."""
         after = self.affixes.after

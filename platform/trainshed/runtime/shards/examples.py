@@ -19,7 +19,7 @@ from trainshed.runtime.shards.files import map_shard, write_shard
 
 SHARD_SAMPLES = 1 << 16
 IDS = ("tokens", "target", "rejected")
-RAGGED = (*IDS, "lengths", "loss_mask", "rejected_mask")
+RAGGED = (*IDS, "lengths", "loss_mask", "rejected_mask", "type_ids")
 """Columns whose rows have lengths of their own."""
 
 

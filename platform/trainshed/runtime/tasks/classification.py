@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from trainshed.runtime.modalities.image.collation import Pixels, pixels_of
-from trainshed.runtime.modalities.text.collation import inputs
+from trainshed.runtime.modalities.text.collation import inputs, pad
 from trainshed.runtime.tasks.configuration import configuration
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.labels import Labels
@@ -39,6 +39,7 @@ class ClassificationTask:
         self._pixels = Pixels()  # -1 to 1, as ViT's own image processor has it
         if facts.image is not None and isinstance(training.model, Pretrained):
             self._pixels = pixels_of(training.model, *facts.image)
+        self._has_types = getattr(config, "type_vocab_size", 1) > 1
         self._model = TransformersModel(auto, config, training, facts, labelled=True)
 
     def make_model(self) -> torch.nn.Module:
@@ -61,7 +62,10 @@ class ClassificationTask:
         return self._model.make(place)
 
     def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:  # noqa: ARG002
-        """`input_ids` and `attention_mask`, or `pixel_values`; and `labels`. Nothing is drawn."""
+        """`input_ids` and `attention_mask`, or `pixel_values`; and `labels`. Nothing is drawn.
+
+        Pairs of texts have `token_type_ids` where the model tells texts apart by them.
+        """
         return {**self._inputs(rows), "labels": self._labels.tensor(rows["label"])}
 
     def weight(self, batch: Batch) -> float:
@@ -93,13 +97,24 @@ class ClassificationTask:
         if self._facts.image is not None:
             columns: dict[str, Any] = {"pixels": np.stack([row["image"] for row in rows])}
         else:
-            columns = {"tokens": self._facts.encoder.texts([row["text"] for row in rows])}
+            columns = self._encoded(rows)
         return self._labels.answers(model(**self._inputs(columns)).logits)
 
     def _inputs(self, rows: dict[str, Any]) -> Batch:
         if "pixels" in rows:
             return {"pixel_values": self._pixels.values(rows["pixels"])}
-        return inputs(rows["tokens"], self._facts.pad)
+        given = inputs(rows["tokens"], self._facts.pad)
+        if "type_ids" in rows and self._has_types:
+            given["token_type_ids"] = pad(rows["type_ids"], 0)
+        return given
+
+    def _encoded(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Texts, or pairs of texts, as the data has them."""
+        texts = [row["text"] for row in rows]
+        if "text_pair" not in rows[0]:
+            return {"tokens": self._facts.encoder.texts(texts)}
+        made = self._facts.encoder.pairs(texts, [row["text_pair"] for row in rows], cut="right")
+        return {"tokens": [ids for ids, _ in made], "type_ids": [types for _, types in made]}
 
 
 def _logits(forward: Forward, batch: Batch) -> torch.Tensor:

@@ -13,6 +13,7 @@ from trainshed.errors import PlatformError
 from trainshed.runtime.models.locate import tokenizer_of
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.spec.training.models import Pretrained
+from trainshed.spec.training.models.families import why_not
 
 POSITIONS_AFTER_PADDING = frozenset(
     {
@@ -43,6 +44,8 @@ def check_kind(auto: Any, config: PreTrainedConfig, task: str) -> None:
             f"model: a {config.model_type} cannot be trained for {task}: transformers has no such model of it; "
             f"{_parts(config)}"
         )
+    if getattr(config, "is_decoder", False) is not True and (why := why_not(task, config.model_type)):
+        raise PlatformError(f"model: {why}")
 
 
 def check_sizes_fit(config: PreTrainedConfig, facts: DataFacts) -> PreTrainedConfig:

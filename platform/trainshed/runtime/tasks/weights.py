@@ -166,7 +166,8 @@ class TransformersModel:
 def copy_tokenizer(source: Path, folder: Path) -> None:
     """Every file of the tokenizer, beside the weights."""
     for file in sorted(source.iterdir()):
-        shutil.copyfile(file, folder / file.name)
+        if file.is_file():
+            shutil.copyfile(file, folder / file.name)
 
 
 def name_ends(folder: Path) -> None:

@@ -82,6 +82,8 @@ class Examples(Part):
 
     text: str | None = None
     """The field with the text."""
+    text_pair: str | None = None
+    """The field with a second text that is judged beside the first: a hypothesis, a passage."""
     target: str | None = None
     """The field with the text to be produced: a translation, an answer."""
     label: str | None = None
@@ -102,12 +104,20 @@ class Examples(Part):
             raise ValueError("say which field holds the text, or which holds the image: `text:` or `image:`")
         if self.image is not None and self.label is None:
             raise ValueError("an image needs a label: say which field holds it")
+        if self.text_pair is not None and (self.text is None or self.label is None or self.target is not None):
+            raise ValueError("text_pair: two texts are judged by a label: say `text:` and `label:`, and no target")
         return self
 
     @property
     def fields(self) -> dict[str, str]:
-        """What a sample has (text, target, label, image): the field of the source that holds it."""
-        said = {"text": self.text, "target": self.target, "label": self.label, "image": self.image}
+        """What a sample has (text, text_pair, target, label, image): the field of the source that holds it."""
+        said = {
+            "text": self.text,
+            "text_pair": self.text_pair,
+            "target": self.target,
+            "label": self.label,
+            "image": self.image,
+        }
         return {what: field for what, field in said.items() if field is not None}
 
 

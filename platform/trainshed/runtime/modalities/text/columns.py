@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-IN_SAMPLES = {"text": pa.string(), "target": pa.string(), "messages": pa.string(), "preference": pa.string()}
+IN_SAMPLES = dict.fromkeys(("text", "text_pair", "target", "messages", "preference"), pa.string())
 """Conversations and preferences are JSON; see spec.data.conversations."""
 
 IDS = pa.list_(pa.uint32())
@@ -20,6 +20,7 @@ LENGTHS = pa.field("lengths", IDS)
 """Of a block: the tokens of each document in it, in their order."""
 IN_SHARDS = {
     "text": (pa.field("tokens", IDS),),
+    "text_pair": (pa.field("type_ids", MASK),),
     "target": (pa.field("target", IDS),),
     "messages": (pa.field("tokens", IDS), pa.field("loss_mask", MASK)),
     "preference": (
@@ -27,7 +28,8 @@ IN_SHARDS = {
         *(pa.field("rejected", IDS), pa.field("rejected_mask", MASK)),
     ),
 }
-"""The columns of a shard for each thing that a sample has. Of a preference `tokens` are the chosen side."""
+"""The columns of a shard for each thing that a sample has. The tokens of a pair are in one row, and `type_ids` says of
+which text each is; of a preference `tokens` are the chosen side."""
 CHARACTERS_PER_PIECE = 1 << 20
 """What is tokenised at a time: an encoding takes some twenty times the bytes of its text."""
 
