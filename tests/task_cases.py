@@ -124,15 +124,15 @@ def text_case(folder, task, model, opened, *, labels=None, **more):
 
 
 def pair_case(folder):
-    """Two texts and whether they say the same kind of thing, told apart by the types of their tokens."""
+    """Two texts and how far apart they are, told apart by the types of their tokens."""
     texts, classes = reviews()
     others = [texts[(number * 5 + 1) % SAMPLES] for number in range(SAMPLES)]
     fields = {"text": "text", "text_pair": "other", "label": "label", "max_tokens": 32}
     vocab = made_tokenizer(folder, texts, source={"kind": "jsonl", "path": "unused"}, examples=fields)
-    facts = tasks.DataFacts(vocab, 32, folder, labels=("no", "yes"), label_counts=(24, 24))
+    facts = tasks.DataFacts(vocab, 32, folder, labels=LABELS, label_counts=(16, 16, 16))
     made = facts.encoder.pairs(texts, others, cut="right")
-    same = np.array([int(classes[number] == classes[(number * 5 + 1) % SAMPLES]) for number in range(SAMPLES)])
-    columns = {"tokens": [ids for ids, _ in made], "type_ids": [types for _, types in made], "label": same}
+    apart = np.array([(classes[number] - classes[(number * 5 + 1) % SAMPLES]) % 3 for number in range(SAMPLES)])
+    columns = {"tokens": [ids for ids, _ in made], "type_ids": [types for _, types in made], "label": apart}
     raw = [{"text": text, "text_pair": other} for text, other in zip(texts[:5], others[:5], strict=True)]
     return Case(training(TextClassification(), BERT), facts, Memory(columns), raw, CLASSIFIER)
 
