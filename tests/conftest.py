@@ -13,6 +13,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["RAY_AUTH_MODE"] = "token"
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of its own
 def pytest_collection_modifyitems(items):
     """Where tests run in several processes: files stay together, and whole lives of jobs in one, on one cluster.
 
