@@ -174,7 +174,11 @@ def test_the_files_of_a_hub_name_are_carried_from_its_cache(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     out = tmp_path / "out"
-    assert json.loads((out / "generation_config.json").read_text())["eos_token_id"] == [1, 2]
+    assert json.loads((out / "generation_config.json").read_text())["eos_token_id"] == [
+        1,
+        2,
+        0,
+    ]  # and the tokenizer's own
     assert (out / "chat_template.jinja").read_bytes() == CARRIED["chat_template.jinja"]
     assert {str(tensor.dtype) for tensor in load_file(out / "model.safetensors").values()} == {"torch.bfloat16"}
 

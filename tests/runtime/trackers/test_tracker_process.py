@@ -91,6 +91,7 @@ def test_a_run_is_shown_from_its_beginning_to_its_end(reader):
     assert found.state == "finished"
 
 
+@pytest.mark.faults
 def test_a_driver_that_is_killed_three_times_leaves_one_run_with_each_step_once(reader):
     run = reader.run
     for first in (1, 11, 21):
@@ -110,6 +111,7 @@ def test_a_driver_that_is_killed_three_times_leaves_one_run_with_each_step_once(
     assert len(expected) == 40
 
 
+@pytest.mark.faults
 def test_a_process_that_is_killed_is_started_again_and_each_step_stands_once(reader):
     run = reader.run
     events = []
@@ -129,6 +131,7 @@ def test_a_process_that_is_killed_is_started_again_and_each_step_stands_once(rea
     assert "its process ended with -9" in events[1].cause
 
 
+@pytest.mark.faults
 def test_a_run_that_ends_while_its_process_is_down_is_sent_all_the_same(reader):
     run = reader.run
     run.steps(1, 10)
