@@ -25,8 +25,15 @@ def test_what_holds_where_nothing_is_set(tmp_path):
 
 @pytest.mark.parametrize("name", [environment.HOME, environment.STORAGE, environment.PROFILE, environment.SERVE_PORT])
 def test_a_variable_that_is_set_to_nothing_is_not_set(monkeypatch, name, tmp_path):
+    read = {
+        environment.HOME: environment.home_folder,
+        environment.STORAGE: environment.storage_place,
+        environment.PROFILE: environment.profile_file,
+        environment.SERVE_PORT: environment.serve_port,
+    }[name]
+    unset = read()
     monkeypatch.setenv(name, "")
-    test_what_holds_where_nothing_is_set(tmp_path)
+    assert read() == unset
 
 
 def test_what_is_set_holds(monkeypatch, tmp_path):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from job_texts import PREPARE, TRAIN, TUNE, changed, text
+from job_texts import PREPARE, TRAIN, TUNE, changed
 from prepared_on_disk import prepared
 from results_on_disk import finished
-from submitting import checked
+from submitting import checked, faults, loaded
 from trainshed.client.bound import PlannedModel
 from trainshed.client.plan import plan
 from trainshed.errors import SpecError
@@ -13,7 +13,6 @@ from trainshed.record.bound import bind as bind_data
 from trainshed.record.checkpoints import path_of
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
-from trainshed.spec.load import load_files
 
 
 def trained(storage, data, *, day, steps=(), state="stopped", **result):
@@ -39,18 +38,6 @@ def storage(tmp_path):
     trained(storage, data, day=2, steps=(0, 100, 150))
     trained(storage, data, day=3, steps=(0,), state="failed")
     return storage
-
-
-def loaded(folder, *jobs):
-    file = folder / "job.yaml"
-    file.write_text(text(*jobs))
-    return load_files([file])
-
-
-def faults(folder, storage, *jobs):
-    with pytest.raises(SpecError) as caught:
-        checked(loaded(folder, *jobs), storage)
-    return [(fault.line, fault.key, fault.message) for fault in caught.value.faults]
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from counting_storage import counting
-from job_texts import PREPARE, TRAIN, TUNE, changed, text
+from job_texts import PREPARE, TRAIN, TUNE, changed
 from prepared_on_disk import prepared
-from submitting import checked
+from submitting import checked, faults, loaded
 from trained_on_disk import bert, gpt2, llama, qwen3, trained
 from trainshed.client import resume
 from trainshed.client.bind import bind
@@ -21,7 +21,6 @@ from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import Submission, begin_runs
 from trainshed.record.weights import keep, kept, of_version
-from trainshed.spec.load import load_files
 
 
 def begins(reference, **more):
@@ -37,18 +36,6 @@ def storage(tmp_path):
     for day in (1, 2):
         trained(storage, "first", gpt2, data, day=day, version_of="small")
     return storage
-
-
-def loaded(folder, *jobs):
-    file = folder / "job.yaml"
-    file.write_text(text(*jobs))
-    return load_files([file])
-
-
-def faults(folder, storage, *jobs):
-    with pytest.raises(SpecError) as caught:
-        checked(loaded(folder, *jobs), storage)
-    return [(fault.line, fault.key, fault.message) for fault in caught.value.faults]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +211,8 @@ def test_the_same_tokens_in_another_file_are_the_same_tokenizer(storage, tmp_pat
     result = storage.read_json(data.at("result.json"))
     result["manifest"]["tokenizer_files"]["tokenizer.json"] = "ab" * 32
     storage.write_json(data.at("result.json"), result)
-    checked(loaded(tmp_path, begins("small@1")), storage)
+    made = checked(loaded(tmp_path, begins("small@1")), storage)
+    assert [one.loaded.job.model.name_or_path for one in made.jobs] == ["small@1"]
 
 
 @pytest.mark.parametrize("hostile", [{"small@1": {"run_id": "../x", "model": "runs/a/model"}}, {"small@1": 3}, [1]])

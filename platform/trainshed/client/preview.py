@@ -38,8 +38,9 @@ def preview_of_data(storage: str, data: str, rows: int) -> dict[str, Any]:
 
 
 def _asked(question: dict[str, Any]) -> dict[str, Any]:
+    # -P: a module in the folder that the user stands in, which may be a stranger's, is not imported.
     done = subprocess.run(
-        [sys.executable, "-m", MODULE], input=json.dumps(question), capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-m", MODULE], input=json.dumps(question), capture_output=True, text=True, check=False
     )
     lines = done.stdout.splitlines()
     if done.returncode or not lines:

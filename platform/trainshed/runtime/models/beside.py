@@ -19,7 +19,6 @@ from trainshed.runtime.models.locate import LOAD_ERRORS, first_line, located
 from trainshed.spec.document.locations import is_directory
 from trainshed.spec.training.models import Pretrained
 
-GENERATION = "generation_config.json"
 MOST_BYTES = 50_000_000
 MOST_BYTES_IN_ALL = 150_000_000
 MOST_FILES = 100

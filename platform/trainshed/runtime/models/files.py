@@ -21,7 +21,7 @@ from trainshed.record.results import WeightsOrigin
 from trainshed.record.storage import Storage
 
 MANIFEST = "manifest.json"
-WEIGHTS = "model.safetensors"
+WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
 _NAME = re.compile(r"[\w][\w.-]{0,199}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -82,7 +82,10 @@ class ModelFiles:
 
 def weights_sha256(hashes: Mapping[str, str]) -> str:
     """What stands for an export's weights: the hash of their file, or of all hashes where they are in several."""
-    return hashes[WEIGHTS] if WEIGHTS in hashes else hashlib.sha256(json.dumps(dict(hashes)).encode()).hexdigest()
+    for name in WEIGHTS:
+        if name in hashes:
+            return hashes[name]
+    return hashlib.sha256(json.dumps(dict(hashes)).encode()).hexdigest()
 
 
 def files_of_export(storage: Storage, origin: WeightsOrigin) -> ModelFiles:

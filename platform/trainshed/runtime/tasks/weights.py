@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 
-from trainshed.runtime.encoding import ConversationEncoder
-from trainshed.runtime.models.beside import GENERATION, files_beside
+from trainshed.runtime.encoding import GENERATION_CONFIG, ConversationEncoder
+from trainshed.runtime.models.beside import files_beside
 from trainshed.runtime.models.export import load_model
 from trainshed.runtime.models.load import load_weights
 from trainshed.runtime.tasks.adapting import (
@@ -96,7 +96,7 @@ class TransformersModel:
         if self._tokenizer is not None:
             copy_tokenizer(self._tokenizer, folder)
         for name, content in self._beside.items():
-            if name == GENERATION or not (folder / name).exists():
+            if name == GENERATION_CONFIG or not (folder / name).exists():
                 (folder / name).write_bytes(content)
         name_ends(folder)
 
@@ -175,7 +175,7 @@ def name_ends(folder: Path) -> None:
 
     `generate` of transformers, and what else reads the file, then stops where the endpoint does.
     """
-    file = folder / GENERATION
+    file = folder / GENERATION_CONFIG
     encoder = ConversationEncoder.read(folder, obey=False) if file.is_file() else None
     if encoder is None:
         return

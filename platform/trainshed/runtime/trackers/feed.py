@@ -14,7 +14,7 @@ from trainshed.record.metric_rows import MetricRow
 from trainshed.record.storage import Storage
 from trainshed.record.tracking import TrackedFacts, keep_tracked, read_tracked
 from trainshed.runtime.trackers.tail import Tail, Window
-from trainshed.runtime.trackers.tracker import Ending, Head, Tracker, TrackerRun
+from trainshed.runtime.trackers.tracker import Ending, ForgettingRun, Head, Tracker, TrackerRun
 
 ROWS_AT_ONCE = 100
 
@@ -27,21 +27,21 @@ class Feed:
         self._storage = storage
         self._folder = folder
         self._kind = kind
-        self._tracker = tracker
         self._tail = Tail(storage, f"{folder}/metrics.jsonl")
         self._shown: list[tuple[int, object]] = []
         """Steps behind the tail's place that were sent, each with the time of its row, which no other doing has."""
         known = what_is_whole(lambda: read_tracked(storage, folder, kind), None)
         self.run: TrackerRun = tracker.open(head, known)
+        self._forgetting = self.run if isinstance(self.run, ForgettingRun) else None
         self.is_new = known is None or known.run != self.run.id
         self._sent = self.run.stands
         self._ended_s = None if known is None or self.is_new else known.ended_s
         self._kept: TrackedFacts | None = None
         self._firm = min(self._sent, 0 if known is None or self.is_new else known.firm)
-        if tracker.takes_back and self._sent > self._firm:
+        if self._forgetting is not None and self._sent > self._firm:
             # What was sent beyond a checkpoint may have been done again, and nobody knows which doing was sent.
             self._sent = self._firm
-            self.run.take_back(self._sent)
+            self._forgetting.take_back(self._sent)
         self._keep()
         self._skip_to(self._firm)
 
@@ -61,8 +61,8 @@ class Feed:
             window = self._tail.read()
             if not window.rows and not self._shown:
                 break
-            if self._tracker.takes_back:
-                self._send_all(window)
+            if self._forgetting is not None:
+                self._send_all(self._forgetting, window)
             else:
                 self._send([row for row in window.rows if ended or row.step <= settled])
             if window.full and window.rows[-1].step <= self._sent:
@@ -85,7 +85,7 @@ class Feed:
         """Closes what this process holds of the run."""
         self.run.leave()
 
-    def _send_all(self, window: Window) -> None:
+    def _send_all(self, run: ForgettingRun, window: Window) -> None:
         """To a tracker that forgets: where rows have been done again, it forgets the first doing of them."""
         shown = [] if window.anew else self._shown
         same = 0
@@ -93,7 +93,7 @@ class Feed:
             same += 1
         if window.anew or same < len(shown):
             back_to = window.rows[same].step - 1 if same < len(window.rows) else self._last(shown[:same])
-            self.run.take_back(back_to)
+            run.take_back(back_to)
             self._sent = back_to
             self._firm = min(self._firm, back_to)
             self._shown = shown[:same]
@@ -108,7 +108,7 @@ class Feed:
             some = new[first : first + ROWS_AT_ONCE]
             self.run.log(some)
             self._sent = some[-1].step
-            if self._tracker.takes_back:
+            if self._forgetting is not None:
                 self._shown += map(_mark, some)
             self._keep()
 

@@ -38,8 +38,6 @@ STATUS = {Outcome.FINISHED: "FINISHED", Outcome.FAILED: "FAILED", Outcome.KILLED
 class MlflowTracker:
     """One experiment on one server."""
 
-    takes_back = False
-
     def __init__(self, settings: Mlflow) -> None:
         os.environ.update(REQUEST)  # of this process, which does nothing else
         self._settings = settings
@@ -135,10 +133,6 @@ class MlflowRun:
             last = row.step
         if last is not None:
             self._send(held, last)
-
-    def take_back(self, step: int) -> None:
-        """Nobody asks for it: MLflow forgets no figure."""
-        raise NotImplementedError(f"MLflow cannot forget what came after step {step}")
 
     def end(self, ending: Ending) -> None:
         """Sends what came of the run, and its status."""

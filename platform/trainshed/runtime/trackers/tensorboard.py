@@ -33,8 +33,6 @@ FILE_BYTES = 4 << 20
 class TensorBoardTracker:
     """Event files below one run's folder; trials have folders of their own in it."""
 
-    takes_back = True
-
     def __init__(self, storage: Storage, folder: str) -> None:
         self._storage = storage
         self._folder = f"{folder}/{FOLDER}"

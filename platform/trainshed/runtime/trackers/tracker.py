@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from trainshed.errors import PlatformError
 from trainshed.record.metric_rows import MetricRow
@@ -80,9 +80,6 @@ class TrackerRun(Protocol):
     def log(self, rows: Sequence[MetricRow]) -> None:
         """Adds the figures of steps, each of which is later than all before it."""
 
-    def take_back(self, step: int) -> None:
-        """Forgets the figures of all later steps; only where `takes_back`."""
-
     def end(self, ending: Ending) -> None:
         """Says how it ended. Said again, it changes nothing."""
 
@@ -90,11 +87,16 @@ class TrackerRun(Protocol):
         """Closes what this process holds of it; the run goes on under another process, or has ended."""
 
 
+@runtime_checkable
+class ForgettingRun(TrackerRun, Protocol):
+    """One run in a tracker that can forget figures; to others they are sent once no restart does them again."""
+
+    def take_back(self, step: int) -> None:
+        """Forgets the figures of all later steps."""
+
+
 class Tracker(Protocol):
     """One tracker, as the job has set it."""
-
-    takes_back: bool
-    """Whether figures that were sent can be forgotten; where not, they are sent once no restart does them again."""
 
     def open(self, head: Head, known: TrackedFacts | None) -> TrackerRun:
         """The tracker's run of this head: the one it has, else a new one. `known` is what the Record has kept of it."""

@@ -32,8 +32,6 @@ RECORD_HEADER = struct.Struct("<IHB")
 class WandbTracker:
     """One project."""
 
-    takes_back = False
-
     def __init__(self, settings: Wandb, storage: Storage, folder: str) -> None:
         self._settings = settings
         self._offline = settings.mode == "offline"
@@ -98,10 +96,6 @@ class WandbRun:
         with _answered():
             for row in rows:
                 self._run.log(figures_of(row), step=row.step)
-
-    def take_back(self, step: int) -> None:
-        """Nobody asks for it: W&B forgets no figure."""
-        raise NotImplementedError(f"W&B cannot forget what came after step {step}")
 
     def end(self, ending: Ending) -> None:
         """Sends what came of the run, waits until all of it is there, and closes it."""

@@ -5,7 +5,6 @@ A folder without its manifest.json, which comes last, is no model.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +20,7 @@ from trainshed.record.names import ExportName
 from trainshed.record.results import ADAPTER, AgreementFacts, ExportFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
+from trainshed.runtime.models.files import weights_sha256
 from trainshed.runtime.scratch import scratch
 from trainshed.runtime.tasks.number_types import written_in
 from trainshed.runtime.training.agreement import agreement, answers
@@ -33,7 +33,6 @@ from trainshed.spec.training.tasks import Custom
 from trainshed.spec.training.train import Training
 
 MODEL: ExportName = "model"
-WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
 SHOWN_TOKENS = 16
 TYPES = {"F32": "fp32", "BF16": "bf16", "F16": "fp16"}
 """Names of types in safetensors, and in a job."""
@@ -177,5 +176,4 @@ def _put(local: Path, storage: Storage, folder: str, facts: ExportFacts) -> str:
     hashes = {path.name: sha256(path.read_bytes()) for path in sorted(local.iterdir())}
     storage.upload(local, folder)
     storage.write_json(f"{folder}/manifest.json", {"files": hashes, "export": facts.as_json()})
-    of_weights = [hashes[name] for name in WEIGHTS if name in hashes]
-    return of_weights[0] if of_weights else sha256(json.dumps(hashes).encode())
+    return weights_sha256(hashes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,17 +161,21 @@ def _fill_buffers(parts: list[_Part], engine: Engine) -> None:
             own[name].copy_(part.file.get_tensor(f"buffer/{name}").view_as(own[name]))
 
 
-def _fill_weights(piece: Piece, parts: list[_Part]) -> None:
-    filled = 0
+def _overlaps(piece: Piece, parts: list[_Part]) -> Iterator[tuple[_Part, slice, slice]]:
+    """The parts that hold some of a piece: where in the piece it goes, and where in the part it stands."""
     for part in parts:
         span = part.overlap(piece)
-        if span is None:
-            continue
-        first, last = span
-        start = part.starts[piece.name]
-        inside = slice(first - piece.start, last - piece.start)
-        piece.values[inside].copy_(part.file.get_slice(f"weights/{piece.name}")[first - start : last - start])
-        filled += last - first
+        if span is not None:
+            first, last = span
+            start = part.starts[piece.name]
+            yield part, slice(first - piece.start, last - piece.start), slice(first - start, last - start)
+
+
+def _fill_weights(piece: Piece, parts: list[_Part]) -> None:
+    filled = 0
+    for part, inside, there in _overlaps(piece, parts):
+        piece.values[inside].copy_(part.file.get_slice(f"weights/{piece.name}")[there])
+        filled += inside.stop - inside.start
     if filled != len(piece):
         raise PlatformError(
             f"the checkpoint holds {filled} of {len(piece)} elements of {piece.name}; it is of another model"
@@ -179,16 +184,10 @@ def _fill_weights(piece: Piece, parts: list[_Part]) -> None:
 
 def _fill_state(piece: Piece, parts: list[_Part], engine: Engine) -> None:
     """What the optimizer remembers of a piece."""
-    for part in parts:
-        span = part.overlap(piece)
-        if span is None:
-            continue
-        first, last = span
-        start = part.starts[piece.name]
-        inside = slice(first - piece.start, last - piece.start)
+    for part, inside, there in _overlaps(piece, parts):
         state = engine.state[piece.owner]
         for key in part.states.get(piece.name, ()):
-            stored = part.file.get_slice(f"state/{key}/{piece.name}")[first - start : last - start]
+            stored = part.file.get_slice(f"state/{key}/{piece.name}")[there]
             _state_tensor(state, key, piece, stored.dtype)[inside].copy_(stored)
         for key, value in part.scalars[piece.name].items():
             old = state.get(key)
