@@ -41,9 +41,9 @@ quickstart: setup  ## The main job: prepare, tune, train and serve a small GPT, 
 	@echo
 	@$(BIN)/platform endpoints stdlib-complete
 
-# tests/conftest.py says which tests stay together; they go in the order of testpaths.
+# tests/together.py says which tests stay together.
 TEST_PROCESSES ?= 2
-PYTEST := $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder
 # A second thread in tensors as small as those of tests only costs: workers of a job have one thread too.
 check test faults: export OMP_NUM_THREADS := 1
 

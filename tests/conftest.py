@@ -13,16 +13,26 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["RAY_AUTH_MODE"] = "token"
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of its own
-def pytest_collection_modifyitems(items):
-    """Where tests run in several processes: files stay together, and whole lives of jobs in one, on one cluster.
+LONGEST = ("e2e", "client", "runtime")
+"""Folders of tests that start clusters and workers; they begin first, so that no process has one of them left alone."""
 
-    An idle cluster takes a tenth of a core, and two lives of a job side by side take longer than one after the other.
-    """
+
+def pytest_collection_modifyitems(items):
     here = Path(__file__).parent
-    for item in items:
-        file = item.path.relative_to(here)
-        item.add_marker(pytest.mark.xdist_group("e2e" if file.parts[0] == "e2e" else str(file)))
+
+    def place(item):
+        folder = item.path.relative_to(here).parts[0]
+        return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+
+    items.sort(key=place)  # stable
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep together, where tests run in several processes, what shares a cluster or a model."""
+    from together import TestsTogether
+
+    return TestsTogether(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -30,12 +30,6 @@ def gpt2_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def long_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose longest answer takes several seconds, so that it is seen when one is not cut short."""
-    return write_gpt2(tmp_path_factory.mktemp("long"), positions=4096)
-
-
-@pytest.fixture(scope="session")
 def chat_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_gpt2(tmp_path_factory.mktemp("chat"), chat_template=CHAT_TEMPLATE)
 
@@ -59,12 +53,6 @@ def llama_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["gpt2_dir", "llama_dir"])
-def model_dir(request: pytest.FixtureRequest) -> Path:
-    """Every architecture in turn."""
-    return Path(request.getfixturevalue(request.param))
-
-
 @pytest.fixture(scope="session")
 def engine(gpt2_dir: Path) -> Iterator[TextEngine]:
     built = build_engine(gpt2_dir, EngineSettings())
@@ -72,10 +60,18 @@ def engine(gpt2_dir: Path) -> Iterator[TextEngine]:
     built.stop()
 
 
+@pytest.fixture(scope="session")
+def tight_engine(gpt2_dir: Path) -> Iterator[TextEngine]:
+    """An engine that holds six requests, whose cache holds one or two of the longest."""
+    built = build_engine(gpt2_dir, EngineSettings(max_requests=6, cache_tokens=192))
+    yield built
+    built.stop()
+
+
 @pytest.fixture
 def own_engine(gpt2_dir: Path) -> Iterator[TextEngine]:
     """An engine that a test may break."""
-    built = build_engine(gpt2_dir, EngineSettings(max_requests=3))
+    built = build_engine(gpt2_dir, EngineSettings())
     yield built
     built.stop()
 

@@ -23,7 +23,7 @@ from trainshed.runtime.serving.engines import EngineDeadError, EngineSettings, S
 from trainshed.runtime.serving.routes import build_asgi
 
 from .asking import WAIT_S, collect, generated, greedy, prompts_of, together, until_idle
-from .test_routes import SETTINGS
+from .test_routes import SETTINGS, asker, error_of
 
 KILLED = "its process was killed by SIGKILL; the machine may be out of memory"
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
@@ -87,15 +87,8 @@ def test_a_replica_answers_without_torch_and_its_model_goes_with_it(chat_dir: Pa
     with replica(chat_dir) as (process, [steps, has_torch, pid]):
         assert (steps, has_torch) == ("5", "False")
         child = psutil.Process(int(pid))
-        process.kill()
-        wait_until_gone(child)
-
-
-@on_linux
-def test_a_model_that_cannot_notice_goes_with_its_replica_too(chat_dir: Path) -> None:
-    with replica(chat_dir) as (process, [*_, pid]):
-        child = psutil.Process(int(pid))
-        child.suspend()
+        if sys.platform == "linux":  # which tells a process that its parent has died, also one that cannot notice
+            child.suspend()
         process.kill()
         wait_until_gone(child)
 
@@ -159,13 +152,19 @@ def test_an_engine_outlives_the_thread_that_built_it_and_stops_when_told(
     engine.stop()
 
 
-def test_a_model_that_does_not_listen_is_ended_in_time(own_engine: TextEngine) -> None:
+def test_a_model_that_does_not_listen_is_ended_in_time_and_clients_hear_when_to_ask_again(
+    own_engine: TextEngine,
+) -> None:
     process = process_of(own_engine)
     process.suspend()
     start = time.monotonic()
     own_engine.stop()
     assert is_gone(process)
     assert time.monotonic() - start < WAIT_S
+    for path, body in (("/health", {}), ("/v1/completions", {"prompt": [5], "max_tokens": 2})):
+        answer = asker(own_engine)(path, **body)
+        assert error_of(answer, 503)["code"] == "engine_stopped"
+        assert answer.headers["retry-after"] == "5"
 
 
 def test_the_replica_never_waits_for_its_model(roomy_engine: TextEngine) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +14,7 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionMessage
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.serving.engines import EngineSettings, TextEngine, build_engine
+from trainshed.runtime.serving.engines import TextEngine
 from trainshed.runtime.serving.questions import ChatQuestion, CompletionQuestion, read_question
 from trainshed.runtime.serving.routes import build_asgi
 from trainshed.runtime.serving.settings import AppSettings
@@ -361,15 +360,6 @@ def test_health_is_answered_while_every_place_is_taken_and_the_queue_is_full(roo
                 await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(crowd(), 60))
-
-
-def test_a_dead_engine_says_when_to_ask_again(gpt2_dir: Path) -> None:
-    engine = build_engine(gpt2_dir, EngineSettings())
-    engine.stop()
-    for path, body in (("/health", {}), ("/v1/completions", {"prompt": [5], "max_tokens": 2})):
-        answer = asker(engine)(path, **body)
-        assert error_of(answer, 503)["code"] == "engine_stopped"
-        assert answer.headers["retry-after"] == "5"
 
 
 def test_a_special_token_in_a_message_is_text_and_counted(ask_chat: Ask, chat_engine: TextEngine) -> None:

@@ -1,5 +1,7 @@
 """`report_to`: a tracker by its name or with its settings, and what cannot stand there."""
 
+import sys
+
 import pytest
 
 from job_texts import PREPARE, TRAIN, TUNE, changed, text
@@ -79,6 +81,7 @@ def test_a_folder_of_a_trackers_name_is_not_its_library(tmp_path, monkeypatch):
     """W&B itself makes a folder `wandb` where it is called."""
     (tmp_path / "wandb").mkdir()
     monkeypatch.setattr("sys.path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)  # another test may have imported it
     assert not is_installed_here(Wandb())
     (tmp_path / "wandb" / "__init__.py").touch()
     assert is_installed_here(Wandb())

@@ -116,8 +116,11 @@ class TransformersModel:
         Raises:
             PlatformError: it is not whole.
         """
-        model: torch.nn.Module = load_model(folder, auto=self._auto, dtype=dtype)
-        return model
+        model = load_model(folder, auto=self._auto, dtype=dtype)
+        if hasattr(model.config, "use_cache"):
+            model.config.use_cache = False  # as in training: with a cache documents of a block see each other
+        opened: torch.nn.Module = model
+        return opened
 
     def open_adapters(self, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         """The existing model as it was, with the exported adapters on it; see `open_export`."""
