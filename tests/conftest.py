@@ -11,7 +11,7 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Ray reads it once, when it is first imported, whichever test that is; each cluster of the tests has its own token.
 os.environ["RAY_AUTH_MODE"] = "token"
-# Ray's workers are less urgent than all else on a machine, 15 by default: beside another process of tests they stand still.
+# Ray's workers give way to all else on a machine (15 by default): beside another process of tests they stand still.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 
