@@ -75,7 +75,14 @@ def loss_of(forward, tokens, classes):
     return F.cross_entropy(forward(tokens=tokens).float(), classes, reduction="sum")
 
 
-def engine_step(training, engine, regularizers, step, *, worker=0, workers=1):
+def preference_of(forward, tokens, classes):
+    """Of two forward passes before one backward pass: how much rather a sample than its mirror has its class."""
+    chosen, other = (F.log_softmax(forward(tokens=one).float(), -1) for one in (tokens, tokens.flip(1) // 2))
+    ahead = (chosen - other).gather(1, classes[:, None])
+    return F.softplus(-4 * ahead).sum()
+
+
+def engine_step(training, engine, regularizers, step, *, worker=0, workers=1, loss_of=loss_of):
     """One step of one worker as the loop does it; the loss summed over this worker's samples."""
     tokens, classes = batch(step, training.global_batch_size)
     shares = share(torch.arange(training.global_batch_size).numpy(), worker=worker, workers=workers, per_device=2)

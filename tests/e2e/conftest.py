@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from small_jobs import prepare, write, write_texts
+
+RUN_ID = re.compile(r"-\d{6}-\d{6}-[0-9a-f]{8}")
+"""What follows the name."""
 
 
 @dataclass
@@ -47,6 +51,15 @@ class Platform:
         """A run's directory."""
         return self.home / "runs" / self.json("show", run)["job"]["run_id"]
 
+    def newest(self, name):
+        """The directory of the newest run of a name, as soon as there is one; it costs nothing to ask often."""
+        found = sorted(one for one in (self.home / "runs").glob(f"{name}-*") if RUN_ID.fullmatch(one.name, len(name)))
+        return found[-1] if found else None
+
+    def has_ended(self, run):
+        """Whether a run has ended; it costs nothing to ask often."""
+        return (self.home / "runs" / run / "result.json").exists()
+
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory):
@@ -60,9 +73,14 @@ def platform(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def weeks(platform, tmp_path_factory):
-    """A folder for job files; the data `weeks` is prepared."""
+def weeks_said(platform, tmp_path_factory):
+    """A folder for job files where the data `weeks` is prepared, and what the command printed of it as JSON."""
     folder = tmp_path_factory.mktemp("job")
     write_texts(folder, "weeks", animals=("hen", "fox"), verb="ran")
-    platform.run("submit", write(folder, prepare("weeks")))
-    return folder
+    return folder, platform.run("submit", write(folder, prepare("weeks")), "--json").stdout
+
+
+@pytest.fixture(scope="session")
+def weeks(weeks_said):
+    """A folder for job files; the data `weeks` is prepared."""
+    return weeks_said[0]

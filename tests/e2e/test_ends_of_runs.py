@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 import small_jobs
-from small_jobs import prepare, write, write_texts
+from small_jobs import prepare, write
 from waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -17,34 +17,20 @@ pytestmark = pytest.mark.slow
 TRAIN = {
     **small_jobs.TRAIN,
     "name": "days-model",
-    "data": "run://days",
+    "data": "run://weeks",
     "steps": 100_000,
     "validation": {"every_steps": 1000, "max_samples": 8},
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("job")
-    write_texts(folder, "days", animals=("dog", "cat"), verb="sat")
-    (folder / "broken.jsonl").write_text('{"text": "fine"}\n{"txt": "no text"}\n')
-    return folder
-
-
-@pytest.fixture(scope="module")
-def data(platform, folder):
-    return platform.run("submit", write(folder, prepare("days")), "--json")
-
-
-def test_a_submission_that_is_followed_is_json_from_the_first_line_to_the_last(data):
-    events = [json.loads(line) for line in data.stdout.splitlines()]
+def test_a_submission_that_is_followed_is_json_from_the_first_line_to_the_last(weeks_said):
+    events = [json.loads(line) for line in weeks_said[1].splitlines()]
     assert [events[0]["event"], events[1]["event"], events[-1]["event"]] == ["submitted", "begin", "job_end"]
     assert events[0]["runs"] == [events[1]["run"]]
 
 
-def workers_of(platform):
+def workers_of(head):
     """The processes that train now."""
-    head = psutil.Process(platform.json("cluster", "up")["pid"])
     names = ("RayTrainWorker", "StandbyWorker")
     return [child for child in head.children(recursive=True) if any(name in title(child) for name in names)]
 
@@ -59,15 +45,15 @@ def title(process):
 
 def trains(platform, name):
     """Whether the newest run of that name has done its first step."""
-    if name not in [run["name"] for run in platform.json("runs")]:
-        return False
-    metrics = platform.folder(name) / "metrics.jsonl"
-    return metrics.exists() and metrics.stat().st_size > 0
+    folder = platform.newest(name)
+    metrics = None if folder is None else folder / "metrics.jsonl"
+    return metrics is not None and metrics.exists() and metrics.stat().st_size > 0
 
 
-def test_a_job_that_fails_says_why_in_one_line_and_skips_what_follows(platform, folder):
-    broken = {**prepare("days"), "name": "broken", "source": {"kind": "jsonl", "path": "broken.jsonl"}}
-    done = platform.run("submit", write(folder, broken, {**TRAIN, "name": "never", "data": "run://broken"}), code=1)
+def test_a_job_that_fails_says_why_in_one_line_and_skips_what_follows(platform, weeks):
+    (weeks / "broken.jsonl").write_text('{"text": "fine"}\n{"txt": "no text"}\n')
+    broken = {**prepare("weeks"), "name": "broken", "source": {"kind": "jsonl", "path": "broken.jsonl"}}
+    done = platform.run("submit", write(weeks, broken, {**TRAIN, "name": "never", "data": "run://broken"}), code=1)
     cause = platform.json("show", "broken")["result"]["cause"]
     assert "broken.jsonl:2: no field 'text'" in cause
     assert "\n" not in cause
@@ -78,26 +64,27 @@ def test_a_job_that_fails_says_why_in_one_line_and_skips_what_follows(platform, 
     assert platform.json("show", "never")["state"] == "skipped"
 
 
-def test_too_little_data_is_found_before_workers_start(platform, folder, data):
+def test_too_little_data_is_found_before_workers_start(platform, weeks):
     job = {**TRAIN, "name": "hungry", "global_batch_size": 4096}
-    done = platform.run("submit", write(folder, job), code=1)
+    done = platform.run("submit", write(weeks, job), code=1)
     assert "less than one global_batch_size of 4096" in done.stdout
 
 
-def test_two_submissions_of_one_name_are_two_runs(platform, folder, data):
-    file = write(folder, {**prepare("days"), "name": "twin"})
+def test_two_submissions_of_one_name_are_two_runs(platform, weeks):
+    file = write(weeks, {**prepare("weeks"), "name": "twin"})
     first, second = (platform.json("submit", file, "--detach")["runs"][0] for _ in range(2))
     assert first != second
     for run in (first, second):
-        wait_for(lambda run=run: platform.json("show", run)["state"] == "succeeded")
+        wait_for(lambda run=run: platform.has_ended(run))
+        assert platform.json("show", run)["state"] == "succeeded"
     results = [platform.json("show", run)["result"] for run in (first, second)]
     assert results[0]["data"] == results[1]["data"]
     assert platform.folder("twin").name == second, "a name is that of the newest"
 
 
-def test_an_interrupted_follower_at_a_terminal_asks_and_stops(platform, folder, data):
+def test_an_interrupted_follower_at_a_terminal_asks_and_stops(platform, weeks):
     ours, theirs = pty.openpty()
-    file = write(folder, {**TRAIN, "name": "asked"}, {**prepare("days"), "name": "follower"})
+    file = write(weeks, {**TRAIN, "name": "asked"}, {**prepare("weeks"), "name": "follower"})
     following = platform.start("submit", file, stdin=theirs)
     wait_for(lambda: trains(platform, "asked"))
     os.kill(following.pid, signal.SIGINT)
@@ -110,10 +97,11 @@ def test_an_interrupted_follower_at_a_terminal_asks_and_stops(platform, folder, 
     assert f"stopped after step {result['step']}, saved in checkpoints/step-{result['step']:07d}" in stderr
     assert platform.json("show", "follower")["state"] == "skipped"
     assert "has already ended (stopped)" in platform.run("stop", "asked", code=2).stderr
-    wait_for(lambda: not workers_of(platform))
+    head = psutil.Process(platform.json("cluster", "up")["pid"])
+    wait_for(lambda: not workers_of(head))
 
 
-def test_more_workers_than_the_cluster_has_is_refused_at_once(platform, folder, data):
+def test_more_workers_than_the_cluster_has_is_refused_at_once(platform, weeks):
     job = {**TRAIN, "workers": {"count": 64, "per_device_batch_size": 1}, "global_batch_size": 64}
-    done = platform.run("submit", write(folder, job), code=4)
+    done = platform.run("submit", write(weeks, job), code=4)
     assert "64 workers ask for 64 CPUs" in done.stderr

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 import small_jobs
-from small_jobs import prepare, write, write_texts
+from small_jobs import write
 from waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 TRAIN = {
     **small_jobs.TRAIN,
     "name": "calm",
-    "data": "run://nights",
+    "data": "run://weeks",
     "engine": {"kind": "deepspeed", "zero_stage": 2},
     "steps": 400,
     "validation": {"every_steps": 200, "max_samples": 8},
@@ -26,12 +26,10 @@ TRAIN = {
 
 
 @pytest.fixture(scope="module")
-def calm(platform, tmp_path_factory):
+def calm(platform, weeks):
     """The folder of the job files; in the storage lies a training that nothing happened to."""
-    folder = tmp_path_factory.mktemp("job")
-    write_texts(folder, "nights", animals=("bat", "owl"), verb="flew")
-    platform.run("submit", write(folder, prepare("nights"), TRAIN))
-    return folder
+    platform.run("submit", write(weeks, TRAIN))
+    return weeks
 
 
 def story(platform, run):
@@ -58,8 +56,7 @@ def workers(folder):
 @pytest.mark.faults  # make test has the one of a sweep, whose driver is started again in the same way
 def test_a_killed_driver_is_started_again_and_no_worker_of_the_old_one_writes_on(platform, calm):
     following = platform.start("submit", write(calm, {**TRAIN, "name": "orphaned"}))
-    wait_for(lambda: "orphaned" in [run["name"] for run in platform.json("runs")])
-    folder = platform.folder("orphaned")
+    folder = wait_for(lambda: platform.newest("orphaned"))
     wait_for(lambda: steps_done(folder) > 120)
     before = workers(folder)
     head = psutil.Process(platform.json("cluster", "up")["pid"])
@@ -82,8 +79,7 @@ def test_a_run_that_loses_its_follower_is_stopped_and_loses_a_worker_goes_on_wit
     after = {**TRAIN, "name": "after", "schedule": {"kind": "constant"}, "engine": {"kind": "fsdp"}, "steps": 2}
     file = write(calm, {**TRAIN, "name": "paused"}, after)
     following = platform.start("submit", file, stdin=subprocess.DEVNULL)
-    wait_for(lambda: "paused" in [run["name"] for run in platform.json("runs")])
-    folder = platform.folder("paused")
+    folder = wait_for(lambda: platform.newest("paused"))
     wait_for(lambda: steps_done(folder) > 0, every_s=0.05)
     following.send_signal(signal.SIGINT)
     _, said = following.communicate(timeout=60)

@@ -84,7 +84,8 @@ def test_two_sweeps_on_one_store_leave_each_other_alone_and_say_what_they_wait_f
     second = platform.json("submit", write(weeks, wide), "--detach")["runs"][0]
     assert first != second
     for run in (first, second):
-        wait_for(lambda run=run: platform.json("show", run)["state"] == "succeeded", limit_s=240)
+        wait_for(lambda run=run: platform.has_ended(run), limit_s=240)
+        assert platform.json("show", run)["state"] == "succeeded"
     assert told(platform, first) == told(platform, second)
     assert len(told(platform, first)) == 6
     said = (platform.folder(first) / "logs" / "driver.log").read_text()

@@ -56,7 +56,8 @@ def test_three_dead_drivers_lose_and_repeat_no_trial(platform, weeks, calm):
         wait_for(lambda dead_with=dead_with: len(ended(trials)) > dead_with, limit_s=240, every_s=0.05)
         kill_the_driver(platform)
         dead_with = len(ended(trials))
-    wait_for(lambda: platform.json("show", run)["state"] == "succeeded", limit_s=240)
+    wait_for(lambda: platform.has_ended(run), limit_s=240)
+    assert platform.json("show", run)["state"] == "succeeded"
     assert_equal(platform, run, calm, deaths=3)
 
 

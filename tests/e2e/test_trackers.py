@@ -79,7 +79,7 @@ def test_a_training_whose_driver_dies_three_times_is_one_run_with_each_step_once
         victim = wait_for(lambda: driver_of(platform))
         victim.kill()
         victim.wait()
-    wait_for(lambda: platform.json("show", "tracked")["state"] == "succeeded", limit_s=300)
+    wait_for(lambda: platform.has_ended(folder.name), limit_s=300)
     shown = platform.json("show", "tracked")
     losses = {row["step"]: row["train_loss"] for row in shown["metrics"]}
     assert sorted(losses) == list(range(1, STEPS + 1))

@@ -66,6 +66,7 @@ def head_command(ports: Ports, *, temp_dir: Path, cpus: int) -> list[str]:
         f"--node-ip-address={LOOPBACK}",
         f"--port={ports.gcs}",
         "--include-dashboard=true",
+        "--include-log-monitor=false",  # it carries logs to drivers, which ask for none; a twentieth of a core
         f"--dashboard-host={LOOPBACK}",
         f"--dashboard-port={ports.dashboard}",
         f"--dashboard-agent-listen-port={ports.agent_http}",
@@ -104,6 +105,7 @@ def head_environment(
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
         "RAY_DEDUP_LOGS": "0",
+        "REPORTER_UPDATE_INTERVAL_MS": "15000",  # of the dashboard's page of nodes; each look is at every process
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # reports and deaths of workers are seen at this interval
         "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "ignore",  # torch warns once per worker and import

@@ -79,11 +79,11 @@ def load_whole(
     Raises:
         PlatformError: see `load_weights`.
     """
-    _refuse_adapters(place, source, revision)
+    refuse_adapters(place, source, revision)
     if attention is not None:
         how["attn_implementation"] = attention
     if is_directory(place):
-        _check_folder(auto, Path(place), source, config)
+        check_folder(auto, Path(place), source, config)
     try:
         model, info = auto.from_pretrained(
             place,
@@ -103,7 +103,7 @@ def load_whole(
     return Loaded(model, remarks, frozenset(fresh))
 
 
-def _refuse_adapters(place: str, source: str, revision: str | None) -> None:
+def refuse_adapters(place: str, source: str, revision: str | None) -> None:
     """transformers would load them in passing, and for adapters alone whatever model they name, from wherever it is."""
     try:
         found = cached_file(
@@ -122,7 +122,7 @@ def _refuse_adapters(place: str, source: str, revision: str | None) -> None:
         )
 
 
-def _check_folder(auto: Any, folder: Path, source: str, config: PreTrainedConfig) -> None:
+def check_folder(auto: Any, folder: Path, source: str, config: PreTrainedConfig) -> None:
     """What would lead outside the folder, or make up a model of another size, is refused before anything is loaded."""
     if getattr(config, "transformers_weights", None) is not None:
         raise PlatformError(f"{source}: config.json has transformers_weights; only model.safetensors is loaded")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import fnmatch
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from transformers import PreTrainedModel
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.models.locate import first_line
+from trainshed.runtime.tasks.making import DONE, lay_placeholders
 from trainshed.spec.document.walk import nearest
 from trainshed.spec.training.adapters import Lora
 
@@ -65,6 +67,45 @@ def add_adapters(model: torch.nn.Module, spec: Lora) -> Any:
         return get_peft_model(model, config)
     except ValueError as error:
         raise PlatformError(f"lora.target_modules: {first_line(error)}") from error
+
+
+def add_adapters_to_outline(model: PreTrainedModel, spec: Lora) -> Any:
+    """As `add_adapters`, of a model without memory; the adapters have theirs, and the same weights are drawn for them.
+
+    Heads that are trained whole get their weights by `fill_heads`.
+    """
+    lay_placeholders(model)  # peft moves adapters to where the weights are
+    adapted = add_adapters(model, spec)
+    for name, module in model.named_modules():
+        if any(part.startswith("lora_") or part == "modules_to_save" for part in name.split(".")):
+            setattr(module, DONE, True)
+    return adapted
+
+
+def adapts_layers_alone(adapted: Any, layers: Iterable[str]) -> bool:
+    """Whether every adapter stands in one of the layers, by their names in the plain model."""
+    inside = tuple(f"{layer}." for layer in layers)
+    plain = adapted.get_base_model()
+    return all(name.startswith(inside) for name, module in plain.named_modules() if hasattr(module, "base_layer"))
+
+
+def plain_name(name: str) -> str:
+    """The name that a weight has where there are no adapters."""
+    return ".".join(part for part in name.split(".") if part not in ("base_layer", "original_module"))
+
+
+def heads_in(model: torch.nn.Module) -> list[str]:
+    """The modules of heads that are trained whole, twice each: as they were, and as they are trained."""
+    owners = [name for name, module in model.named_modules() if hasattr(module, "original_module")]
+    return [name for name, _ in model.named_modules() if any(name.startswith(f"{owner}.") for owner in owners)]
+
+
+@torch.no_grad()
+def fill_heads(model: PreTrainedModel) -> None:
+    """Copies heads that are trained whole from the model's own, which have their weights now."""
+    for module in model.modules():
+        if hasattr(module, "original_module"):
+            module.modules_to_save[ADAPTER].load_state_dict(module.original_module.state_dict())
 
 
 def check_adapters_hold(fresh: Collection[str]) -> None:

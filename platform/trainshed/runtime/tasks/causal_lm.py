@@ -66,9 +66,9 @@ class CausalLmTask:
         """What opens an export again, and writes adapters by themselves."""
         return self._model
 
-    def make_in_parts(self, place: PartHandler) -> torch.nn.Module:
+    def make_in_parts(self, place: PartHandler, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
         """Makes the model as `make_model` does; each part is placed when its weights are there."""
-        return self._model.make(place)
+        return self._model.make(place, dtype)
 
     def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:  # noqa: ARG002
         """`input_ids` of blocks `(batch, time)`; of samples also `attention_mask` and `labels`. Nothing is drawn.

@@ -13,26 +13,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainshed.runtime.encoding import GENERATION_CONFIG, ConversationEncoder
 from trainshed.runtime.models.beside import files_beside
 from trainshed.runtime.models.export import load_model
 from trainshed.runtime.models.load import load_weights
+from trainshed.runtime.models.outline import outlined
 from trainshed.runtime.tasks.adapting import (
+    adapts_layers_alone,
     add_adapters,
+    add_adapters_to_outline,
     check_adapters_hold,
+    fill_heads,
     freeze,
+    heads_in,
     merge_adapters,
+    plain_name,
     save_adapters,
     tie_again,
     with_saved_adapters,
 )
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.fitting import check_kind
-from trainshed.runtime.tasks.making import PartHandler, keep_whole, made_in_parts
+from trainshed.runtime.tasks.making import PartHandler, begin_fresh, fill_weights, keep_whole, made_in_parts, unmark
 from trainshed.runtime.tasks.number_types import in_type, stored_in, written_in
 from trainshed.runtime.tasks.overriding import check_attention, grow_embeddings
+from trainshed.runtime.tasks.weight_roles import layers_of
 from trainshed.spec.training.models import Pretrained, growth
 from trainshed.spec.training.models.folder import read_json
 from trainshed.spec.training.train import Training
@@ -58,8 +65,10 @@ class TransformersModel:
         self.remarks: tuple[str, ...] = ()
         """What there is to say of the weights, once the model is made."""
 
-    def make(self, place: PartHandler = keep_whole) -> torch.nn.Module:
-        """The model in fp32, its frozen weights without gradients; fresh layers are placed as they are made.
+    def make(self, place: PartHandler | None = None, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+        """The model in fp32, its frozen weights without gradients; parts are placed as they get their weights.
+
+        `dtype` is what the one who places parts casts them to; existing weights may have it before.
 
         Raises:
             PlatformError: weights that are not there, adapters or frozen names that do not fit, files beside them that
@@ -67,20 +76,74 @@ class TransformersModel:
         """
         shape = self._training.model
         if isinstance(shape, Pretrained):
-            loaded = load_weights(self._auto, shape, self.config, labels=self._labels)
-            model: torch.nn.Module = loaded.model
-            self.remarks = loaded.remarks
-            if self._training.export.writes_adapters:
-                check_adapters_hold(loaded.fresh)
-            _ = self._beside, self._stored  # read now: a long training may outlive the folder
-            if shape.added_tokens:
-                grow_embeddings(loaded.model, self._vocab_size)
-                self.config.vocab_size = loaded.model.config.vocab_size
+            model = self._loaded(shape) if place is None else self._loaded_in_parts(shape, place, dtype)
         else:
             lay_out = partial(self._auto.from_config, self.config, dtype=torch.float32)
-            model = made_in_parts(lay_out, place, growth=growth(shape))
+            model = self._adapted(made_in_parts(lay_out, place or keep_whole, growth=growth(shape)))
         if self._training.freeze:
             freeze(model, self._training.freeze)
+        return model
+
+    def _loaded(self, shape: Pretrained) -> torch.nn.Module:
+        """All of it in this process."""
+        loaded = load_weights(self._auto, shape, self.config, labels=self._labels)
+        self._keep_facts(loaded.remarks, loaded.fresh)
+        self._grow(loaded.model)
+        return self._adapted(loaded.model)
+
+    def _loaded_in_parts(self, shape: Pretrained, place: PartHandler, dtype: torch.dtype) -> torch.nn.Module:
+        """Of a model that workers split: a worker has its own share of it and one part, at most.
+
+        Adapters of embeddings or heads, which share their weights, need the model whole.
+        """
+        outline = outlined(self._auto, shape, self.config, labels=self._labels)
+        layers = [name for name, _ in layers_of(outline.model)]
+        model: Any = outline.model
+        drawn = torch.get_rng_state()
+        unmark(outline.model)
+        begin_fresh(outline.model, outline.fresh)
+        if self._training.lora is not None:
+            model = add_adapters_to_outline(outline.model, self._training.lora)
+            if not adapts_layers_alone(model, layers):
+                torch.set_rng_state(drawn)
+                return self._loaded(shape)
+        self._keep_facts(outline.remarks, outline.fresh)
+
+        def finish() -> None:
+            fill_heads(outline.model)
+            self._grow(outline.model)
+
+        def fill(tensors: dict[str, torch.Tensor]) -> None:
+            outline.fill({plain_name(name): tensor for name, tensor in tensors.items()})
+
+        wait = {*self._grown(outline.model), *heads_in(outline.model)}
+        fill_weights(outline.model, place, fill, dtype=dtype, finish=finish, wait=wait)
+        made: torch.nn.Module = model
+        return made
+
+    def _keep_facts(self, remarks: tuple[str, ...], fresh: frozenset[str]) -> None:
+        """Of existing weights: what stands beside them is read now, for a long training may outlive the folder."""
+        self.remarks = remarks
+        if self._training.export.writes_adapters:
+            check_adapters_hold(fresh)
+        _ = self._beside, self._stored
+
+    def _grow(self, model: PreTrainedModel) -> None:
+        """Rows for the tokens that the job adds."""
+        shape = self._training.model
+        if isinstance(shape, Pretrained) and shape.added_tokens:
+            grow_embeddings(model, self._vocab_size)
+            self.config.vocab_size = model.config.vocab_size
+
+    def _grown(self, model: PreTrainedModel) -> set[str]:
+        """The modules that get rows for the tokens that the job adds."""
+        shape = self._training.model
+        if not (isinstance(shape, Pretrained) and shape.added_tokens):
+            return set()
+        grown = (model.get_input_embeddings(), model.get_output_embeddings())
+        return {name for name, module in model.named_modules() if any(module is one for one in grown)}
+
+    def _adapted(self, model: torch.nn.Module) -> torch.nn.Module:
         return model if self._training.lora is None else add_adapters(model, self._training.lora)
 
     def export(self, state: State, folder: Path) -> None:

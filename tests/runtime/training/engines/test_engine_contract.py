@@ -166,7 +166,11 @@ def test_an_engine_trains_like_plain_torch_resumes_exactly_and_exports(engine, t
 
 EXISTING = {
     **{name: (settings, {}) for name, settings in ENGINES.items()},
-    "zero-3-lora": (ENGINES["zero-3"], {"lora": Lora(rank=4, dropout=0.2)}),
+    "zero-3-lora-activations-again": (
+        {**ENGINES["zero-3"], "engine.activation_checkpointing": True},
+        {"lora": Lora(rank=4, dropout=0.2)},
+    ),
+    "zero-1-bf16": (ENGINES["zero-1"], {"precision": "bf16"}),
     "ddp-activations-again": ({**ENGINES["ddp"], "engine.activation_checkpointing": True}, {}),
     "zero-2-activations-again": ({**ENGINES["zero-2"], "engine.activation_checkpointing": True}, {}),
     "zero-2-average": (ENGINES["zero-2"], {"regularization": Regularization(ema_decay=0.9)}),

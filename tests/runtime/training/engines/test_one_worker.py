@@ -63,7 +63,7 @@ def test_the_shapes_of_parameters_are_those_of_the_model(spec):
 def test_fsdp_splits_each_layer_when_it_is_made_and_all_else_at_the_end():
     split = []
 
-    def make_in_parts(place):
+    def make_in_parts(place, dtype):
         model = make_model()
         for _, layer in layers_of(model):
             place(layer, layer=True)

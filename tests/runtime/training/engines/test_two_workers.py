@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from paths import TESTS
-from tiny_model import plain_steps, training
+from tiny_model import plain_steps, preference_of, training
 from trainshed.runtime.training.optim.regularization import average_decay
 from trainshed.spec.training.engines import Ddp, DeepSpeed, Fsdp
 from trainshed.spec.training.optimizers import Adafactor, Adagrad, Adam, AdamW, Lion, Muon, RmsProp, Sgd
@@ -29,6 +29,9 @@ ELEMENTWISE = [
 ]
 WHOLE = [Adafactor(learning_rate=0.05, weight_decay=0.1), Muon(learning_rate=0.02, layer_decay=0.8)]
 ADAMW = AdamW(learning_rate=0.01)
+STEEP = Sgd(learning_rate=0.5)
+PRECISIONS = {"fp32": 1e-5, "bf16": 2e-2}
+"""And how far losses may be from those of plain torch, as a part of them."""
 REGULARIZED = {
     "l1": Regularization(l1=0.02),
     "l2": Regularization(l2=0.1, max_grad_norm=0.5),
@@ -37,6 +40,8 @@ REGULARIZED = {
     "adversarial": Regularization(adversarial=0.5, max_grad_norm=0.0),
 }
 ENGINES = {"ddp": Ddp(), "fsdp": Fsdp(), **{f"zero-{stage}": DeepSpeed(zero_stage=stage) for stage in (0, 1, 2, 3)}}
+TWICE = [(name, precision) for name in ENGINES for precision in PRECISIONS if (name, precision) != ("zero-0", "bf16")]
+"""DeepSpeed has no bf16 in stage 0."""
 
 
 def label(optimizer):
@@ -50,6 +55,9 @@ def cases():
         yield f"existing-{name}", training(ADAMW, engine=engine, regularization=Regularization(embedding_noise=5.0))
         for kind, regularization in REGULARIZED.items():
             yield f"{kind}-{name}", training(ADAMW, engine=engine, regularization=regularization)
+    for name, precision in TWICE:
+        case = training(STEEP, engine=ENGINES[name])
+        yield f"twice-{name}-{precision}", case.model_copy(update={"precision": precision})
     bf16 = training(ADAMW, engine=ENGINES["zero-2"], regularization=REGULARIZED["ema"])
     yield "ema-bf16", bf16.model_copy(update={"precision": "bf16"})
 
@@ -177,3 +185,20 @@ def test_attacked_embeddings_add_their_gradients_under_every_engine(trained, eng
     for _ in plain_steps(case, attacked):
         pass
     assert trained[f"adversarial-{engine}"]["losses"] == pytest.approx(losses, rel=1e-5)
+
+
+@pytest.mark.parametrize(("engine", "precision"), TWICE)
+def test_two_forward_passes_before_one_backward_pass_train_like_plain_torch(trained, engine, precision):
+    def of_one_alone(forward, tokens, classes):
+        calls = []
+
+        def once(**given):
+            calls.append(forward(**given))
+            return calls[-1] if len(calls) == 1 else calls[-1].detach()
+
+        return preference_of(once, tokens, classes)
+
+    expected = [loss for _, _, loss in plain_steps(training(STEEP), preference_of)]
+    without = [loss for _, _, loss in plain_steps(training(STEEP), of_one_alone)]
+    assert without != pytest.approx(expected, rel=3 * PRECISIONS["bf16"]), "the second pass learns nothing"
+    assert trained[f"twice-{engine}-{precision}"]["losses"] == pytest.approx(expected, rel=PRECISIONS[precision])

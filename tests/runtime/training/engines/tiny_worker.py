@@ -31,6 +31,7 @@ def run(name, training):
     """Losses of all steps, and of the later half again after going back; see `held_out` for what is at the end."""
     make_optimizer = partial(build_optimizer, training.optimizer)
     make_model = tiny_model.existing_model if name.startswith("existing") else tiny_model.make_model
+    loss_of = tiny_model.preference_of if name.startswith("twice") else tiny_model.loss_of
     engine = engines.build(training, make_model, make_optimizer, torch.device("cpu"))
     steps = {"now": 0}
     regularizers = apply(training.regularization, engine.model, engine.optimizer, lambda: steps["now"])
@@ -43,7 +44,8 @@ def run(name, training):
             steps["now"] = step
             if step == training.steps // 2 and first == 0:
                 keeper.save(engine, Progress(step=step), {})
-            total = tiny_model.engine_step(training, engine, regularizers, step, worker=RANK, workers=WORLD)
+            of_worker = {"worker": RANK, "workers": WORLD, "loss_of": loss_of}
+            total = tiny_model.engine_step(training, engine, regularizers, step, **of_worker)
             dist.all_reduce(total)
             losses.append(float(total) / training.global_batch_size)
         return losses

@@ -80,7 +80,8 @@ class DeepSpeedEngine:
         self.input_dtype = dtype = HALF.get(training.precision, torch.float32)
         if self._stage == 3 and make_in_parts is not None:
             self.model = make_in_parts(
-                lambda part, *, layer: _split(to_working_copy(part, device, dtype), training, dtype)  # noqa: ARG005
+                lambda part, *, layer: _split(to_working_copy(part, device, dtype), training, dtype),  # noqa: ARG005
+                dtype,
             )
         else:
             self.model = to_working_copy(make_model(), device, dtype)

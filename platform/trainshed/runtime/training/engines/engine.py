@@ -15,8 +15,9 @@ from trainshed.runtime.training.engines.pieces import Piece, State
 from trainshed.spec.training.train import Training
 
 MakeModel = Callable[[], torch.nn.Module]
-MakeInParts = Callable[[PartHandler], torch.nn.Module]
-"""As MakeModel; hands each part to `place` when its weights are there, so that it can be split before the next."""
+MakeInParts = Callable[[PartHandler, torch.dtype], torch.nn.Module]
+"""As MakeModel; hands each part to `place` when its weights are there, so that it can be split before the next. The
+type is what parts are cast to when they are placed: existing weights may have it from the first."""
 MakeOptimizer = Callable[[torch.nn.Module, ShapeOf], torch.optim.Optimizer]
 """Of a model's parameters, some of which may be split already: their whole shapes are the engine's to say."""
 

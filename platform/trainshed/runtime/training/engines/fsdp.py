@@ -52,10 +52,7 @@ class FsdpEngine:
     ) -> None:
         assert isinstance(training.engine, Fsdp)
         split = _Split(training.engine, HALF.get(training.precision), device)
-        if make_in_parts is None or training.lora is not None:  # adapters come into layers that are whole
-            self.model = split.model(make_model())
-        else:
-            self.model = split.model(make_in_parts(split.part))
+        self.model = split.model(make_model() if make_in_parts is None else make_in_parts(split.part, torch.float32))
         if training.engine.activation_checkpointing:
             save_activations(self.model)
         self._parameters: dict[str, torch.nn.Parameter] = dict(self.model.named_parameters())

@@ -110,7 +110,7 @@ def tensors(folder: Path) -> dict[str, Shape]:
     Raises:
         UsageError: as `weight_files`; a file is no safetensors file.
     """
-    return {name: tensor.shape for name, tensor in _stored(folder).items()}
+    return {name: tensor.shape for name, tensor in stored_tensors(folder).items()}
 
 
 def count_safetensors(folder: Path) -> int:
@@ -124,14 +124,15 @@ def stored_type(folder: Path) -> str:
     Norms or routers are often kept in another than all the rest.
     """
     counts: Counter[str] = Counter()
-    for tensor in _stored(folder).values():
+    for tensor in stored_tensors(folder).values():
         counts[tensor.dtype] += math.prod(tensor.shape)
     return max(counts, key=lambda dtype: counts[dtype], default="")
 
 
-def _stored(folder: Path) -> dict[str, Stored]:
+def stored_tensors(folder: Path, files: tuple[Path, ...] = ()) -> dict[str, Stored]:
+    """Each tensor of a folder's weights, or of some of its files. Raises UsageError as `tensors`."""
     found: dict[str, Stored] = {}
-    for file in weight_files(folder):
+    for file in files or weight_files(folder):
         there = file.stat()
         found |= _header(file, there.st_size, there.st_mtime_ns)
     return found
