@@ -16,11 +16,10 @@ from pathlib import Path
 
 from results import write_result
 
-TESTS = Path(__file__).parents[1] / "tests"
-sys.path[:0] = [str(TESTS), str(TESTS / "runtime")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import test_checkpoints as saving  # noqa: E402
-import test_engine_contract as contract  # noqa: E402
+from runtime.training.checkpoints import test_checkpoints as saving
+from runtime.training.engines import test_engine_contract as contract
 
 COMMAND = "python benchmarks/exactness.py"
 FLIPS = 20

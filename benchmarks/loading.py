@@ -94,11 +94,8 @@ def load(rank, workers, folder, model, engine, precision, rendezvous):
 
 def measure(model, tokens, engine, precision, workers):
     """Bytes: the highest memory while a model is loaded, this worker's share of it, and the largest part."""
-    training = Training(
-        model=Pretrained(name_or_path=str(model)), data="run://x", optimizer=AdamW(learning_rate=0.1), steps=1,
-        global_batch_size=workers, workers=Workers(count=workers, per_device_batch_size=1), precision=precision,
-        engine=(Fsdp if json.loads(engine)["kind"] == "fsdp" else DeepSpeed).model_validate_json(engine),
-    )  # fmt: skip
+    kind = Fsdp if json.loads(engine)["kind"] == "fsdp" else DeepSpeed
+    training = training_of(model, kind.model_validate_json(engine), precision, workers)
     task = tasks.build(training, tasks.DataFacts(tokens, 16, None))
     found = {}
 
@@ -114,6 +111,15 @@ def measure(model, tokens, engine, precision, workers):
     with contextlib.suppress(Measured):
         engines.build(training, task.make_model, None, torch.device("cpu"), make_in_parts=measured)
     return found
+
+
+def training_of(model, engine, precision, workers):
+    """One that begins with a model's weights."""
+    return Training(
+        model=Pretrained(name_or_path=str(model)), data="run://x", optimizer=AdamW(learning_rate=0.1), steps=1,
+        global_batch_size=workers, workers=Workers(count=workers, per_device_batch_size=1), precision=precision,
+        engine=engine,
+    )  # fmt: skip
 
 
 def kept(parameter):

@@ -29,17 +29,17 @@ from waiting import wait_for
 
 
 class StoppingHost(BareHost):
-    """Asks to stop after a step, as `platform stop` would."""
+    """Asks to end after a step, as `platform stop` would, or a machine that is taken away."""
 
-    def __init__(self, world, stop_after):
+    def __init__(self, world, stop_after, why="stop"):
         super().__init__(world)
-        self.steps, self.stop_after = 0, stop_after
+        self.steps, self.stop_after, self.why = 0, stop_after, why
 
     def stepped(self, step):
         self.steps = step
 
     def notice(self):
-        return "stop" if self.steps + 1 >= self.stop_after else None
+        return self.why if self.steps + 1 >= self.stop_after else None
 
 
 class Killed(Exception):
@@ -71,13 +71,19 @@ def work(rank, workers, folder, rendezvous, stop_after, settings):
 
 
 def work_through(rank, workers, rendezvous, runs):
-    """One worker of many trainings, one after another: `(folder, settings, kill_after)` of each, or None to its end."""
+    """One worker of many trainings, one after another: `(folder, settings, ends_after)` of each, or None to its end.
+
+    `ends_after` is a step after which it is killed, or ("kill" | "stop" | "preempt", step).
+    """
     begin(rank, workers, rendezvous)
     world = World(rank, workers, torch.device("cpu"))
-    for folder, settings, kill_after in runs:
+    for folder, settings, ends_after in runs:
         training, host = read_training(folder, settings), BareHost(world)
-        if kill_after is not None:
-            host = KillingHost(world, Storage.open(folder), kill_after, training.checkpoint.every_steps)
+        how, step = ends_after if isinstance(ends_after, tuple) else ("kill", ends_after)
+        if how != "kill":
+            host = StoppingHost(world, step, how)
+        elif step is not None:
+            host = KillingHost(world, Storage.open(folder), step, training.checkpoint.every_steps)
         with contextlib.suppress(Killed):
             train_in(folder, training, host)
         dist.barrier()

@@ -26,6 +26,27 @@ def test_the_gpu_benchmark_needs_neither_ray_nor_deepspeed():
     assert "platform / bare: " in done.stdout
 
 
+EVERY_ONE = """
+import importlib, sys, traceback
+sys.path.insert(0, "benchmarks")
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except Exception:
+        print(name, traceback.format_exc())
+"""
+
+
+@pytest.mark.slow
+def test_every_benchmark_finds_what_it_takes_from_the_product_and_from_the_tests():
+    names = sorted(file.stem for file in (ROOT / "benchmarks").glob("*.py"))
+    assert len(names) > 15
+    done = subprocess.run(
+        [sys.executable, "-c", EVERY_ONE, *names], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr[-2000:]
+
+
 def test_a_goal_is_met_where_the_worse_end_passes():
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from results import GOALS, passes

@@ -56,6 +56,9 @@ def _print_plan(each: Plan) -> None:
             "nobody says what a worker has" if each.limit is None else f"{size(each.limit.bytes)} ({each.limit.source})"
         )
         typer.echo(f"a worker may use: {limit}")
+        device = each.chosen.loading_device
+        and_device = f", {size(device)} of its device's" if device else ""
+        typer.echo(f"while it loads: at most {size(each.chosen.loading_host)} of the machine's memory{and_device}")
     else:
         typer.echo(f"not planned: {each.why}")
     if each.sweep is not None:

@@ -201,5 +201,5 @@ def test_fsdp_is_refused_with_what_it_could_be_told_first():
 def test_what_fits_is_not_refused():
     job = training(1, memory_gb=1.0)
     made = plan("a", job, SIZES, machine_bytes=4 * 10**9)
-    assert needed(made.chosen, job) < made.limit.bytes
+    assert needed(made.chosen, job.workers) < made.limit.bytes
     refuse_what_cannot_fit(made, job)

@@ -1,5 +1,7 @@
 """The peak of a pass by arithmetic is that of a real one: layers, logits of a large vocabulary, their gradients."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import (
@@ -15,6 +17,7 @@ from transformers import (
 )
 
 from peak_memory import PeakMemory
+from trainshed.runtime.tasks.chunked import ChunkedHead
 from trainshed.runtime.tasks.tokens import token_loss
 from trainshed.spec.plan.described import described_layers, described_vocabulary
 from trainshed.spec.plan.model import ModelCost, activation_bytes
@@ -41,14 +44,18 @@ SHAPES = {
 }  # fmt: skip
 
 
-def peak_of_a_pass(model):
-    """Bytes beside weights and gradients."""
+def peak_of_a_pass(model, head=None):
+    """Bytes beside weights and gradients; with `head` its losses are taken in chunks."""
     ids = torch.randint(2, model.config.vocab_size, (SAMPLES, TOKENS))
     for parameter in model.parameters():  # each gradient is gone at once
         parameter.register_post_accumulate_grad_hook(lambda own: setattr(own, "grad", None))
 
     def one_pass():
-        loss = token_loss(model(input_ids=ids).logits[:, :-1], ids[:, 1:])
+        if head is None:
+            loss = token_loss(model(input_ids=ids).logits[:, :-1], ids[:, 1:])
+        else:
+            with head.asked(ids):
+                loss = model(input_ids=ids).logits[..., 0].sum()
         loss.backward()
 
     one_pass()  # what is made once, such as tables of positions
@@ -80,3 +87,19 @@ def test_the_peak_where_activations_are_computed_again_is_what_the_plan_says(voc
     planned = activation_bytes(cost, SAMPLES, width=4, checkpointing=True, gpu=False)
     ratio = planned / peak_of_a_pass(model)
     assert 0.9 <= ratio <= 1.1
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma", "opt"])
+def test_the_peak_with_logits_in_chunks_is_what_the_plan_says(name, monkeypatch):
+    monkeypatch.setattr("trainshed.spec.plan.model.tokens_at_once", lambda tokens, vocabulary: 48)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(SHAPES[name](8_000)).train()
+    head = ChunkedHead(model.config, lambda tokens, vocabulary: 48)
+    head.put_on(model)
+    said = model.config.to_dict()
+    cost = ModelCost(1, 1, TOKENS, described_vocabulary(said), described_layers(said), in_chunks=True)
+    planned = activation_bytes(cost, SAMPLES, width=4, checkpointing=False, gpu=False)
+    whole = activation_bytes(replace(cost, in_chunks=False), SAMPLES, width=4, checkpointing=False, gpu=False)
+    measured = peak_of_a_pass(model, head)
+    assert 0.9 <= planned / measured <= 1.1
+    assert planned < 0.6 * whole

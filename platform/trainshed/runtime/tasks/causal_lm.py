@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from trainshed.errors import PlatformError
 from trainshed.runtime.modalities.text.collation import IGNORED, inputs, pad
 from trainshed.runtime.tasks.blocks import block_batch, refuse_where_documents_meet
+from trainshed.runtime.tasks.chunked import ChunkedHead
 from trainshed.runtime.tasks.configuration import configuration
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.fitting import positions
@@ -24,7 +25,7 @@ from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import AdapterExports, Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import RouterLoss
-from trainshed.runtime.tasks.tokens import counted, token_loss
+from trainshed.runtime.tasks.tokens import TokenSums, counted, token_loss, token_sums
 from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.training.train import Training
 
@@ -51,10 +52,13 @@ class CausalLmTask:
             refuse_where_documents_meet(config)
         self._routers = RouterLoss(config)
         self._model = TransformersModel(AutoModelForCausalLM, config, training, facts)
+        self._head = ChunkedHead(config)
 
     def make_model(self) -> torch.nn.Module:
         """The model in fp32, without a key-value cache."""
-        return self._model.make()
+        model = self._model.make()
+        self._head.put_on(model)
+        return model
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -68,7 +72,9 @@ class CausalLmTask:
 
     def make_in_parts(self, place: PartHandler, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
         """Makes the model as `make_model` does; each part is placed when its weights are there."""
-        return self._model.make(place, dtype)
+        model = self._model.make(place, dtype)
+        self._head.put_on(model)
+        return model
 
     def batch(self, rows: dict[str, Any], *, keys: list[tuple[int, ...]]) -> Batch:  # noqa: ARG002
         """`input_ids` of blocks `(batch, time)`; of samples also `attention_mask` and `labels`. Nothing is drawn.
@@ -102,13 +108,16 @@ class CausalLmTask:
 
     def loss(self, forward: Forward, batch: Batch, *, label_smoothing: float) -> torch.Tensor:
         """Cross-entropy of each token given those before, summed; the routers' loss too where the model asks for it."""
-        outputs, targets = _outputs(forward, batch)
-        loss = token_loss(outputs.logits[:, :-1], targets, label_smoothing=label_smoothing)
+        outputs, targets = self._outputs(forward, batch, label_smoothing=label_smoothing)
+        if self._head.answered:
+            loss = outputs.logits[..., 0].sum()
+        else:
+            loss = token_loss(outputs.logits[:, :-1], targets, label_smoothing=label_smoothing)
         return self._routers.add(loss, outputs, self.weight(batch))
 
     def meter(self) -> Meter:
         """Loss, perplexity, accuracy."""
-        return TokenMeter(_predictions, sequences=False)
+        return TokenMeter(self._measured, sequences=False)
 
     def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
         """Safetensors, config.json, generation_config.json and the tokenizer."""
@@ -117,6 +126,20 @@ class CausalLmTask:
     def examine(self, folder: Path, samples: Samples) -> dict[str, float]:  # noqa: ARG002
         """No figures beside those of the meter."""
         return {}
+
+    def _outputs(self, forward: Forward, batch: Batch, *, label_smoothing: float = 0.0) -> tuple[Any, torch.Tensor]:
+        """What the model says of a batch, and the tokens that all but the last predict."""
+        given = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        targets = batch.get("labels", batch["input_ids"])[:, 1:]
+        with self._head.asked(F.pad(targets, (0, 1), value=IGNORED), label_smoothing=label_smoothing):
+            return forward(**given), targets
+
+    def _measured(self, forward: Forward, batch: Batch) -> TokenSums:
+        outputs, targets = self._outputs(forward, batch)
+        if not self._head.answered:
+            return token_sums(outputs.logits[:, :-1], targets)
+        answers = outputs.logits[:, :-1]
+        return TokenSums(answers[..., 0].sum(), answers[..., 1] > 0, targets)
 
     @torch.no_grad()
     def predict(self, model: torch.nn.Module, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -132,15 +155,3 @@ class CausalLmTask:
             {"log_probability": -float(loss), "next": self._facts.encoder.decode([token])}
             for loss, token in zip(losses, following, strict=True)
         ]
-
-
-def _outputs(forward: Forward, batch: Batch) -> tuple[Any, torch.Tensor]:
-    """What the model says of a batch, and the tokens that all but the last predict."""
-    given = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    return forward(**given), batch.get("labels", batch["input_ids"])[:, 1:]
-
-
-def _predictions(forward: Forward, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of every token but the last and the tokens they predict."""
-    outputs, targets = _outputs(forward, batch)
-    return outputs.logits[:, :-1], targets

@@ -17,7 +17,7 @@ from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import AdapterExports, Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import refuse_router_loss
-from trainshed.runtime.tasks.tokens import counted, token_loss
+from trainshed.runtime.tasks.tokens import counted, token_loss, token_sums
 from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.training.tasks import MaskedLm
 from trainshed.spec.training.train import Training
@@ -83,7 +83,7 @@ class MaskedLmTask:
 
     def meter(self) -> Meter:
         """Loss, perplexity, accuracy over hidden tokens."""
-        return TokenMeter(_predictions, sequences=False)
+        return TokenMeter(lambda forward, batch: token_sums(*_predictions(forward, batch)), sequences=False)
 
     def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
         """Safetensors, config.json and the tokenizer."""

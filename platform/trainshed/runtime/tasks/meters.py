@@ -14,7 +14,7 @@ import torch
 
 from trainshed.runtime.modalities.text.collation import IGNORED
 from trainshed.runtime.tasks.protocol import Batch, Forward, Rows
-from trainshed.runtime.tasks.tokens import token_loss
+from trainshed.runtime.tasks.tokens import TokenSums
 
 Array = np.ndarray[Any, Any]
 MAX_EXPONENT = 700.0
@@ -23,10 +23,8 @@ MAX_EXPONENT = 700.0
 class TokenMeter:
     """Loss, perplexity and accuracy over tokens; whole sequences too where `sequences` is on."""
 
-    def __init__(
-        self, measure: Callable[[Forward, Batch], tuple[torch.Tensor, torch.Tensor]], *, sequences: bool
-    ) -> None:
-        """`measure` gives logits `(batch, time, vocab)` and targets `(batch, time)`, IGNORED where nothing counts."""
+    def __init__(self, measure: Callable[[Forward, Batch], TokenSums], *, sequences: bool) -> None:
+        """`measure` says what a model comes to over a batch."""
         self._measure = measure
         self._sequences = sequences
         self.sums = torch.zeros(5, dtype=torch.float64)
@@ -34,12 +32,11 @@ class TokenMeter:
 
     def add(self, forward: Forward, batch: Batch) -> None:
         """Adds loss, tokens, tokens right, samples, samples with every token right."""
-        logits, targets = self._measure(forward, batch)
-        counted = targets != IGNORED
-        loss = token_loss(logits, targets)
-        right = (logits.argmax(-1) == targets) & counted
+        found = self._measure(forward, batch)
+        counted = found.targets != IGNORED
+        right = found.right & counted
         whole = (right == counted).all(dim=1)
-        values = [loss, counted.sum(), right.sum(), torch.tensor(len(targets)), whole.sum()]
+        values = [found.loss, counted.sum(), right.sum(), torch.tensor(len(counted)), whole.sum()]
         self.sums += torch.stack([value.detach().double().cpu() for value in values])
 
     def metrics(self) -> dict[str, float]:

@@ -17,7 +17,7 @@ from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import AdapterExports, Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import refuse_router_loss
-from trainshed.runtime.tasks.tokens import counted, token_loss
+from trainshed.runtime.tasks.tokens import counted, token_loss, token_sums
 from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.training.tasks import Seq2SeqLm
 from trainshed.spec.training.train import Training
@@ -79,7 +79,7 @@ class Seq2SeqLmTask:
 
     def meter(self) -> Meter:
         """Loss, perplexity, accuracy over tokens, and whole targets right."""
-        return TokenMeter(_predictions, sequences=True)
+        return TokenMeter(lambda forward, batch: token_sums(*_predictions(forward, batch)), sequences=True)
 
     def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
         """Safetensors, config.json, generation_config.json and the tokenizer."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 
@@ -23,6 +25,23 @@ def token_loss(logits: torch.Tensor, targets: torch.Tensor, *, label_smoothing: 
         label_smoothing=label_smoothing,
         reduction="sum",
     )
+
+
+@dataclass(frozen=True)
+class TokenSums:
+    """What a model came to over a batch of tokens."""
+
+    loss: torch.Tensor
+    """In nats, summed over the targets that count."""
+    right: torch.Tensor
+    """`(samples, time)`: where the likeliest token is the target."""
+    targets: torch.Tensor
+    """`(samples, time)`; `IGNORED` counts for nothing."""
+
+
+def token_sums(logits: torch.Tensor, targets: torch.Tensor) -> TokenSums:
+    """Of logits `(samples, time, vocabulary)` and their targets `(samples, time)`."""
+    return TokenSums(token_loss(logits, targets), logits.argmax(-1) == targets, targets)
 
 
 def counted(targets: torch.Tensor) -> float:

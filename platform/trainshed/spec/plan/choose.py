@@ -58,7 +58,7 @@ class Plan:
         """Bytes that one worker needs on its device, or of the machine where it has none."""
         if self.chosen is None:
             return None
-        return self.chosen.total + (0 if self.worker.gpus else self.chosen.host)
+        return needed(self.chosen, self.worker)
 
     @property
     def flops(self) -> float | None:
@@ -147,7 +147,7 @@ def _choose(training: Training, cost: ModelCost, limit: Limit | None) -> tuple[N
     for layout in layouts:
         for batch in batches:
             found = need(training, cost, layout, batch, checkpointing=checkpoints_activations(training))
-            if limit is None or needed(found, training) <= limit.bytes:
+            if limit is None or needed(found, training.workers) <= limit.bytes:
                 fixed = len(layouts) == 1 and len(batches) == 1
                 return found, "as the job says" if fixed else _reason(training, layouts, batches, found)
     if len(layouts) == 1 and len(batches) == 1:

@@ -67,7 +67,7 @@ def bytes_of(training: Training, sizes: DataSizes) -> int | None:
     if cost.parameters is None or not layouts or not batches:
         return None
     checkpointing = checkpoints_activations(training)
-    return needed(need(training, cost, layouts[0], batches[-1], checkpointing=checkpointing), training)
+    return needed(need(training, cost, layouts[0], batches[-1], checkpointing=checkpointing), training.workers)
 
 
 def _points(job: TuneJob, moving: dict[str, list[JsonValue]]) -> Iterator[tuple[Settings, Training]]:

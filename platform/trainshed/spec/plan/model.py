@@ -8,6 +8,7 @@ from typing import Any
 from trainshed.spec.plan.adapters import added_parameters
 from trainshed.spec.plan.described import described_layers, described_tokens, described_vocabulary
 from trainshed.spec.plan.layers import FP32, Layers, layer_bytes, layers_of
+from trainshed.spec.training.logits import has_plain_head, tokens_at_once
 from trainshed.spec.training.models import Config, DataSizes, Model, Pretrained, count_parameters, sequence_length
 from trainshed.spec.training.models.folder import folder_config
 from trainshed.spec.training.train import Training
@@ -32,6 +33,8 @@ class ModelCost:
     vocab_size: int
     """Numbers that the model answers for each token; 0 where it answers once for a sample."""
     layers: tuple[Layers, ...] | None
+    in_chunks: bool = False
+    """Whether the logits of a large vocabulary are made chunk by chunk."""
 
 
 def cost_of(training: Training, sizes: DataSizes) -> ModelCost:
@@ -52,6 +55,7 @@ def cost_of(training: Training, sizes: DataSizes) -> ModelCost:
         tokens=described_tokens(described, sizes) or sequence_length(training.model, sizes),
         vocab_size=(described_vocabulary(described) or sizes.vocab_size or 0) if answers_each_token else 0,
         layers=described_layers(described) if described else layers_of(training.model),
+        in_chunks=training.task.kind == "causal_lm" and has_plain_head(described),
     )
 
 
@@ -70,11 +74,15 @@ def activation_bytes(cost: ModelCost, samples: int, *, width: int, checkpointing
     """Bytes alive at the peak of one pass over `samples`: what the layers keep, and the logits with their gradients."""
     if cost.layers is None:
         return 0
-    logits = cost.tokens * cost.vocab_size * LOSS_COPIES * FP32
+    tokens = samples * cost.tokens
+    at_once = tokens_at_once(tokens, cost.vocab_size) if cost.in_chunks else tokens
+    logits = at_once * cost.vocab_size * LOSS_COPIES * FP32
+    if at_once < tokens:  # each chunk has a gradient of the whole head, beside their sum
+        logits += cost.vocab_size * cost.layers[-1].width * width
     edges = sum(4 * width * one.width * cost.tokens for one in cost.layers)  # embeddings and the last norm
     kept = sum(one.count * layer_bytes(one, cost.tokens, width=width, gpu=gpu) for one in cost.layers)
     if not checkpointing:
-        return samples * (kept + edges + logits)
+        return samples * (kept + edges) + logits
     inputs = sum(one.count * width * one.width * cost.tokens for one in cost.layers)
     again = max(layer_bytes(one, cost.tokens, width=width, gpu=gpu) for one in cost.layers)
-    return samples * (inputs + edges + max(again, logits))
+    return samples * (inputs + edges) + max(samples * again, logits)

@@ -25,14 +25,17 @@ def refuse_what_cannot_fit(made: Plan, training: Training) -> None:
     if made.limit is None or not made.table:
         return
     open_to_choice = [one for one in made.table if one.layout in layouts_to_choose_from(training)]
-    smallest = made.chosen or min(open_to_choice or made.table, key=lambda one: needed(one, training))
-    if needed(smallest, training) <= made.limit.bytes:
+    smallest = made.chosen or min(open_to_choice or made.table, key=lambda one: needed(one, training.workers))
+    if needed(smallest, training.workers) <= made.limit.bytes:
         return
+    loads = max(smallest.loading_device, 0 if training.workers.gpus else smallest.loading_host)
+    when = f", {loads / 1e9:.2f} GB while it loads" if loads > smallest.total else ""
     hint = next(_what_would_fit(training, made.cost, made.limit), None)
     raise PlanError(
         f"{made.name}: {smallest.layout} with {smallest.per_device_batch_size} sample(s) a pass needs "
-        f"{needed(smallest, training) / 1e9:.2f} GB a worker ({smallest.states / 1e9:.2f} GB of states, "
-        f"{smallest.activations / 1e9:.2f} GB of activations), {made.limit.source} is {made.limit.bytes / 1e9:.2f} GB; "
+        f"{needed(smallest, training.workers) / 1e9:.2f} GB a worker ({smallest.states / 1e9:.2f} GB of states, "
+        f"{smallest.activations / 1e9:.2f} GB of activations{when}), "
+        f"{made.limit.source} is {made.limit.bytes / 1e9:.2f} GB; "
         + (f"{hint} would fit" if hint else "nothing that could be changed would fit; take a smaller model")
     )
 
@@ -43,7 +46,7 @@ def _what_would_fit(training: Training, cost: ModelCost, limit: Limit) -> Iterat
     checkpointing = checkpoints_activations(training)
 
     def fits(layout: Layout, batch: int, *, again: bool, changed: Training = training) -> bool:
-        return needed(need(changed, cost, layout, batch, checkpointing=again), changed) <= limit.bytes
+        return needed(need(changed, cost, layout, batch, checkpointing=again), changed.workers) <= limit.bytes
 
     def keys(layout: Layout) -> str:
         return layout.keys if layout.engine == own.engine else f"engine.kind: {layout.engine} with {layout.keys}"

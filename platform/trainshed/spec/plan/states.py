@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trainshed.spec.plan.layers import FP32
 from trainshed.spec.plan.model import WIDTHS, ModelCost, activation_bytes
 from trainshed.spec.training.engines import Layout, Load
+from trainshed.spec.training.models import Pretrained
 from trainshed.spec.training.optimizers import moments
 from trainshed.spec.training.train import Training
+from trainshed.spec.training.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Need:
     host: int = 0
     """In the machine's memory instead of the device's."""
     disk: int = 0
+    loading_host: int = 0
+    """The most of the machine's memory while the weights are loaded or made; on a CPU what is kept is in it."""
+    loading_device: int = 0
+    """The most of the device's meanwhile; 0 where there is none."""
     states: int = field(init=False)
     total: int = field(init=False)
     """On the device."""
@@ -88,6 +95,7 @@ def need(training: Training, cost: ModelCost, layout: Layout, per_device: int, *
         checkpointing=checkpointing,
         gpu=training.workers.gpus > 0,
     )
+    loading_host, loading_device = loading(training, cost, layout)
     return Need(
         layout,
         per_device,
@@ -98,12 +106,47 @@ def need(training: Training, cost: ModelCost, layout: Layout, per_device: int, *
         activations=alive,
         host=held.host,
         disk=held.disk,
+        loading_host=loading_host,
+        loading_device=loading_device,
     )
 
 
-def needed(one: Need, training: Training) -> int:
+def loading(training: Training, cost: ModelCost, layout: Layout) -> tuple[int, int]:
+    """Bytes of the machine and of the device, at the most, while a worker gets its weights.
+
+    Where weights are split a worker has its share and one part, else the whole model, in fp32 until it is moved.
+    """
+    assert cost.parameters is not None
+    on_device = training.workers.gpus > 0
+    in_half = 4 if layout.engine == "ddp" else WIDTHS[training.precision]
+    splits = layout.engine == "fsdp" or layout.zero_stage == 3
+    if not splits:
+        return FP32 * cost.parameters, in_half * cost.parameters if on_device else 0
+    width = in_half if layout.engine == "deepspeed" and isinstance(training.model, Pretrained) else FP32
+    kept = FP32 if layout.engine == "fsdp" else in_half
+    part = width * _largest_part(cost, embeddings_alone=layout.engine == "deepspeed")
+    share = kept * cost.parameters // training.workers.min_count
+    if layout.engine == "deepspeed" and layout.offload.parameters != "none":
+        return share + part, part if on_device else 0
+    return (part, share + part) if on_device else (share + part, 0)
+
+
+def _largest_part(cost: ModelCost, *, embeddings_alone: bool) -> int:
+    """Weights that are whole at once while they are loaded: of a layer, or of what is outside of layers."""
+    assert cost.parameters is not None
+    if not cost.layers:
+        return cost.parameters
+    rest = max(0, cost.parameters - sum(one.count * one.matrices for one in cost.layers))
+    if embeddings_alone and cost.vocab_size:
+        rest = min(rest, cost.vocab_size * max(one.width for one in cost.layers))
+    return max(rest, *(one.matrices for one in cost.layers))
+
+
+def needed(one: Need, workers: Workers) -> int:
     """Bytes to compare with a limit: on a CPU the device's memory is the machine's."""
-    return one.total + (0 if training.workers.gpus else one.host)
+    if workers.gpus:
+        return max(one.total, one.loading_device)
+    return max(one.total + one.host, one.loading_host)
 
 
 def batches_to_choose_from(training: Training) -> tuple[int, ...]:

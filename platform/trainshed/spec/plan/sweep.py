@@ -54,7 +54,7 @@ def plan_sweep(
     own = plan(job.name, training, sizes, machine_bytes=machine_bytes)
     need = SweepNeed(
         settings=point.settings,
-        needed=needed(of_point.chosen, point.training),
+        needed=needed(of_point.chosen, point.training.workers),
         limit=of_point.limit,
         trials_per_device=trials,
     )
@@ -82,7 +82,7 @@ def _trials_per_device(job: TuneJob, point: LargestTrial, of_point: Plan) -> int
     if asked == "auto":
         _refuse_blind(job, point)
     assert of_point.chosen is not None
-    count = needed(of_point.chosen, point.training)
+    count = needed(of_point.chosen, point.training.workers)
     most = min(MOST, job.concurrent) if asked == "auto" else asked
     fitting = [
         trials

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
+from chunked_worker import work_in_chunks
 from engine_worker import work, work_through
 from forking import run_workers
 from trainshed.record.checkpoints import all_checkpoints
@@ -292,3 +293,19 @@ def test_a_compiled_model_has_the_same_losses(tmp_path):
     folder = prepare(tmp_path)
     rows = run(folder, {"engine.kind": "ddp", "engine.compile": True, "workers.count": 1}, workers=1)
     assert train_losses(rows) == pytest.approx(plain_torch_losses(folder), rel=1e-4)
+
+
+IN_CHUNKS = ["ddp", "fsdp", "zero-2", "zero-3", "zero-3-lora-activations-again", "zero-2-bf16"]
+
+
+def test_logits_in_chunks_train_like_plain_torch_under_engines_that_split_and_that_copy(tmp_path):
+    trainings, runs = {}, []
+    for name in IN_CHUNKS:
+        settings, more = EXISTING[name]
+        trainings[name] = existing(tmp_path / name, **more)
+        runs.append((tmp_path / name, settings, None))
+    run_workers(work_in_chunks, 2, tmp_path / "rendezvous", runs, logs=tmp_path, limit_s=600)
+    for name, training in trainings.items():
+        expected = plain_torch_losses(tmp_path / name, training, workers=2)
+        precise = training.precision == "fp32"
+        assert train_losses(rows_of(tmp_path / name)) == pytest.approx(expected, rel=1e-5 if precise else 2e-2), name
