@@ -30,6 +30,8 @@ GOALS = {
     "T10": ("nanoGPT's CPU Shakespeare configuration, validation loss", "<= 1.88"),
     "transfer": ("best learning rate at widths 128 and 256 / at 64, under muP", "0.5 to 2.0"),
     "E1": ("cells of task x engine x precision x workers x accumulation equal to plain torch", ">= 100 %"),
+    "E3": ("trainings interrupted at random steps whose later steps are bit-equal on the same workers", ">= 100 %"),
+    "E3-one": ("the same continued on one worker, losses, relative", "<= 1e-5"),
     "F1": ("training rows equal to the model's own chat template, masks that end on an end token", ">= 100 %"),
     "F2": ("trained model against its export on 50 prompts, largest log-probability difference, fp32", "<= 1e-4"),
     "F3": ("tokens per CPU-s over packed blocks / over padded rows", ">= 1.5"),

@@ -73,7 +73,7 @@ def work(rank, workers, folder, rendezvous, stop_after, settings):
 def work_through(rank, workers, rendezvous, runs):
     """One worker of many trainings, one after another: `(folder, settings, ends_after)` of each, or None to its end.
 
-    `ends_after` is a step after which it is killed, or ("kill" | "stop" | "preempt", step).
+    `ends_after` is a step after which it is killed, or ("kill" | "stop" | "leave", step).
     """
     begin(rank, workers, rendezvous)
     world = World(rank, workers, torch.device("cpu"))
