@@ -64,6 +64,7 @@ PROMISES = {
     ],
     "It trains, sweeps, checkpoints and recovers like a built-in one": [
         "e2e/test_sweep_ends.py::test_a_trial_that_stands_still_or_has_no_memory_is_tried_again_and_a_steep_one_is_no_error_of_the_code",
+        "e2e/test_sweep_ends.py::test_a_sweep_that_is_stopped_and_has_no_budget_left_goes_on",
         "e2e/test_sweep_ends.py::test_errors_of_the_code_end_a_sweep_after_a_stated_number",
     ],
     "stops bad trials early": [

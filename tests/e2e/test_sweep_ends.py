@@ -70,6 +70,7 @@ class Stumbling(CausalLmTask):
 '''
 
 
+@pytest.mark.faults  # each fault by itself is in tests/runtime/tuning and tests/runtime/watch
 def test_a_trial_that_stands_still_or_has_no_memory_is_tried_again_and_a_steep_one_is_no_error_of_the_code(
     platform, weeks
 ):
