@@ -98,9 +98,12 @@ def test_a_killed_model_fails_its_requests_at_once_with_the_cause(own_engine: Te
         return [step async for step in steps]
 
     async def kill() -> None:
-        whole = asyncio.create_task(collect(own_engine, [7], greedy(255), whole=True))
         async with aclosing(own_engine.generate([5, 6], greedy(250))) as steps:
             await anext(steps)
+            process_of(own_engine).suspend()  # so that neither answer is done when it is killed
+            whole = asyncio.create_task(collect(own_engine, [7], greedy(255), whole=True))
+            while own_engine.running_requests < 2:
+                await asyncio.sleep(0)
             process_of(own_engine).kill()
             with pytest.raises(EngineDeadError, match=KILLED):
                 await asyncio.wait_for(the_rest(steps), 10)

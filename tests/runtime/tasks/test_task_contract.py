@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from sklearn import metrics as sk
 from transformers import AutoTokenizer
 
-from task_cases import CASES, SAMPLES, batch_of, model_of
+from task_cases import CASES, SAMPLES, batch_of, model_of, reviews
 
 
 @pytest.fixture(params=list(CASES))
@@ -222,3 +222,20 @@ def test_the_export_of_a_chat_model_names_every_token_that_ends_an_answer(name, 
     ends = json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
     assert set(ends) == {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")}
     assert case.open(folder).generation_config.eos_token_id == ends
+
+
+def test_conversations_are_predicted_as_they_are_trained_and_asked(tmp_path):
+    case = CASES["causal_lm-conversations"](tmp_path / "tokenizer")
+    model, _ = model_of(case, steps=4)
+    question = [{"role": "user", "content": "how?"}]
+    whole = [*question, {"role": "assistant", "content": reviews()[0][0][:12]}]
+    said, asked = case.task.predict(model, [{"messages": whole}, {"messages": question}])
+    batch = batch_of(case, np.arange(1))
+    with torch.no_grad():
+        loss = case.task.loss(model, batch, label_smoothing=0.0)
+    assert said["log_probability"] == pytest.approx(-float(loss), rel=1e-4), "not that of the training's row"
+    ids = case.samples.columns["tokens"][0]
+    begins = int(case.samples.columns["loss_mask"][0].argmax())
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([ids[:begins]])).logits
+    assert asked["next"] == case.facts.encoder.decode([int(logits[0, -1].argmax())])

@@ -6,6 +6,7 @@ says (supervised fine-tuning).
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from transformers import AutoModelForCausalLM
 
 from trainshed.errors import PlatformError
+from trainshed.runtime.encoding import ConversationEncoder
 from trainshed.runtime.modalities.text.collation import IGNORED, inputs, pad
 from trainshed.runtime.tasks.blocks import block_batch, refuse_where_documents_meet
 from trainshed.runtime.tasks.chunked import ChunkedHead
@@ -28,6 +30,8 @@ from trainshed.runtime.tasks.routing import RouterLoss
 from trainshed.runtime.tasks.tokens import TokenSums, counted, token_loss, token_sums
 from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.training.train import Training
+
+Array = np.ndarray[Any, Any]
 
 
 class CausalLmTask:
@@ -143,15 +147,42 @@ class CausalLmTask:
 
     @torch.no_grad()
     def predict(self, model: torch.nn.Module, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The log-probability of each text's tokens after the first, in nats, and its likeliest next token."""
-        texts = self._facts.encoder.prompts([row["text"] for row in rows])
-        batch = {**inputs(texts, self._facts.pad), "labels": pad(texts, IGNORED)}
+        """The log-probability of each row's tokens after the first, in nats, and its likeliest next token.
+
+        A row has a `text`, or `messages` (and `tools`): a question, encoded as the endpoint encodes it, or a
+        conversation that ends with an answer, of which the answer's tokens count.
+        """
+        asked = [self._asked(row) for row in rows]
+        texts = [ids for ids, _ in asked]
+        batch = inputs(texts, self._facts.pad)
+        targets = pad([np.where(counts, ids, IGNORED) for ids, counts in asked], IGNORED)[:, 1:]
         logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float()
-        losses = F.cross_entropy(
-            logits[:, :-1].transpose(1, 2), batch["labels"][:, 1:], ignore_index=IGNORED, reduction="none"
-        ).sum(1)
+        losses = F.cross_entropy(logits[:, :-1].transpose(1, 2), targets, ignore_index=IGNORED, reduction="none").sum(1)
         following = [int(logits[row, len(ids) - 1].argmax()) for row, ids in enumerate(texts)]
         return [
             {"log_probability": -float(loss), "next": self._facts.encoder.decode([token])}
             for loss, token in zip(losses, following, strict=True)
         ]
+
+    def _asked(self, row: dict[str, Any]) -> tuple[Array, Array]:
+        """A row's tokens, and which of them count.
+
+        Raises:
+            PlatformError: messages, and the tokenizer has no chat template.
+        """
+        if "messages" not in row:
+            ids = self._facts.encoder.prompts([row["text"]])[0]
+            return ids, np.ones(len(ids), dtype=bool)
+        encoder = self._conversations
+        if encoder is None:
+            raise PlatformError("predict: the rows have messages, and the data's tokenizer has no chat template")
+        messages = row["messages"]
+        if messages[-1].get("role") == "assistant":
+            learnt = encoder.learnt(messages, tools=row.get("tools"), learn="last")
+            return learnt.ids, learnt.mask
+        ids = np.array(encoder.question(messages, tools=row.get("tools")))
+        return ids, np.ones(len(ids), dtype=bool)
+
+    @cached_property
+    def _conversations(self) -> ConversationEncoder | None:
+        return ConversationEncoder.read(self._facts.text_folder, obey=self._facts.special_tokens_obeyed)
