@@ -99,17 +99,19 @@ def measure(model, tokens, engine, precision, workers):
     task = tasks.build(training, tasks.DataFacts(tokens, 16, None))
     found = {}
 
-    def measured(place, dtype):
-        before = resident("VmRSS")
+    def begun(place, dtype):
+        found.update(before=resident("VmRSS"), width=dtype.itemsize)
         Path("/proc/self/clear_refs").write_text("5")  # the highest so far begins anew
-        made = task.make_in_parts(place, dtype)
-        found["peak"] = resident("VmHWM") - before
+        return task.make_in_parts(place, dtype)
+
+    def loaded(made, _):
+        found["peak"] = resident("VmHWM") - found.pop("before")
         found["share"] = sum(kept(one) for one in made.parameters())
-        found["part"] = dtype.itemsize * largest(made, engine)
+        found["part"] = found.pop("width") * largest(made, engine)
         raise Measured
 
-    with contextlib.suppress(Measured):
-        engines.build(training, task.make_model, None, torch.device("cpu"), make_in_parts=measured)
+    with contextlib.suppress(Measured):  # an optimizer is made of what is loaded and split
+        engines.build(training, task.make_model, loaded, torch.device("cpu"), make_in_parts=begun)
     return found
 
 
@@ -138,6 +140,7 @@ def largest(model, engine):
 
 
 def count(parameters):
+    """Weights, whole."""
     return sum(getattr(one, "ds_numel", one.numel()) for one in parameters)
 
 

@@ -52,11 +52,12 @@ class KillingHost(BareHost):
     def __init__(self, world, storage, kill_after, every_steps):
         super().__init__(world)
         self.storage, self.kill_after = storage, kill_after
-        self.due = kill_after // every_steps * every_steps
+        self.due = (kill_after - 1) // every_steps * every_steps
 
     def stepped(self, step):
         if step == self.kill_after:
-            wait_for(lambda: any(one.step == self.due for one in all_checkpoints(self.storage, ".")), every_s=0.01)
+            if self.due:
+                wait_for(lambda: any(one.step == self.due for one in all_checkpoints(self.storage, ".")), every_s=0.01)
             raise Killed
 
 

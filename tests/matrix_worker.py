@@ -1,5 +1,6 @@
 """What each of several gloo workers does: trains many cases a few steps, and says the losses and gradient norms."""
 
+import copy
 import json
 from functools import partial
 
@@ -9,6 +10,8 @@ import torch.distributed as dist
 
 from engine_worker import begin, end
 from trainshed.runtime.training import engines
+from trainshed.runtime.training.engines import HALF
+from trainshed.runtime.training.engines.masters import to_working_copy
 from trainshed.runtime.training.host import World
 from trainshed.runtime.training.loop.order import share
 from trainshed.runtime.training.loop.shares import batch_of
@@ -53,12 +56,17 @@ def trained(case, world):
 
 
 def plain(case, workers):
-    """The same of plain torch in one process, which draws what so many workers draw."""
+    """The same of plain torch in one process, which draws what so many workers draw.
+
+    In bf16 it passes through a copy in that type, and steps on the fp32 weights.
+    """
     task, training = case.task, case.training
     torch.manual_seed(0)
-    model = task.make_model()
+    masters = task.make_model()
+    dtype = HALF.get(training.precision)
+    model = masters if dtype is None else to_working_copy(copy.deepcopy(masters), ALONE.device, dtype)
     model.train()
-    optimizer = build_optimizer(training.optimizer, model)
+    optimizer = build_optimizer(training.optimizer, masters)
     found = []
     for step in range(STEPS):
         units, total = weight_of(case, task, step), 0.0
@@ -69,13 +77,30 @@ def plain(case, workers):
                 loss = task.loss(model, batch, label_smoothing=0.0)
                 (loss / units).backward()
                 total += float(loss.detach())
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.regularization.max_grad_norm)
+        if model is not masters:
+            hand_over(model, masters)
+        norm = torch.nn.utils.clip_grad_norm_(masters.parameters(), training.regularization.max_grad_norm)
         for group in optimizer.param_groups:
             group["lr"] = training.optimizer.learning_rate * group["lr_scale"]
         optimizer.step()
         optimizer.zero_grad()
+        if model is not masters:
+            take_over(model, masters)
         found.append([total / units, float(norm)])
     return found
+
+
+def hand_over(model, masters):
+    """The gradients of a copy in bf16, in fp32."""
+    for own, master in zip(model.parameters(), masters.parameters(), strict=True):
+        master.grad = None if own.grad is None else own.grad.float()
+        own.grad = None
+
+
+@torch.no_grad()
+def take_over(model, masters):
+    for own, master in zip(model.parameters(), masters.parameters(), strict=True):
+        own.copy_(master)
 
 
 def passes(training, step, worker):

@@ -1,5 +1,8 @@
 """Logits in chunks: the same losses, gradients and figures as of all logits at once, and a part of their memory."""
 
+import copy
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +69,20 @@ def test_a_model_that_changes_its_logits_after_its_head_keeps_them_whole(monkeyp
     with head.asked(ids):
         assert model(input_ids=ids).logits.shape[-1] == config.vocab_size
     assert not head.answered
+
+
+def test_a_copy_of_a_model_answers_with_its_own_head():
+    config = FAMILIES["llama"][2]
+    model, head = AutoModelForCausalLM.from_config(config).eval(), ChunkedHead(config, five)
+    head.put_on(model)
+    copied = copy.deepcopy(model)
+    ids = torch.randint(3, config.vocab_size, (1, 13))
+    with torch.no_grad():
+        copied.get_output_embeddings().weight.zero_()
+        with head.asked(ids):
+            ahead, behind = (one(input_ids=ids).logits[..., 0].mean() for one in (model, copied))
+    assert float(behind) == pytest.approx(math.log(config.vocab_size))
+    assert float(ahead) != pytest.approx(math.log(config.vocab_size), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", TASKS)

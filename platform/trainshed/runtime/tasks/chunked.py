@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from types import MethodType
 
 import torch
 import torch.nn.functional as F
@@ -38,8 +40,11 @@ class ChunkedHead:
         """Has a model's head answer so, whenever there is something to answer for."""
         head = model.get_output_embeddings() if self._plain else None  # type: ignore[operator]
         if head is not None:
-            plain = head.forward
-            head.forward = lambda hidden: self._answer(plain, hidden)
+
+            def forward(own: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+                return self._answer(partial(type(own).forward, own), hidden)
+
+            head.forward = MethodType(forward, head)  # a method: a copy of the model has that of its own head
 
     @contextmanager
     def asked(self, targets: torch.Tensor, *, label_smoothing: float = 0.0) -> Iterator[None]:

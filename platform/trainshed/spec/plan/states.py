@@ -114,7 +114,8 @@ def need(training: Training, cost: ModelCost, layout: Layout, per_device: int, *
 def loading(training: Training, cost: ModelCost, layout: Layout) -> tuple[int, int]:
     """Bytes of the machine and of the device, at the most, while a worker gets its weights.
 
-    Where weights are split a worker has its share and one part, else the whole model, in fp32 until it is moved.
+    Where weights are split a worker has its share and one part, else the whole model, in fp32 until it is moved. Under
+    fsdp all that is outside of layers is one part, which comes last and is split tensor by tensor.
     """
     assert cost.parameters is not None
     on_device = training.workers.gpus > 0
@@ -122,24 +123,35 @@ def loading(training: Training, cost: ModelCost, layout: Layout) -> tuple[int, i
     splits = layout.engine == "fsdp" or layout.zero_stage == 3
     if not splits:
         return FP32 * cost.parameters, in_half * cost.parameters if on_device else 0
-    width = in_half if layout.engine == "deepspeed" and isinstance(training.model, Pretrained) else FP32
-    kept = FP32 if layout.engine == "fsdp" else in_half
-    part = width * _largest_part(cost, embeddings_alone=layout.engine == "deepspeed")
-    share = kept * cost.parameters // training.workers.min_count
+    workers = training.workers.min_count
+    if layout.engine == "fsdp":
+        rest = FP32 * _outside_of_layers(cost)
+        share = FP32 * (cost.parameters - _outside_of_layers(cost)) // workers + FP32 * _embeddings(cost) // workers
+        part = max(rest, FP32 * _largest_layer(cost))
+    else:
+        width = in_half if isinstance(training.model, Pretrained) else FP32
+        share = in_half * cost.parameters // workers
+        part = width * max(_embeddings(cost), _largest_layer(cost))
     if layout.engine == "deepspeed" and layout.offload.parameters != "none":
         return share + part, part if on_device else 0
     return (part, share + part) if on_device else (share + part, 0)
 
 
-def _largest_part(cost: ModelCost, *, embeddings_alone: bool) -> int:
-    """Weights that are whole at once while they are loaded: of a layer, or of what is outside of layers."""
+def _outside_of_layers(cost: ModelCost) -> int:
     assert cost.parameters is not None
-    if not cost.layers:
-        return cost.parameters
-    rest = max(0, cost.parameters - sum(one.count * one.matrices for one in cost.layers))
-    if embeddings_alone and cost.vocab_size:
-        rest = min(rest, cost.vocab_size * max(one.width for one in cost.layers))
-    return max(rest, *(one.matrices for one in cost.layers))
+    return max(0, cost.parameters - sum(one.count * one.matrices for one in cost.layers or ()))
+
+
+def _embeddings(cost: ModelCost) -> int:
+    """Of what is outside of layers, the largest that is split by itself."""
+    rest = _outside_of_layers(cost)
+    if not cost.layers or not cost.vocab_size:
+        return rest
+    return min(rest, cost.vocab_size * max(one.width for one in cost.layers))
+
+
+def _largest_layer(cost: ModelCost) -> int:
+    return max((one.matrices for one in cost.layers or ()), default=0)
 
 
 def needed(one: Need, workers: Workers) -> int:
