@@ -115,7 +115,7 @@ def loading(training: Training, cost: ModelCost, layout: Layout) -> tuple[int, i
     """Bytes of the machine and of the device, at the most, while a worker gets its weights.
 
     Where weights are split a worker has its share and one part, else the whole model, in fp32 until it is moved. Under
-    fsdp all that is outside of layers is one part, which comes last and is split tensor by tensor.
+    fsdp all that is outside of layers is one part.
     """
     assert cost.parameters is not None
     on_device = training.workers.gpus > 0
@@ -125,9 +125,8 @@ def loading(training: Training, cost: ModelCost, layout: Layout) -> tuple[int, i
         return FP32 * cost.parameters, in_half * cost.parameters if on_device else 0
     workers = training.workers.min_count
     if layout.engine == "fsdp":
-        rest = FP32 * _outside_of_layers(cost)
-        share = FP32 * (cost.parameters - _outside_of_layers(cost)) // workers + FP32 * _embeddings(cost) // workers
-        part = max(rest, FP32 * _largest_layer(cost))
+        share = FP32 * cost.parameters // workers
+        part = FP32 * max(_outside_of_layers(cost), _largest_layer(cost))
     else:
         width = in_half if isinstance(training.model, Pretrained) else FP32
         share = in_half * cost.parameters // workers
