@@ -140,6 +140,8 @@ folder = Path(sys.argv[2])
 case = packed_case(folder / "tokenizer", Gpt2(layers=1, heads=2, width=32))
 task = tasks.build(training(CausalLm(), Pretrained(name_or_path="org/model")), case.facts)
 state = dict(task.make_model().state_dict())
+parts = task.make_in_parts(lambda part, *, layer: None).state_dict()
+assert list(parts) == list(state) and all(parts[name].equal(one) for name, one in state.items())
 (folder / "out").mkdir()
 task.export(state, folder / "out")
 """

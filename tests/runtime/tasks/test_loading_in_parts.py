@@ -188,6 +188,15 @@ def test_added_tokens_and_frozen_weights_are_the_same(tmp_path):
     assert made[1][0].get_input_embeddings().weight.shape[0] == 66
 
 
+def test_of_a_weight_that_has_two_names_the_same_one_is_taken(tmp_path):
+    auto, task, config = FAMILIES["llama"]
+    folder = saved(tmp_path, auto, config)
+    weights = load_file(folder / "model.safetensors")
+    weights["norm.weight"] = weights["model.norm.weight"] + 1
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert_same(both_ways(folder, auto, task)[0])
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [

@@ -63,7 +63,7 @@ class Outline:
         """
         for group in self._groups:
             if group.target in tensors and group.converter is None:
-                ((key, _),) = group.sources
+                key, _ = group.sources[0]  # as transformers does where files have one weight by two names
                 _copy(tensors[group.target], self._files.shared_rows(key))
             elif group.target in tensors:
                 for name, value in self._converted(group, group.converter).items():
