@@ -22,7 +22,7 @@ from trainshed.runtime.training.loop.shares import batch_of
 from trainshed.runtime.training.loop.state import Splits
 from trainshed.runtime.training.optim.optimizers import build_optimizer
 from trainshed.spec.training.adapters import Lora
-from trainshed.spec.training.engines import Ddp, Fsdp
+from trainshed.spec.training.engines import Ddp, DeepSpeed, Fsdp
 from trainshed.spec.training.export import Export
 from trainshed.spec.training.models import Gpt2, Llama
 from trainshed.spec.training.optimizers import AdamW
@@ -217,6 +217,17 @@ def test_every_task_s_export_says_what_was_trained(name, group, tmp_path):
     assert found.measure == ("log-probability per token" if one.task.unit == "token" else "logits")
     assert found.difference <= TOLERANCE / 10
     assert found.trained == pytest.approx(found.exported, rel=1e-4)
+
+
+@pytest.mark.parametrize("engine", [Fsdp(), DeepSpeed(zero_stage=3)], ids=["fsdp", "zero-3"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_adapters_on_a_fresh_model_are_trained_by_engines_that_split(engine, precision, group, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "0")  # DeepSpeed asks for it
+    case = under(CASES["text_classification-lora"](tmp_path / "tokenizer"), engine, precision=precision)
+    one, stepped = trained(case, steps=3)
+    said = one.answers(stepped)
+    found = one.write(stepped.export(), said, Storage.open(tmp_path), "run").export["model"].agreement
+    assert found.difference <= found.tolerance
 
 
 @pytest.mark.parametrize("name", ["text_classification", "multi_label", "regression", "image_classification"])

@@ -79,7 +79,10 @@ class TransformersModel:
             model = self._loaded(shape) if place is None else self._loaded_in_parts(shape, place, dtype)
         else:
             lay_out = partial(self._auto.from_config, self.config, dtype=torch.float32)
-            model = self._adapted(made_in_parts(lay_out, place or keep_whole, growth=growth(shape)))
+            if self._training.lora is None:
+                model = made_in_parts(lay_out, place or keep_whole, growth=growth(shape))
+            else:  # adapters come into layers that are whole
+                model = _placed(self._adapted(made_in_parts(lay_out, growth=growth(shape))), place)
         if self._training.freeze:
             freeze(model, self._training.freeze)
         return model
@@ -106,7 +109,7 @@ class TransformersModel:
             model = add_adapters_to_outline(outline.model, self._training.lora)
             if not adapts_layers_alone(model, layers):
                 torch.set_rng_state(drawn)
-                return self._loaded(shape)
+                return _placed(self._loaded(shape), place)
         self._keep_facts(outline.remarks, outline.fresh)
 
         def finish() -> None:
@@ -251,6 +254,13 @@ def name_ends(folder: Path) -> None:
     ends = list(dict.fromkeys([*(one for one in known if one is not None), *encoder.ends]))
     if ends != known:
         file.write_text(json.dumps(config | {"eos_token_id": ends}, indent=2) + "\n")
+
+
+def _placed(model: torch.nn.Module, place: PartHandler | None) -> torch.nn.Module:
+    """A whole model, as one part."""
+    if place is not None:
+        place(model, layer=False)
+    return model
 
 
 def _own(tensor: torch.Tensor) -> torch.Tensor:
