@@ -45,6 +45,7 @@ def test_the_plan_says_what_a_device_hour_costs_and_where_that_is_from(platform)
     assert (
         "a device-hour costs 0.01 EUR (profile laptop, node type laptop: 0.08 EUR an hour for 8 CPU(s)" in done.stdout
     )
+    assert "while it loads: at most" in done.stdout
     (found,) = json.loads(platform("plan", "--profile", LAPTOP, "--json").stdout)
     assert found["price"]["amount"] == pytest.approx(0.01)
     dry = platform("submit", "--dry-run", PLATFORM_PROFILE=CLOUD)

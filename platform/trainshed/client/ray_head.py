@@ -66,7 +66,7 @@ def head_command(ports: Ports, *, temp_dir: Path, cpus: int) -> list[str]:
         f"--node-ip-address={LOOPBACK}",
         f"--port={ports.gcs}",
         "--include-dashboard=true",
-        "--include-log-monitor=false",  # it carries logs to drivers, which ask for none; a twentieth of a core
+        "--include-log-monitor=false",  # it carries logs to drivers, and ours ask for none
         f"--dashboard-host={LOOPBACK}",
         f"--dashboard-port={ports.dashboard}",
         f"--dashboard-agent-listen-port={ports.agent_http}",

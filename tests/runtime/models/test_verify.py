@@ -11,59 +11,19 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForMaskedLM,
-    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
-    BartConfig,
-    BertConfig,
-    DebertaV2Config,
-    GPT2Config,
-    LlamaConfig,
-    OPTConfig,
-    Qwen2Config,
-    Qwen3Config,
-    RobertaConfig,
-    T5Config,
-    ViTConfig,
 )
 
+import tiny_families
+from tiny_families import SHAPE
 from trainshed.errors import PlatformError
 from trainshed.runtime.models.load import load_weights
 from trainshed.runtime.models.locate import read_config
 from trainshed.spec.training.models import Pretrained
 
-SHAPE = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 64,
-    "max_position_embeddings": 16, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
-}  # fmt: skip
-ROTARY = {**SHAPE, "num_key_value_heads": 1}
-MARKS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "vocab_size": 64}
 CAUSAL, MASKED, LABELLED = AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
-FAMILIES = {
-    "llama": (CAUSAL, LlamaConfig(**ROTARY)),
-    "llama-tied": (CAUSAL, LlamaConfig(**ROTARY, tie_word_embeddings=True)),
-    "qwen2": (CAUSAL, Qwen2Config(**ROTARY)),
-    "qwen3": (CAUSAL, Qwen3Config(**ROTARY, head_dim=24)),
-    "gpt2": (CAUSAL, GPT2Config(n_layer=2, n_head=2, n_embd=32, n_positions=16, **MARKS)),
-    "opt": (CAUSAL, OPTConfig(**{**SHAPE, "ffn_dim": 64, "word_embed_proj_dim": 32})),
-    "bert": (MASKED, BertConfig(**SHAPE)),
-    "roberta": (MASKED, RobertaConfig(**SHAPE)),
-    "deberta": (MASKED, DebertaV2Config(**SHAPE, relative_attention=True, pos_att_type="p2c|c2p")),
-    "t5": (AutoModelForSeq2SeqLM, T5Config(num_layers=2, d_model=32, d_kv=16, num_heads=2, d_ff=64, vocab_size=64)),
-    "bart": (
-        AutoModelForSeq2SeqLM,
-        BartConfig(
-            encoder_layers=2, decoder_layers=2, d_model=32, encoder_attention_heads=2, decoder_attention_heads=2,
-            encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=16, **MARKS,
-        ),
-    ),
-    "vit": (
-        AutoModelForImageClassification,
-        ViTConfig(
-            num_hidden_layers=2, hidden_size=32, num_attention_heads=2, intermediate_size=64, image_size=8,
-            patch_size=2, num_channels=1,
-        ),
-    ),
-}  # fmt: skip
+CHECKED = ("llama", "llama-tied", "qwen2", "qwen3", "gpt2", "opt", "bert", "roberta", "deberta", "t5", "bart", "vit")
+FAMILIES = {name: tiny_families.FAMILIES[name] for name in CHECKED}
 TEXT = [name for name in FAMILIES if name != "vit"]
 
 

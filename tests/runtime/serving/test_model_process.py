@@ -21,6 +21,7 @@ import pytest
 from trainshed.errors import PlatformError
 from trainshed.runtime.serving.engines import EngineDeadError, EngineSettings, Step, TextEngine, build_engine
 from trainshed.runtime.serving.routes import build_asgi
+from waiting import wait_for
 
 from .asking import WAIT_S, collect, generated, greedy, prompts_of, together, until_idle
 from .test_routes import SETTINGS, asker, error_of
@@ -48,10 +49,7 @@ def is_gone(process: psutil.Process) -> bool:
 
 
 def wait_until_gone(process: psutil.Process) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not is_gone(process):
-        assert time.monotonic() < deadline, f"{process} still runs"
-        time.sleep(0.05)
+    wait_for(lambda: is_gone(process), limit_s=WAIT_S, every_s=0.05)
 
 
 REPLICA = """
@@ -122,10 +120,7 @@ def test_a_model_killed_while_it_loads_is_an_error_of_the_start(gpt2_dir: Path) 
     def kill_the_next_child() -> None:
         known = set(psutil.Process().children())
         started.set()
-        deadline = time.monotonic() + WAIT_S
-        while not (new := set(psutil.Process().children()) - known) and time.monotonic() < deadline:
-            time.sleep(0.001)
-        for process in new:
+        for process in wait_for(lambda: set(psutil.Process().children()) - known, limit_s=WAIT_S, every_s=0.001):
             process.kill()
 
     started = threading.Event()
@@ -203,10 +198,7 @@ def test_the_model_never_waits_for_its_replica(engine: TextEngine, gpt2_dir: Pat
     async def look_away() -> list[list[int]]:
         asked = [asyncio.create_task(collect(engine, *ask, whole=bool(place % 2))) for place, ask in enumerate(asks)]
         await asyncio.sleep(0)
-        deadline = time.monotonic() + WAIT_S
-        while engine.generated_tokens < total:  # the event loop stands still
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(lambda: engine.generated_tokens >= total, limit_s=WAIT_S, every_s=0.01)  # the event loop stands still
         return [tokens for tokens, _ in await asyncio.gather(*asked)]
 
     assert asyncio.run(look_away()) == expected

@@ -11,14 +11,13 @@ from transformers import AutoModelForCausalLM
 from chunked_worker import five
 from peak_memory import PeakMemory
 from task_cases import CASES
+from tiny_families import FAMILIES, config_of
 from trainshed.runtime import tasks
 from trainshed.runtime.tasks import causal_lm
 from trainshed.runtime.tasks.chunked import ChunkedHead
 from trainshed.spec.training.logits import CHUNK_BYTES, WHOLE_BYTES, has_plain_head, tokens_at_once
 
-from .test_loading_in_parts import FAMILIES
-
-DECODERS = [name for name, (auto, *_) in FAMILIES.items() if auto is AutoModelForCausalLM]
+DECODERS = [name for name, (auto, _) in FAMILIES.items() if auto is AutoModelForCausalLM]
 TASKS = [name for name in CASES if name.startswith("causal_lm")]
 
 
@@ -48,7 +47,7 @@ def loss_and_gradients(config, *, chunked, smoothing):
 @pytest.mark.parametrize("family", DECODERS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_losses_and_gradients_are_those_of_whole_logits(family, smoothing):
-    config = FAMILIES[family][2]
+    config = config_of(family)
     config.use_cache = False
     if not has_plain_head(config.to_dict()):
         config.final_logit_softcapping = None
@@ -60,8 +59,8 @@ def test_losses_and_gradients_are_those_of_whole_logits(family, smoothing):
         torch.testing.assert_close(gradients_too[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_a_model_that_changes_its_logits_after_its_head_keeps_them_whole(monkeypatch):
-    config = FAMILIES["gemma2"][2]
+def test_a_model_that_changes_its_logits_after_its_head_keeps_them_whole():
+    config = config_of("gemma2")
     config.final_logit_softcapping = 30.0
     model, head = AutoModelForCausalLM.from_config(config), ChunkedHead(config, five)
     head.put_on(model)
@@ -72,7 +71,7 @@ def test_a_model_that_changes_its_logits_after_its_head_keeps_them_whole(monkeyp
 
 
 def test_a_copy_of_a_model_answers_with_its_own_head():
-    config = FAMILIES["llama"][2]
+    config = config_of("llama")
     model, head = AutoModelForCausalLM.from_config(config).eval(), ChunkedHead(config, five)
     head.put_on(model)
     copied = copy.deepcopy(model)
@@ -108,8 +107,8 @@ def test_every_decoder_s_task_has_the_same_loss_and_figures(name, tmp_path, monk
 
 
 def test_the_peak_has_one_chunk_of_logits():
-    config = FAMILIES["llama"][2].__class__(**{**FAMILIES["llama"][2].to_dict(), "vocab_size": 20_000})
-    config.use_cache, config.max_position_embeddings = False, 512
+    config = config_of("llama")
+    config.vocab_size, config.use_cache, config.max_position_embeddings = 20_000, False, 512
     peaks = {}
     for rows in (512, 32):
         model, head = AutoModelForCausalLM.from_config(config), ChunkedHead(config, lambda *_, rows=rows: rows)

@@ -3,34 +3,15 @@
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForImageClassification,
-    AutoModelForMaskedLM,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-    BartConfig,
-    BertConfig,
-    Gemma2Config,
-    Gemma3TextConfig,
-    GPT2Config,
-    LlamaConfig,
-    MistralConfig,
-    MixtralConfig,
-    OPTConfig,
-    Phi3Config,
-    PhiConfig,
-    Qwen2Config,
-    Qwen3Config,
-    Qwen3MoeConfig,
-    RobertaConfig,
-    T5Config,
-    ViTConfig,
-)
+from transformers import AutoModel, AutoModelForSequenceClassification
 
+from forking import run_workers
+from outline_worker import read_all
+from tiny_families import FAMILIES, config_of
 from trainshed.errors import PlatformError
+from trainshed.runtime.models import tensor_files
 from trainshed.runtime.models.locate import read_config
+from trainshed.runtime.tasks import weights
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.training.adapters import Lora
@@ -39,51 +20,16 @@ from trainshed.spec.training.optimizers import AdamW
 from trainshed.spec.training.tasks import CausalLm, ImageClassification, MaskedLm, Seq2SeqLm, TextClassification
 from trainshed.spec.training.train import Training
 
-SHAPE = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 64,
-    "max_position_embeddings": 16, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
-}  # fmt: skip
-ROTARY = {**SHAPE, "num_key_value_heads": 1}
-MARKS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "vocab_size": 64}
-EXPERTS = {**ROTARY, "moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2, "head_dim": 16}
 ONE = {"steps": 1, "global_batch_size": 8}
-CAUSAL = (AutoModelForCausalLM, CausalLm())
 LABELS = (AutoModelForSequenceClassification, TextClassification())
-FAMILIES = {
-    "llama": (*CAUSAL, LlamaConfig(**ROTARY)),
-    "llama-tied": (*CAUSAL, LlamaConfig(**ROTARY, tie_word_embeddings=True)),
-    "qwen2": (*CAUSAL, Qwen2Config(**ROTARY)),
-    "qwen3": (*CAUSAL, Qwen3Config(**ROTARY, head_dim=24)),
-    "mistral": (*CAUSAL, MistralConfig(**ROTARY)),
-    "gemma2": (*CAUSAL, Gemma2Config(**ROTARY, head_dim=16)),
-    "gemma3": (*CAUSAL, Gemma3TextConfig(**ROTARY, head_dim=16)),
-    "phi": (*CAUSAL, PhiConfig(**SHAPE)),
-    "phi3": (*CAUSAL, Phi3Config(**ROTARY)),
-    "gpt2": (*CAUSAL, GPT2Config(n_layer=2, n_head=2, n_embd=32, n_positions=16, **MARKS)),
-    "opt": (*CAUSAL, OPTConfig(**{**SHAPE, "ffn_dim": 64, "word_embed_proj_dim": 32})),
-    "mixtral": (*CAUSAL, MixtralConfig(**ROTARY, num_local_experts=4)),
-    "qwen3-moe": (*CAUSAL, Qwen3MoeConfig(**EXPERTS)),
-    "bert": (AutoModelForMaskedLM, MaskedLm(), BertConfig(**SHAPE)),
-    "roberta": (AutoModelForMaskedLM, MaskedLm(), RobertaConfig(**SHAPE)),
-    "t5": (
-        AutoModelForSeq2SeqLM, Seq2SeqLm(),
-        T5Config(num_layers=2, d_model=32, d_kv=16, num_heads=2, d_ff=64, vocab_size=64),
-    ),
-    "bart": (
-        AutoModelForSeq2SeqLM, Seq2SeqLm(),
-        BartConfig(
-            encoder_layers=2, decoder_layers=2, d_model=32, encoder_attention_heads=2, decoder_attention_heads=2,
-            encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=16, **MARKS,
-        ),
-    ),
-    "vit": (
-        AutoModelForImageClassification, ImageClassification(),
-        ViTConfig(
-            num_hidden_layers=2, hidden_size=32, num_attention_heads=2, intermediate_size=64, image_size=8,
-            patch_size=2, num_channels=1,
-        ),
-    ),
-}  # fmt: skip
+TASKS = {"AutoModelForCausalLM": CausalLm(), "AutoModelForMaskedLM": MaskedLm(), "AutoModelForSeq2SeqLM": Seq2SeqLm(),
+         "AutoModelForImageClassification": ImageClassification()}  # fmt: skip
+
+
+def family_of(name):
+    """Its AutoModel, a task for it, and a configuration of the test's own."""
+    auto = FAMILIES[name][0]
+    return auto, TASKS[auto.__name__], config_of(name)
 
 
 def saved(folder, auto, config, **how):
@@ -134,7 +80,7 @@ def assert_same(made):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_in_parts_is_the_one_that_is_loaded_whole(family, tmp_path):
-    auto, task, config = FAMILIES[family]
+    auto, task, config = family_of(family)
     made, placed = both_ways(saved(tmp_path, auto, config), auto, task)
     assert_same(made)
     assert sum(layer for _, layer in placed) == len([one for _, one in placed if one])
@@ -142,19 +88,19 @@ def test_a_model_in_parts_is_the_one_that_is_loaded_whole(family, tmp_path):
 
 
 def test_files_in_half_precision_and_in_pieces_are_the_same(tmp_path):
-    auto, task, config = FAMILIES["llama"]
+    auto, task, config = family_of("llama")
     config.dtype = torch.bfloat16
     saved(tmp_path, auto, config, max_shard_size="20KB")
     for file in tmp_path.glob("*.safetensors"):
-        weights = {name: one.to(torch.bfloat16) for name, one in load_file(file).items()}
-        save_file(weights, file, {"format": "pt"})
+        halved = {name: one.to(torch.bfloat16) for name, one in load_file(file).items()}
+        save_file(halved, file, {"format": "pt"})
     assert len(list(tmp_path.glob("*.safetensors"))) > 2
     assert_same(both_ways(tmp_path, auto, task)[0])
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "llama", "gpt2"])
 def test_a_new_head_begins_the_same(family, tmp_path):
-    _, _, config = FAMILIES[family]
+    config = config_of(family)
     folder = saved(tmp_path, AutoModel, config)
     made, _ = both_ways(folder, *LABELS, config={"num_labels": 3})
     assert_same(made)
@@ -166,14 +112,14 @@ def test_a_new_head_begins_the_same(family, tmp_path):
 @pytest.mark.parametrize("family", ["llama", "llama-tied", "gpt2", "phi3", "mixtral", "opt", "gemma2"])
 @pytest.mark.parametrize("modules", ["auto", "all-linear"])
 def test_adapters_begin_the_same(family, modules, tmp_path):
-    auto, task, config = FAMILIES[family]
+    auto, task, config = family_of(family)
     made, placed = both_ways(saved(tmp_path, auto, config), auto, task, lora=Lora(rank=2, target_modules=modules))
     assert_same(made)
     assert placed, "it was loaded whole"
 
 
 def test_adapters_of_embeddings_have_the_model_loaded_whole(tmp_path):
-    auto, task, config = FAMILIES["llama-tied"]
+    auto, task, config = family_of("llama-tied")
     lora = Lora(rank=2, target_modules=("q_proj", "embed_tokens"))
     made, placed = both_ways(saved(tmp_path, auto, config), auto, task, lora=lora)
     assert_same(made)
@@ -181,19 +127,72 @@ def test_adapters_of_embeddings_have_the_model_loaded_whole(tmp_path):
 
 
 def test_added_tokens_and_frozen_weights_are_the_same(tmp_path):
-    auto, task, config = FAMILIES["llama"]
+    auto, task, config = family_of("llama")
     model = {"added_tokens": ("<a>", "<b>")}
     made, _ = both_ways(saved(tmp_path, auto, config), auto, task, vocab_size=66, model=model, freeze=("*embed*",))
     assert_same(made)
     assert made[1][0].get_input_embeddings().weight.shape[0] == 66
 
 
+@pytest.mark.parametrize("family", ["llama", "llama-tied", "gpt2", "mixtral", "t5"])
+def test_large_tensors_are_read_in_pieces_of_rows(family, tmp_path, monkeypatch):
+    monkeypatch.setattr(tensor_files, "PIECE_BYTES", 300)
+    auto, task, config = family_of(family)
+    assert_same(both_ways(saved(tmp_path, auto, config), auto, task)[0])
+
+
+def test_no_part_has_memory_before_the_parts_before_it_are_placed(tmp_path):
+    auto, task, config = family_of("llama")
+    folder, seen = saved(tmp_path, auto, config), []
+
+    def look(part, *, layer):
+        memory = {name for name, one in model.named_parameters() if not one.is_meta}
+        seen.append({name.split(".")[2] for name in memory if ".layers." in name} | ({"rest"} if not layer else set()))
+        assert layer or len(seen) > config.num_hidden_layers
+
+    training = Training(task=task, model=Pretrained(name_or_path=str(folder)), data="run://x",
+                        optimizer=AdamW(learning_rate=0.1), **ONE)  # fmt: skip
+    one = TransformersModel(auto, read_config(training.model), training, DataFacts(64, 16, None))
+    outline, model = weights.outlined, None
+
+    def outlined(*given, **more):
+        nonlocal model
+        found = outline(*given, **more)
+        model = found.model
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "outlined", outlined)
+        one.make(look)
+    assert seen[:2] == [{"0"}, {"0", "1"}], "a layer has memory before it is its turn"
+
+
+def test_workers_give_one_another_what_each_has_read_and_refuse_other_files(tmp_path):
+    for rank in range(2):
+        (tmp_path / "same").mkdir(exist_ok=True)
+        (tmp_path / f"other-{rank}").mkdir()
+        stored = {"a": torch.arange(40.0).view(10, 4), "b": torch.tensor(3), "c": torch.ones(5, dtype=torch.bfloat16)}
+        save_file(stored, tmp_path / "same" / "model.safetensors")
+        save_file({**stored, "c": torch.ones(5 + rank)}, tmp_path / f"other-{rank}" / "model.safetensors")
+    run_workers(read_all, 2, tmp_path, tmp_path / "rendezvous", logs=tmp_path)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert found["pieces"] == [5, 5], "in pieces"
+        for name, tensor in stored.items():
+            assert torch.equal(found[name], tensor), name
+            assert found[name].dtype == tensor.dtype
+        assert "worker 1 has other weights by that name than worker 0" in found["said"]
+    read = [torch.load(tmp_path / f"{rank}.pt", weights_only=True)["read"] for rank in range(2)]
+    assert sorted(read[0] + read[1]) == ["a", "a", "b", "c"], "each once, by one of them"
+    assert all(read)
+
+
 def test_of_a_weight_that_has_two_names_the_same_one_is_taken(tmp_path):
-    auto, task, config = FAMILIES["llama"]
+    auto, task, config = family_of("llama")
     folder = saved(tmp_path, auto, config)
-    weights = load_file(folder / "model.safetensors")
-    weights["norm.weight"] = weights["model.norm.weight"] + 1
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    tensors = load_file(folder / "model.safetensors")
+    tensors["norm.weight"] = tensors["model.norm.weight"] + 1
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     assert_same(both_ways(folder, auto, task)[0])
 
 
@@ -213,11 +212,11 @@ def test_of_a_weight_that_has_two_names_the_same_one_is_taken(tmp_path):
     ],
 )
 def test_what_is_no_whole_model_is_refused_before_a_part_is_made(damage, says, tmp_path):
-    auto, task, config = FAMILIES["llama"]
+    auto, task, config = family_of("llama")
     folder = saved(tmp_path, auto, config)
-    weights = load_file(folder / "model.safetensors")
-    damage(weights)
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    tensors = load_file(folder / "model.safetensors")
+    damage(tensors)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     training = Training(
         task=task,
         model=Pretrained(name_or_path=str(folder)),

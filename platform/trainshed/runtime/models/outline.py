@@ -19,16 +19,17 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, dot
 from transformers.utils import cached_file
 
 from trainshed.errors import PlatformError
+from trainshed.runtime.models.beside import folder_of
 from trainshed.runtime.models.load import check_folder, refuse_adapters
 from trainshed.runtime.models.locate import LOAD_ERRORS, first_line, located
 from trainshed.runtime.models.tensor_files import TensorFiles
 from trainshed.runtime.models.verify import check_whole, claimed_classes
 from trainshed.spec.document.locations import is_directory
 from trainshed.spec.training.models import Pretrained
-from trainshed.spec.training.models.folder import CONFIG, INDEX, WEIGHTS, Stored, read_json
+from trainshed.spec.training.models.folder import INDEX, WEIGHTS, Stored, weight_names
 
-FILLED = "_is_hf_initialized"
-"""The mark by which transformers leaves a tensor as it is when it initialises a module."""
+DONE = "_is_hf_initialized"
+"""The mark by which transformers leaves a tensor, or a module, as it is when it initialises a model."""
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,20 @@ class Outline:
         return {name: value[0] if isinstance(value, list) else value for name, value in made.items()}
 
 
-def outlined(auto: Any, spec: Pretrained, config: PreTrainedConfig, *, labels: int | None = None) -> Outline:
+def outlined(auto: Any, spec: Pretrained, config: PreTrainedConfig, *, labels: int | None = None) -> Outline | None:
     """The model laid out without memory, its files checked; see `load.load_weights`. All workers call it.
+
+    None where it can only be loaded whole: a hub has converted its weights to safetensors, and keeps them elsewhere.
 
     Raises:
         PlatformError: no safetensors; they are not of this architecture, or not all of its weights; workers have
             different files by that name.
     """
     source = spec.name_or_path
-    place = located(source)
-    refuse_adapters(place, source, spec.revision)
-    folder = Path(place) if is_directory(place) else _downloaded(place, source, spec.revision)
+    refuse_adapters(located(source), source, spec.revision)
+    folder = _with_weights(spec)
+    if folder is None:
+        return None
     check_folder(auto, folder, source, config)
     files = TensorFiles(folder, source)
     how = {} if spec.attn_implementation is None else {"attn_implementation": spec.attn_implementation}
@@ -101,7 +105,7 @@ def outlined(auto: Any, spec: Pretrained, config: PreTrainedConfig, *, labels: i
         model, info = made.from_pretrained(
             None,
             config=config,
-            state_dict={name: files.empty(name, "meta") for name in files.stored},
+            state_dict={name: files.empty(name, device="meta") for name in files.stored},
             device_map={"": "meta"},
             dtype=torch.float32,
             output_loading_info=True,
@@ -115,19 +119,25 @@ def outlined(auto: Any, spec: Pretrained, config: PreTrainedConfig, *, labels: i
     return Outline(model, files, remarks, frozenset(fresh))
 
 
-def _downloaded(place: str, source: str, revision: str | None) -> Path:
-    """The folder of a hub name's files in the cache of this node, its weights among them."""
+def _with_weights(spec: Pretrained) -> Path | None:
+    """The model's folder on this node, a hub name's weights fetched into it; None where they are not all there."""
+    folder = folder_of(spec)
+    if is_directory(located(spec.name_or_path)):
+        return folder
+    index = folder / INDEX
     try:
-        folder = Path(str(cached_file(place, CONFIG, revision=revision or "main"))).parent
-        found = cached_file(
-            place, WEIGHTS, revision=revision or "main", _raise_exceptions_for_missing_entries=False
-        ) or cached_file(place, INDEX, revision=revision or "main")
-        if Path(str(found)).name == INDEX:
-            for name in sorted(set(read_json(folder / INDEX).get("weight_map", {}).values())):
-                cached_file(place, name, revision=revision or "main")
+        if _fetched(spec, WEIGHTS):
+            return folder
+        return folder if index.is_file() and all(_fetched(spec, name) for name in weight_names(index)) else None
     except LOAD_ERRORS as error:
-        raise PlatformError(f"{source}: the weights cannot be loaded: {first_line(error)}") from error
-    return folder
+        raise PlatformError(f"{spec.name_or_path}: the weights cannot be loaded: {first_line(error)}") from error
+
+
+def _fetched(spec: Pretrained, name: str) -> bool:
+    found = cached_file(
+        spec.name_or_path, name, revision=spec.revision or "main", _raise_exceptions_for_missing_entries=False
+    )
+    return found is not None
 
 
 @torch.no_grad()
@@ -140,7 +150,7 @@ def _copy(target: torch.Tensor, pieces: Iterator[torch.Tensor]) -> None:
         else:
             target[done : done + len(piece)].copy_(piece)
             done += len(piece)
-    setattr(target, FILLED, True)
+    setattr(target, DONE, True)
 
 
 def _groups(model: PreTrainedModel, stored: Mapping[str, Stored]) -> list[_Group]:

@@ -42,10 +42,11 @@ class TensorFiles:
             raise PlatformError(f"{source}: has weights of type {strange[0]}; {', '.join(TYPES)} can be trained on")
         self._agree()
 
-    def empty(self, name: str, device: str) -> torch.Tensor:
-        """A tensor of the shape and type of a stored one."""
+    def empty(self, name: str, rows: slice | None = None, *, device: str = "cpu") -> torch.Tensor:
+        """A tensor of the shape and type of a stored one, or of some of its rows."""
         one = self.stored[name]
-        return torch.empty(one.shape, dtype=TYPES[one.dtype], device=device)
+        shape = one.shape if rows is None else (rows.stop - rows.start, *one.shape[1:])
+        return torch.empty(shape, dtype=TYPES[one.dtype], device=device)
 
     def shared(self, name: str) -> torch.Tensor:
         """A tensor as it is stored, on every worker; one has read it. Raises PlatformError where it cannot be read."""
@@ -63,18 +64,13 @@ class TensorFiles:
             yield self._sent(name, slice(start, min(start + step, rows)))
 
     def _sent(self, name: str, rows: slice | None) -> torch.Tensor:
-        if not dist.is_initialized() or dist.get_world_size() == 1:
+        if _alone():
             return self._read(name, rows)
         owner = self._owners[name] % dist.get_world_size()
-        tensor = self._read(name, rows) if dist.get_rank() == owner else self._empty_rows(name, rows)
+        tensor = self._read(name, rows) if dist.get_rank() == owner else self.empty(name, rows)
         wire = tensor.to("cuda") if dist.get_backend() == "nccl" else tensor
         dist.broadcast(wire.reshape(-1).view(torch.uint8), owner)
         return wire.cpu()
-
-    def _empty_rows(self, name: str, rows: slice | None) -> torch.Tensor:
-        one = self.stored[name]
-        shape = one.shape if rows is None else (rows.stop - rows.start, *one.shape[1:])
-        return torch.empty(shape, dtype=TYPES[one.dtype])
 
     def _read(self, name: str, rows: slice | None) -> torch.Tensor:
         """Opened anew each time: a file that stays mapped counts as this worker's memory, as far as it was read."""
@@ -88,7 +84,7 @@ class TensorFiles:
         return tensor
 
     def _agree(self) -> None:
-        if not dist.is_initialized() or dist.get_world_size() == 1:
+        if _alone():
             return
         own = sorted((name, one.shape, one.dtype) for name, one in self.stored.items())
         said: list[Any] = [None] * dist.get_world_size()
@@ -99,3 +95,7 @@ class TensorFiles:
                     f"{self._source}: worker {worker} has other weights by that name than worker 0; the path must lead "
                     "to the same files on every node"
                 )
+
+
+def _alone() -> bool:
+    return not dist.is_initialized() or dist.get_world_size() == 1

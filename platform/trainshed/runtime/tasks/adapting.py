@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.models.locate import first_line
-from trainshed.runtime.tasks.making import DONE, lay_placeholders
+from trainshed.runtime.models.outline import DONE
+from trainshed.runtime.tasks.making import lay_placeholders
 from trainshed.spec.document.walk import nearest
 from trainshed.spec.training.adapters import Lora
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from transformers import PreTrainedModel
 
+from trainshed.runtime.models.outline import DONE
 from trainshed.runtime.tasks.mup import mup_factors, scale_fresh
 from trainshed.runtime.tasks.weight_roles import layers_of
 
@@ -27,9 +28,6 @@ class PartHandler(Protocol):
 
 Fill = Callable[[dict[str, torch.Tensor]], None]
 """Copies the weights that are there already into tensors of a part, by their names in the model."""
-
-DONE = "_is_hf_initialized"
-"""The mark by which transformers leaves a module or a tensor as it is."""
 
 
 def keep_whole(part: torch.nn.Module, *, layer: bool) -> None:

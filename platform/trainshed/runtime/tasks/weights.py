@@ -100,6 +100,8 @@ class TransformersModel:
         Adapters of embeddings or heads, which share their weights, need the model whole.
         """
         outline = outlined(self._auto, shape, self.config, labels=self._labels)
+        if outline is None:
+            return _placed(self._loaded(shape), place)
         layers = [name for name, _ in layers_of(outline.model)]
         model: Any = outline.model
         drawn = torch.get_rng_state()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trainshed.spec.training.engines.load import FP32
+
 WHOLE_BYTES = 2**30
 """Of fp32 logits; those of a pass that are no more stay whole, which is a little faster."""
 CHUNK_BYTES = 2**28
-FP32 = 4
 SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 """Keys of a config.json by which a model changes its logits after its head; its head cannot answer for it."""
 

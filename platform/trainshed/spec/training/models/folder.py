@@ -91,6 +91,19 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
         raise UsageError(
             f"{folder}: no {WEIGHTS} and no {INDEX} there; weights in other formats, or by other names, are not loaded"
         )
+    names = weight_names(index)
+    for name in names:
+        if not (folder / name).is_file():
+            raise UsageError(f"{index}: {name} is not there; {len(names)} files belong to the model, fetch it whole")
+    return tuple(folder / name for name in names)
+
+
+def weight_names(index: Path) -> tuple[str, ...]:
+    """The files that an index names, each beside it.
+
+    Raises:
+        UsageError: it cannot be read, or names something else.
+    """
     try:
         said = _Index.model_validate(read_json(index))
     except ValidationError as error:
@@ -99,9 +112,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     for name in names:
         if name != PurePath(name).name or not name.endswith(".safetensors"):
             raise UsageError(f"{index}: weight_map names {name!r}; it may name only *.safetensors files beside it")
-        if not (folder / name).is_file():
-            raise UsageError(f"{index}: {name} is not there; {len(names)} files belong to the model, fetch it whole")
-    return tuple(folder / name for name in names)
+    return tuple(names)
 
 
 def tensors(folder: Path) -> dict[str, Shape]:
