@@ -109,6 +109,16 @@ def test_a_new_head_begins_the_same(family, tmp_path):
     assert_same(made)
 
 
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_a_head_that_is_there_is_trained_whole_beside_adapters_from_its_own_weights(family, tmp_path):
+    config = config_of(family)
+    config.num_labels = 3
+    folder = saved(tmp_path, AutoModelForSequenceClassification, config)
+    made, _ = both_ways(folder, *LABELS, config={"num_labels": 3}, lora=Lora(rank=2))
+    assert_same(made)
+    assert made[1][1] == (), "nothing is said of a new head"
+
+
 @pytest.mark.parametrize("family", ["llama", "llama-tied", "gpt2", "phi3", "mixtral", "opt", "gemma2"])
 @pytest.mark.parametrize("modules", ["auto", "all-linear"])
 def test_adapters_begin_the_same(family, modules, tmp_path):
