@@ -1,12 +1,12 @@
 """What tests of trainings in their own process share."""
 
 import pytest
-import torch.distributed as dist
+
+from process_group import alone
 
 
 @pytest.fixture
 def group_of_one():
     """A process group that this process is alone in."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
+    with alone():
+        yield

@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
+from process_group import alone
 from task_cases import CASES, packed_case, tuned_case
 from trainshed.errors import PlatformError
 from trainshed.record.storage import Storage
@@ -37,9 +37,8 @@ STEPS = 12
 @pytest.fixture(scope="module")
 def group():
     """A process group that this process is alone in."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
+    with alone():
+        yield
 
 
 def under(case, engine, *, precision="fp32", rate=1e-3, **more):
@@ -217,6 +216,16 @@ def test_every_task_s_export_says_what_was_trained(name, group, tmp_path):
     assert found.measure == ("log-probability per token" if one.task.unit == "token" else "logits")
     assert found.difference <= TOLERANCE / 10
     assert found.trained == pytest.approx(found.exported, rel=1e-4)
+
+
+@pytest.mark.parametrize("engine", [Ddp(), DeepSpeed(zero_stage=2)], ids=["ddp", "zero-2"])
+def test_a_recurrent_network_in_bf16_is_evaluated_and_exported(engine, group, tmp_path, monkeypatch):
+    """On CPUs torch has no inference of an LSTM under autocast to bf16: the first validation would end the training."""
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    case = under(CASES["lstm_classifier"](tmp_path / "tokenizer"), engine, precision="bf16")
+    one, stepped = trained(case, steps=3)
+    found = one.write(stepped.export(), one.answers(stepped), Storage.open(tmp_path), "run").export["model"].agreement
+    assert found.difference <= found.tolerance
 
 
 @pytest.mark.parametrize("engine", [Fsdp(), DeepSpeed(zero_stage=3)], ids=["fsdp", "zero-3"])

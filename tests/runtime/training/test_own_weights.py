@@ -4,9 +4,7 @@ import json
 
 import pytest
 import torch
-import torch.distributed as dist
 from safetensors.torch import load_file
-from torch.distributed import HashStore
 
 from job_texts import TUNE, changed
 from prepared_on_disk import prepared
@@ -45,10 +43,8 @@ TRAINING = job_from_data(
 
 
 @pytest.fixture
-def alone():
-    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
-    yield BareHost(World(0, 1, torch.device("cpu")))
-    dist.destroy_process_group()
+def alone(group_of_one):
+    return BareHost(World(0, 1, torch.device("cpu")))
 
 
 @pytest.fixture

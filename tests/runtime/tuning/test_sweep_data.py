@@ -1,10 +1,10 @@
 """Trials over several data sets: bound once, and each trained on its own."""
 
 import pytest
-import torch.distributed as dist
 
 from job_texts import TUNE, changed
 from prepared_on_disk import prepared
+from process_group import end_group
 from results_on_disk import finished
 from trainshed.errors import PlatformError
 from trainshed.record.index import find_finished
@@ -133,7 +133,7 @@ def test_each_trial_trains_on_the_data_that_its_settings_name_and_the_best_names
             assert trial.ended is None, trial.ended
             first_losses.append(trial.rows()[0].figure("train_loss"))
     finally:
-        dist.destroy_process_group()
+        end_group()
         local_ray.kill(beats)
     assert first_losses[0] == first_losses[2] != first_losses[1]
     best = training_of(JOB, TrialFiles(storage, sweep.at(), 1), runs)

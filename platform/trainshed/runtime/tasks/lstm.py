@@ -74,7 +74,9 @@ class LstmNetwork(torch.nn.Module):
         kept = self.word_dropout(torch.ones_like(embedded[..., :1]))  # whole words
         lengths = attention_mask.sum(1).clamp(min=1).cpu()
         packed = pack_padded_sequence(embedded * kept, lengths, batch_first=True, enforce_sorted=False)
-        states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=input_ids.shape[1])
+        with torch.autocast("cpu", enabled=False):  # under it, torch has no LSTM without gradients in half precision
+            hidden = self.lstm(packed)[0]
+        states, _ = pad_packed_sequence(hidden, batch_first=True, total_length=input_ids.shape[1])
         real = attention_mask.unsqueeze(-1).to(states.dtype)
         mean = (states * real).sum(1) / real.sum(1).clamp(min=1)
         top = states.masked_fill(real == 0, torch.finfo(states.dtype).min).max(1).values

@@ -4,8 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-import torch.distributed as dist
-from torch.distributed import HashStore
 
 from job_texts import TUNE, changed
 from prepared_on_disk import prepared
@@ -38,10 +36,8 @@ THIRD = {"optimizer.learning_rate": 0.02, "regularization.label_smoothing": 0.1,
 
 
 @pytest.fixture
-def alone():
-    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
-    yield BareHost(World(0, 1, torch.device("cpu")))
-    dist.destroy_process_group()
+def alone(group_of_one):
+    return BareHost(World(0, 1, torch.device("cpu")))
 
 
 def test_a_training_with_changes_replays_every_setting_of_a_population(tmp_path, alone):
