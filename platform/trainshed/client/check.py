@@ -34,6 +34,7 @@ from trainshed.spec.load import LoadedJob, misfits_with
 from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.held_out import difference
 from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training import quantization
 from trainshed.spec.training.models import Pretrained
 from trainshed.spec.training.models.folder import folder_config
 from trainshed.spec.training.trackers import is_installed_here, trackers
@@ -51,7 +52,7 @@ def faults_here(loaded: Sequence[LoadedJob], *, local: bool = False, priced: boo
     for one in loaded:
         outside = outside_faults(one, local=local)
         faults += outside or upload_faults(one)
-        faults += _tracker_faults(one) if local else []
+        faults += [*_tracker_faults(one), *_library_faults(one)] if local else []
         if isinstance(one.job, TuneJob) and one.job.budget.money is not None and not (priced or one.job.budget.price):
             message = "needs what one device costs for one hour: say budget.price, or give --profile"
             faults.append(one.fault("budget.money", message))
@@ -70,6 +71,22 @@ def _tracker_faults(one: LoadedJob) -> list[Fault]:
             f"pip install 'trainshed[{tracker.extra}]', or leave it out",
         )
         for tracker in lacking
+    ]
+
+
+def _library_faults(one: LoadedJob) -> list[Fault]:
+    """What needs a library that is not there, where the cluster runs this very Python."""
+    training = one.job.train if isinstance(one.job, TuneJob) else one.job
+    if not isinstance(training, Training) or quantization.is_installed_here():
+        return []
+    inside = "train." if isinstance(one.job, TuneJob) else ""
+    return [
+        one.fault(
+            f"{inside}{key.partition(':')[0]}",
+            f"{key.partition(': ')[2]} needs {quantization.EXTRA}, and it is not installed on this machine, which is "
+            f"the cluster; pip install 'trainshed[{quantization.EXTRA}]', or leave it out",
+        )
+        for key in quantization.keys_of(training.lora, training.optimizer)
     ]
 
 

@@ -9,7 +9,7 @@ from trainshed.spec.load import load_files
 from trainshed.spec.training.engines.deepspeed import misfit
 from trainshed.spec.training.optimizers import Optimizer, moments
 
-KINDS = ["sgd", "adam", "adamw", "adagrad", "rmsprop", "adafactor", "lion", "muon"]
+KINDS = ["sgd", "adam", "adamw", "adamw_8bit", "adagrad", "rmsprop", "adafactor", "lion", "muon"]
 
 
 def made(**fields):
@@ -75,7 +75,8 @@ def test_what_an_optimizer_cannot_be_is_one_line(tmp_path, optimizer, said):
 def test_moments_are_what_the_optimizer_keeps():
     kept = {kind: moments(made(kind=kind)) for kind in KINDS}
     assert kept == {
-        "sgd": 1, "adam": 2, "adamw": 2, "adagrad": 1, "rmsprop": 1, "adafactor": 1, "lion": 1, "muon": 2,
+        "sgd": 1, "adam": 2, "adamw": 2, "adamw_8bit": 2 * (1 / 4 + 1 / 256), "adagrad": 1, "rmsprop": 1,
+        "adafactor": 1, "lion": 1, "muon": 2,
     }  # fmt: skip
     assert moments(made(kind="sgd", momentum=0.0)) == 0
     with pytest.raises(ValidationError):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from trainshed.spec.training.adapters import Lora
+from trainshed.spec.training.adapters import FOUR_BIT_BYTES, Lora
+from trainshed.spec.training.engines import Ddp
 from trainshed.spec.training.models import Config, DataSizes, Lstm, Model, Pretrained
-from trainshed.spec.training.models.folder import folder_config, tensors
+from trainshed.spec.training.models.folder import folder_config, stored_type, tensors
 from trainshed.spec.training.models.linear import Linear, linear_layers, linear_tensors, matching
 from trainshed.spec.training.models.shapes import dense
 from trainshed.spec.training.train import Training
@@ -28,10 +29,14 @@ AUTO: dict[str, tuple[str, ...]] = {
     "rwkv": ("key", "value", "receptance", "output"),
 }
 """The layers that peft adapts of an architecture where it is not told; of others all linear ones."""
+HALF = {"bf16": "BF16", "fp16": "F16"}
+"""A precision's type of numbers, in safetensors' words."""
 LIKELY_LAYERS_PER_WIDTH = 1 / 128
 """Depth over width of common decoders, to guess the shape of a model of which only the size is known."""
 WEIGHTS_PER_LAYER = 12
 """In squares of the width: attention and feed-forward."""
+CONV1D = ("gpt2", "gpt_bigcode", "openai-gpt")
+"""Architectures whose linear layers are modules of another kind."""
 AUTO_SIDES = 4
 ALL_SIDES = 19
 ONE_SIDE = 2
@@ -55,6 +60,30 @@ def added_parameters(training: Training, parameters: int, sizes: DataSizes) -> i
     return lora.rank * sum(one.ranks * one.count * (one.inputs + one.outputs) for one in adapted) + (
         dense(width, labels) if labels else 0
     )
+
+
+def light_weights(training: Training, parameters: int | None, sizes: DataSizes) -> tuple[int, float]:
+    """Frozen weights that `runtime/training/engines/frozen.py` keeps in fewer bytes than fp32, and the bytes of each.
+
+    Of a folder of this machine those that it does; of a model whose size alone is known, a guess of those in 4 bits.
+    """
+    lora = training.lora
+    model = training.model
+    if lora is None or not isinstance(training.engine, Ddp):
+        return 0, 0.0
+    four_bits = lora.quantize_base == "nf4"
+    if not isinstance(model, Pretrained):
+        return 0, 0.0
+    if model.folder is None:
+        outside = 2 * (sizes.vocab_size or 0) * int(_likely_width(parameters or 0))  # embeddings, and a head of its own
+        return (max(0, (parameters or 0) - outside), FOUR_BIT_BYTES) if four_bits else (0, 0.0)
+    if folder_config(model.folder).get("model_type") in CONV1D:
+        return 0, 0.0
+    count = sum(one.inputs * one.outputs * one.count for one in linear_tensors(tensors(model.folder)) if one.is_module)
+    if four_bits:
+        return count, FOUR_BIT_BYTES
+    half = HALF.get(training.precision)
+    return (count, 2.0) if half is not None and stored_type(model.folder) == half else (0, 0.0)
 
 
 def _layers(model: Model, task: str) -> tuple[str, tuple[Linear, ...], int] | None:
@@ -88,8 +117,12 @@ def _adapted(lora: Lora, kind: str, layers: tuple[Linear, ...], *, head: bool) -
             return matching(layers, names)
 
 
+def _likely_width(parameters: int) -> float:
+    return (parameters / (WEIGHTS_PER_LAYER * LIKELY_LAYERS_PER_WIDTH)) ** (1 / 3)
+
+
 def _guess(lora: Lora, parameters: int) -> int:
-    width = (parameters / (WEIGHTS_PER_LAYER * LIKELY_LAYERS_PER_WIDTH)) ** (1 / 3)
+    width = _likely_width(parameters)
     layers = width * LIKELY_LAYERS_PER_WIDTH
     match lora.target_modules:
         case "auto":

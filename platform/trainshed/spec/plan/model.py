@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainshed.spec.plan.adapters import added_parameters
+from trainshed.spec.plan.adapters import added_parameters, light_weights
 from trainshed.spec.plan.described import described_layers, described_tokens, described_vocabulary
 from trainshed.spec.plan.layers import FP32, Layers, layer_bytes, layers_of
 from trainshed.spec.training.logits import has_plain_head, tokens_at_once
@@ -35,6 +35,10 @@ class ModelCost:
     layers: tuple[Layers, ...] | None
     in_chunks: bool = False
     """Whether the logits of a large vocabulary are made chunk by chunk."""
+    light: int = 0
+    """Frozen weights that are held in fewer bytes than fp32."""
+    light_bytes: float = 0.0
+    """Of each of them."""
 
 
 def cost_of(training: Training, sizes: DataSizes) -> ModelCost:
@@ -49,6 +53,7 @@ def cost_of(training: Training, sizes: DataSizes) -> ModelCost:
         parameters += trainable
     described = _description(training.model)
     answers_each_token = training.task.kind in ("causal_lm", "masked_lm", "seq2seq_lm", "custom")
+    light, light_bytes = light_weights(training, count_parameters(training.model, sizes), sizes)
     return ModelCost(
         parameters=parameters,
         trainable=trainable,
@@ -56,6 +61,8 @@ def cost_of(training: Training, sizes: DataSizes) -> ModelCost:
         vocab_size=(described_vocabulary(described) or sizes.vocab_size or 0) if answers_each_token else 0,
         layers=described_layers(described) if described else layers_of(training.model),
         in_chunks=training.task.kind == "causal_lm" and has_plain_head(described),
+        light=light,
+        light_bytes=light_bytes,
     )
 
 

@@ -66,6 +66,8 @@ def states(
             width=WIDTHS[training.precision],
             workers=workers or training.workers.min_count,
             gathered=gathered_numbers(cost),
+            light=cost.light,
+            light_bytes=cost.light_bytes,
             averaged=training.regularization.ema_decay > 0,
             several_passes=several_passes,
         )
@@ -121,6 +123,10 @@ def loading(training: Training, cost: ModelCost, layout: Layout) -> tuple[int, i
     on_device = training.workers.gpus > 0
     in_half = 4 if layout.engine == "ddp" else WIDTHS[training.precision]
     splits = layout.engine == "fsdp" or layout.zero_stage == 3
+    if not splits and cost.light:
+        rest, light = FP32 * (cost.parameters - cost.light), int(cost.light * cost.light_bytes)
+        part = FP32 * _largest_layer(cost)
+        return (rest + part, rest + light) if on_device else (rest + light + part, 0)
     if not splits:
         return FP32 * cost.parameters, in_half * cost.parameters if on_device else 0
     workers = training.workers.min_count

@@ -13,6 +13,8 @@ from pydantic import Field, model_validator
 from trainshed.spec.document.part import NonNegative, Part, Positive
 
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
+BLOCK = 256
+"""Moments in 8 bits that have one scale, an fp32 number."""
 LayerDecay = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
@@ -53,6 +55,19 @@ class AdamW(Part):
     """Adam with decoupled weight decay (arXiv 1711.05101)."""
 
     kind: Literal["adamw"] = "adamw"
+    learning_rate: Positive
+    """The peak; the schedule multiplies it."""
+    weight_decay: NonNegative = 0.01
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    epsilon: Positive = 1e-8
+    layer_decay: LayerDecay = 1.0
+    """Each layer's learning rate is this times the rate of the layer above it; the head has all of it."""
+
+
+class AdamW8bit(Part):
+    """AdamW whose moments are in 8 bits, block by block (arXiv 2110.02861). Needs GPUs, engine ddp and bitsandbytes."""
+
+    kind: Literal["adamw_8bit"] = "adamw_8bit"
     learning_rate: Positive
     """The peak; the schedule multiplies it."""
     weight_decay: NonNegative = 0.01
@@ -133,7 +148,7 @@ class Muon(Part):
 
 
 Optimizer = Annotated[
-    Sgd | Adam | AdamW | Adagrad | RmsProp | Adafactor | Lion | Muon,
+    Sgd | Adam | AdamW | AdamW8bit | Adagrad | RmsProp | Adafactor | Lion | Muon,
     Field(discriminator="kind"),
 ]
 
@@ -150,7 +165,7 @@ def mup_misfit(optimizer: Optimizer) -> str | None:
     on that of the gradient (arXiv 2203.03466, table 8). A penalty in the gradient would weigh more the wider the model
     is.
     """
-    if not isinstance(optimizer, Adam | AdamW | Lion):
+    if not isinstance(optimizer, Adam | AdamW | AdamW8bit | Lion):
         return f"model.mup_base_width goes with optimizer adam, adamw or lion, got {optimizer.kind}; say adamw"
     if isinstance(optimizer, Adam) and optimizer.weight_decay:
         return (
@@ -160,8 +175,8 @@ def mup_misfit(optimizer: Optimizer) -> str | None:
     return None
 
 
-def moments(optimizer: Optimizer) -> int:
-    """fp32 numbers that an optimizer keeps for each weight; at most, where it keeps fewer for some."""
+def moments(optimizer: Optimizer) -> float:
+    """What an optimizer keeps for each weight, in fp32 numbers; at most, where it keeps less for some."""
     match optimizer:
         case Sgd():
             return 1 if optimizer.momentum else 0
@@ -169,6 +184,8 @@ def moments(optimizer: Optimizer) -> int:
             return 2
         case RmsProp():
             return 2 if optimizer.momentum else 1
+        case AdamW8bit():
+            return 2 * (1 / 4 + 1 / BLOCK)
         case Adagrad() | Adafactor() | Lion():
             return 1
         case _:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from trainshed.spec.devices import DEVICES, Precision
 from trainshed.spec.document.locations import InitRef
 from trainshed.spec.document.part import Count, Name, Part, Positive, RunRef
-from trainshed.spec.training import optimizers, schedules
+from trainshed.spec.training import optimizers, quantization, schedules
 from trainshed.spec.training.adapters import Lora
 from trainshed.spec.training.changes import Change, Stretch, misfit, stretches
 from trainshed.spec.training.engines import DeepSpeed, Engine
@@ -149,6 +149,20 @@ class Training(Part):
             raise ValueError(f"{said}, and task custom writes its own export; leave it out")
         if not isinstance(self.model, Pretrained):
             raise ValueError(f"{said}, and a fresh model's weights, which they fit, are kept nowhere else; say merged")
+        return self
+
+    @model_validator(mode="after")
+    def _fewer_bits_can_be(self) -> Training:
+        fault = quantization.misfit(
+            self.lora,
+            self.optimizer,
+            model=self.model,
+            engine=self.engine,
+            export=self.export,
+            gpus=self.workers.gpus,
+        )
+        if fault:
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

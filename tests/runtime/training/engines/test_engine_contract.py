@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
@@ -27,8 +29,8 @@ from trainshed.runtime.training.optim.optimizers import build_optimizer
 from trainshed.spec.data.prepare import TrainBpe
 from trainshed.spec.training.adapters import Lora
 from trainshed.spec.training.engines import Ddp
-from trainshed.spec.training.models import Gpt2, Pretrained, growth
-from trainshed.spec.training.optimizers import AdamW
+from trainshed.spec.training.models import Gpt2, Llama, Pretrained, growth
+from trainshed.spec.training.optimizers import AdamW, AdamW8bit
 from trainshed.spec.training.regularization import Regularization
 from trainshed.spec.training.saving import Checkpoints, Validation
 from trainshed.spec.training.schedules import Cosine
@@ -79,9 +81,9 @@ def run(folder, settings, stop_after=TRAINING.steps, workers=2):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def existing(folder, *, dropout=0.1, **more):
+def existing(folder, *, dropout=0.1, shape=TRAINING.model, **more):
     """A training of weights that are there, in transformers' layout, with dropout; its folder has data prepared."""
-    fresh = TRAINING.model_copy(update={"model": TRAINING.model.model_copy(update={"dropout": dropout})})
+    fresh = TRAINING.model_copy(update={"model": shape.model_copy(update={"dropout": dropout})})
     prepare(folder, fresh)
     facts = tasks.DataFacts.read(folder / "data", manifest_of(folder / "data"))
     torch.manual_seed(1)
@@ -293,6 +295,31 @@ def test_a_compiled_model_has_the_same_losses(tmp_path):
     folder = prepare(tmp_path)
     rows = run(folder, {"engine.kind": "ddp", "engine.compile": True, "workers.count": 1}, workers=1)
     assert train_losses(rows) == pytest.approx(plain_torch_losses(folder), rel=1e-4)
+
+
+def test_a_base_of_4_bits_and_moments_of_8_resume_to_the_bit(tmp_path):
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install 'trainshed[bitsandbytes]'")
+    more = {
+        "shape": Llama(layers=2, heads=2, width=64),
+        "lora": Lora(rank=64, dropout=0.2, quantize_base="nf4"),
+        "optimizer": AdamW8bit(learning_rate=0.01),
+        "engine": Ddp(),
+        "precision": "bf16",
+        "workers": Workers(count=2, gpus=1, per_device_batch_size=2),  # whom a job must ask for; none is used here
+    }
+    existing(tmp_path / "whole", **more)
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    run_through(tmp_path, [(tmp_path / "whole", {}, None), *[(tmp_path / "killed", {}, at) for at in (9, None)]])
+    rows, resumed = rows_of(tmp_path / "whole"), rows_of(tmp_path / "killed")
+    assert [row["step"] for row in resumed] == list(range(1, TRAINING.steps + 1))
+    assert train_losses(resumed) == train_losses(rows)
+    assert [row["grad_norm"] for row in resumed] == [row["grad_norm"] for row in rows]
+    first, second = (load_file(tmp_path / name / "model/model.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    newest = max(all_checkpoints(Storage.open(tmp_path / "killed"), "."), key=lambda one: one.step)
+    with safe_open(str(tmp_path / "killed" / newest.path / newest.files[0]), framework="pt") as file:
+        kept = {name for name in file.keys() if name.startswith("state/state1")}  # noqa: SIM118
+        assert {file.get_slice(name).get_dtype() for name in kept} == {"U8"}
 
 
 IN_CHUNKS = ["ddp", "fsdp", "zero-2", "zero-3", "zero-3-lora-activations-again", "zero-2-bf16"]

@@ -41,7 +41,7 @@ def build(
         case Ddp():
             from trainshed.runtime.training.engines.ddp import DdpEngine
 
-            return DdpEngine(training, make_model, make_optimizer, device)
+            return DdpEngine(training, make_model, make_optimizer, device, make_in_parts=make_in_parts)
         case Fsdp():
             from trainshed.runtime.training.engines.fsdp import FsdpEngine
 

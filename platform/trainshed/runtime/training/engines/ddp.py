@@ -13,10 +13,11 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from trainshed.runtime.tasks.weight_roles import own_shape
+from trainshed.runtime.models.four_bit import whole_shape, whole_weight
 from trainshed.runtime.training.engines.engine import (
     HALF,
     Held,
+    MakeInParts,
     MakeModel,
     MakeOptimizer,
     passes_of_step,
@@ -24,6 +25,7 @@ from trainshed.runtime.training.engines.engine import (
     save_activations,
     tensors_of,
 )
+from trainshed.runtime.training.engines.frozen import FrozenLinears
 from trainshed.runtime.training.engines.pieces import Piece, State
 from trainshed.spec.training.train import Training
 
@@ -38,9 +40,21 @@ class DdpEngine:
     input_dtype = torch.float32  # autocast makes of it what it needs
 
     def __init__(
-        self, training: Training, make_model: MakeModel, make_optimizer: MakeOptimizer, device: torch.device
+        self,
+        training: Training,
+        make_model: MakeModel,
+        make_optimizer: MakeOptimizer,
+        device: torch.device,
+        *,
+        make_in_parts: MakeInParts | None = None,
     ) -> None:
-        self.model = make_model().to(device)
+        self._half = HALF.get(training.precision)
+        if training.lora is None:
+            self.model = make_model().to(device)
+        else:
+            frozen = FrozenLinears(training.lora, self._half, device)
+            made = make_model() if make_in_parts is None else make_in_parts(frozen.part, torch.float32)
+            self.model = frozen.model(made).to(device)
         if training.engine.activation_checkpointing:
             save_activations(self.model)
         self.optimizer = make_optimizer(self.model, self.shape_of)
@@ -54,7 +68,6 @@ class DdpEngine:
         self._max_norm = training.regularization.max_grad_norm or NO_CLIP
         self._device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
-        self._half = HALF.get(training.precision)
         self.train(on=True)  # existing weights come in evaluation mode
 
     @property
@@ -63,8 +76,8 @@ class DdpEngine:
         return self.optimizer.state
 
     def shape_of(self, parameter: torch.Tensor) -> torch.Size:
-        """The parameter's own shape."""
-        return own_shape(parameter)
+        """The parameter's own shape; of 4 bits that of the weights they stand for."""
+        return whole_shape(parameter)
 
     def forward(self, **batch: torch.Tensor) -> Any:
         """The model's output; gradients meet only in the last pass of a step. Without gradients no worker waits."""
@@ -129,7 +142,8 @@ class DdpEngine:
         """The whole model's weights on worker 0."""
         if dist.is_initialized() and dist.get_rank() != 0:
             return None
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        held = {**dict(self.model.named_parameters(remove_duplicate=False)), **self.buffers()}
+        return {name: whole_weight(tensor).cpu().contiguous() for name, tensor in held.items()}
 
     def _alone(self) -> AbstractContextManager[Any]:
         """Gradients stay on this worker but in the last pass of a step."""

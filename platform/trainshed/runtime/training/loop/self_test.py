@@ -194,7 +194,7 @@ def _probe_training(training: Training) -> Training:
     """The job's engine, optimizer, precision and clipping around a small model, in as many passes a step."""
     plain = training.engine.model_copy(update={"activation_checkpointing": False, "compile": False})
     clipping = Regularization(max_grad_norm=training.regularization.max_grad_norm)
-    return training.model_copy(update={"engine": plain, "regularization": clipping})
+    return training.model_copy(update={"engine": plain, "regularization": clipping, "lora": None})
 
 
 def _engine(training: Training, world: World) -> Engine:

@@ -1,7 +1,7 @@
 """torch optimizers from their spec, over the groups of `groups.py`.
 
 Two are not torch's own classes: Adagrad, because DeepSpeed would replace torch's, and Muon with AdamW for what is not a
-matrix of a layer. Lion is lion-pytorch's.
+matrix of a layer. Lion is lion-pytorch's, AdamW in 8 bits is bitsandbytes'.
 """
 
 from __future__ import annotations
@@ -13,9 +13,21 @@ import torch
 from lion_pytorch import Lion as LionPytorch
 from torch.optim.adagrad import adagrad
 
+from trainshed.runtime.models.four_bit import check_installed
 from trainshed.runtime.tasks.weight_roles import ShapeOf, own_shape
 from trainshed.runtime.training.optim.parameter_groups import parameter_groups
-from trainshed.spec.training.optimizers import Adafactor, Adagrad, Adam, AdamW, Lion, Muon, Optimizer, RmsProp, Sgd
+from trainshed.spec.training.optimizers import (
+    Adafactor,
+    Adagrad,
+    Adam,
+    AdamW,
+    AdamW8bit,
+    Lion,
+    Muon,
+    Optimizer,
+    RmsProp,
+    Sgd,
+)
 
 
 def build_optimizer(
@@ -42,6 +54,8 @@ def build_optimizer(
             return torch.optim.Adam(groups, lr=rate, betas=spec.betas, eps=spec.epsilon)
         case AdamW():
             return torch.optim.AdamW(groups, lr=rate, betas=spec.betas, eps=spec.epsilon)
+        case AdamW8bit():
+            return _in_eight_bits(groups, spec)
         case Adagrad():
             return LazyAdagrad(groups, lr=rate, epsilon=spec.epsilon)
         case RmsProp():
@@ -55,6 +69,13 @@ def build_optimizer(
             return MuonWithAdamW(groups, spec)
         case _:
             assert_never(spec)
+
+
+def _in_eight_bits(groups: list[dict[str, Any]], spec: AdamW8bit) -> torch.optim.Optimizer:
+    check_installed("optimizer.kind: adamw_8bit")
+    from trainshed.runtime.training.optim.eight_bit import CountingAdamW8bit  # its library is optional
+
+    return CountingAdamW8bit(groups, lr=spec.learning_rate, betas=spec.betas, eps=spec.epsilon)
 
 
 class LazyAdagrad(torch.optim.Optimizer):

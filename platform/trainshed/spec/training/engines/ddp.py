@@ -33,12 +33,13 @@ class DdpLayout:
     def bytes_of(self, load: Load) -> Bytes:
         """Bytes of states on one worker."""
         # autocast: weights stay fp32, and their half-precision copies live through a pass
-        copies = load.parameters * load.width if load.width < FP32 else 0
+        heavy = load.parameters - load.light
+        copies = heavy * load.width if load.width < FP32 else 0
         average = load.trained * FP32 if load.averaged else 0
         return Bytes(
-            parameters=load.parameters * FP32,
+            parameters=heavy * FP32 + int(load.light * load.light_bytes),
             gradients=load.trained * FP32,
-            optimizer=load.trained * load.moments * FP32,
+            optimizer=int(load.trained * load.moments * FP32),
             buffers=average + copies,
         )
 

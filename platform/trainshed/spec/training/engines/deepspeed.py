@@ -74,7 +74,7 @@ class ZeroLayout:
         on_device = Bytes(
             parameters=load.parameters * load.width // splits_all,
             gradients=load.trained * load.width // splits_gradients,
-            optimizer=load.trained * (load.moments + (1 if stage else 0)) * FP32 // splits_optimizer,
+            optimizer=int(load.trained * (load.moments + (1 if stage else 0)) * FP32) // splits_optimizer,
             buffers=buffers,
         )
         return self._moved(on_device, load)

@@ -40,7 +40,7 @@ class FsdpLayout:
         return Bytes(
             parameters=load.parameters * FP32 // load.workers,
             gradients=load.trained * FP32 // splits_gradients,
-            optimizer=load.trained * load.moments * FP32 // load.workers,
+            optimizer=int(load.trained * load.moments * FP32) // load.workers,
             buffers=whole * load.width + reduced * FP32 + average,
         )
 

@@ -17,13 +17,17 @@ class Load:
     parameters: int
     trained: int
     """Of these; the others have neither gradients nor moments."""
-    moments: int
-    """fp32 numbers that the optimizer keeps for each trained one."""
+    moments: float
+    """What the optimizer keeps for each trained one, in fp32 numbers."""
     width: int
     """Bytes of a number in forward and backward passes."""
     workers: int
     gathered: int
     """Numbers that are whole at once where layers are gathered one after another."""
+    light: int = 0
+    """Of the frozen ones, those that are in fewer bytes than the others, where an engine can have them so."""
+    light_bytes: float = 0.0
+    """Of each."""
     averaged: bool = False
     """Whether a running average of the trained weights is kept."""
     several_passes: bool = True

@@ -42,6 +42,11 @@ class Linear:
     ranks: int = 1
     """Times an adapter's rank: two matrices of an expert are one in memory, and peft gives it the ranks of both."""
 
+    @property
+    def is_module(self) -> bool:
+        """Whether each is a module of its own; experts are parts of one tensor."""
+        return ".experts." not in self.name
+
 
 def linear_layers(model: Shaped) -> tuple[Linear, ...]:
     """The linear weights inside the layers of a shape."""
