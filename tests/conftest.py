@@ -1,5 +1,6 @@
 """What must stand before any test module is imported, and the one Ray of the tests that use it in their own process."""
 
+import gc
 import os
 import secrets
 import signal
@@ -27,6 +28,12 @@ def pytest_collection_modifyitems(items):
         return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
 
     items.sort(key=place)  # stable
+
+
+def pytest_collection_finish():
+    """What the tests have imported is no garbage: the collector need not go through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

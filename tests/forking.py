@@ -9,7 +9,7 @@ from pathlib import Path
 FORKING = multiprocessing.get_context("forkserver")
 LATE = ["trainshed.runtime.training.engines.deepspeed", "pandas", "transformers.models.gpt2.modeling_gpt2"]
 """What a training imports in its midst, by way of DeepSpeed, pyarrow and transformers."""
-FORKING.set_forkserver_preload(["engine_worker", "mup_transfer", *LATE])
+FORKING.set_forkserver_preload(["engine_worker", "mup_transfer", *LATE, "settled"])
 
 
 def run_workers(target, workers, *arguments, logs, limit_s=240):

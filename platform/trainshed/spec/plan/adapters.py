@@ -118,7 +118,7 @@ def _adapted(lora: Lora, kind: str, layers: tuple[Linear, ...], *, head: bool) -
 
 
 def _likely_width(parameters: int) -> float:
-    return (parameters / (WEIGHTS_PER_LAYER * LIKELY_LAYERS_PER_WIDTH)) ** (1 / 3)
+    return float((parameters / (WEIGHTS_PER_LAYER * LIKELY_LAYERS_PER_WIDTH)) ** (1 / 3))
 
 
 def _guess(lora: Lora, parameters: int) -> int:

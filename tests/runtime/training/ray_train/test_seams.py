@@ -5,9 +5,13 @@ import re
 
 import pytest
 import ray
+from ray.train.backend import Backend
+from ray.train.torch import TorchTrainer
+from ray.train.torch import config as of_torch
 
 from paths import ROOT
 from trainshed.runtime.training.ray_train import seams
+from trainshed.runtime.training.ray_train.rendezvous import RendezvousBackend
 
 SOURCE = ROOT / "platform" / "trainshed"
 PRIVATE = re.compile(r"ray\.train\.v2|ray\._private|ray\.train\.torch\.config|scaling_config\._|WorkerGroup\._")
@@ -36,8 +40,22 @@ TAKEN_FOR_GRANTED = {
     ),
     "FailurePolicy has one": lambda: {"make_decision"} <= seams.FailurePolicy.__abstractmethods__,
     "a failure is tried again or raised": lambda: {"RETRY", "RAISE"} <= set(seams.FailureDecision.__members__),
-    "workers meet in `on_start` of the backend": lambda: (
-        parameters(seams.TorchBackend.on_start) == ["self", "worker_group", "backend_config"]
+    "workers meet in `on_start` of the backend, and part in `on_shutdown`": lambda: (
+        parameters(Backend.on_start) == parameters(Backend.on_shutdown) == ["self", "worker_group", "backend_config"]
+    ),
+    "Ray Train's own backend for torch names the ranks": lambda: (
+        parameters(of_torch._set_torch_distributed_env_vars) == []
+    ),
+    "it ends the process group": lambda: parameters(of_torch._shutdown_torch) == ["destroy_process_group"],
+    "it sets the device around the worker's function": lambda: (
+        of_torch.TorchConfig().train_func_context is of_torch.TorchConfigContextManager
+    ),
+    "it shares the devices of a node among its workers": lambda: (
+        of_torch._TorchBackend.share_cuda_visible_devices == RendezvousBackend.share_cuda_visible_devices
+    ),
+    "its trainer adds no more than the backend's name": lambda: (
+        {name for name in vars(TorchTrainer) if not name.startswith(("__doc", "__mod", "_annotated"))}
+        == {"__init__", "_get_local_controller"}
     ),
 }
 

@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from trainshed.errors import PlatformError
+from trainshed.runtime.importing import without_collector
 from trainshed.runtime.serving.engines.messages import Cancel, Channel, Ended, Load, NotLoaded, Request, ToModel
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def _stand_back() -> None:
 
 def _load(wanted: Load, channel: Channel) -> BatchedModel:
     try:
-        # Here, not above: torch takes seconds to import, and the end of the replica is noticed meanwhile.
-        from trainshed.runtime.serving.engines.batching import BatchedModel
+        with without_collector():  # here, not above: torch takes seconds, and the replica's end is noticed meanwhile
+            from trainshed.runtime.serving.engines.batching import BatchedModel
 
         model = BatchedModel(wanted.model_dir, wanted.settings, channel.send)
         _stand_back()  # not before: a rollout waits for it to load

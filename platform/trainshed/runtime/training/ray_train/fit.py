@@ -1,4 +1,4 @@
-"""One training on a Ray cluster: a TorchTrainer around the worker function, and what it left behind."""
+"""One training on a Ray cluster: Ray Train around the worker function, and what it left behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train.torch import TorchTrainer
 from ray.util.placement_group import PlacementGroup
 
 from trainshed.errors import PlatformError
@@ -21,6 +20,7 @@ from trainshed.record.names import ExportName
 from trainshed.record.results import ExportFacts
 from trainshed.record.storage import Storage
 from trainshed.runtime.cause import cause_of
+from trainshed.runtime.importing import without_collector
 from trainshed.runtime.training.ended import Ended
 from trainshed.runtime.training.ray_train.elastic import ElasticScaling
 from trainshed.runtime.training.ray_train.environment import CONTROLLER_ENVIRONMENT, WORKER_ENVIRONMENT
@@ -30,6 +30,7 @@ from trainshed.runtime.training.ray_train.rendezvous import Rendezvous
 from trainshed.runtime.training.ray_train.restarts import Restarts
 from trainshed.runtime.training.ray_train.seams import (
     CHECKPOINT_MANAGER_SNAPSHOT_FILENAME,
+    DataParallelTrainer,
     DatasetsCallback,
     PlacementGroupCleanerCallback,
 )
@@ -58,8 +59,8 @@ class Fitted:
     """What was exported, by its folder."""
 
 
-class WatchedTrainer(TorchTrainer):  # type: ignore[misc]
-    """A TorchTrainer whose failures, sizes and groups we decide on: Ray Train has no public way to hand these over."""
+class WatchedTrainer(DataParallelTrainer):  # type: ignore[misc]
+    """A trainer whose failures, sizes and groups we decide on: Ray Train has no public way to hand these over."""
 
     def __init__(
         self,
@@ -119,7 +120,7 @@ def fit(
             "report_validation": bool(callbacks),
         },
         scaling_config=scaling(training.workers),
-        torch_config=Rendezvous(),
+        backend_config=Rendezvous("nccl" if training.workers.gpus else "gloo"),
         run_config=ray.train.RunConfig(
             name=FOLDER,
             storage_path=storage.path(plan.folder),
@@ -146,9 +147,8 @@ def fit(
 
 
 def _on_worker(config: dict[str, Any]) -> Ended:
-    from trainshed.runtime.training.ray_train.host import (
-        train_worker,  # torch and transformers: the driver needs neither
-    )
+    with without_collector():  # torch and transformers: the driver needs neither
+        from trainshed.runtime.training.ray_train.host import train_worker
 
     return train_worker(config)
 

@@ -5,25 +5,36 @@ machine reads and writes the keys of a running training. Here it gets a socket t
 workers are on one machine, else to the address by which the cluster knows worker 0's node; so do gloo and nccl. A store
 has no key there either: the network between the machines of a cluster must be the cluster's own.
 
-Plugs into the backend of Ray Train 2.60, whose group it is.
+Plugs into Ray Train 2.60, whose group it is, in place of its own backend for torch.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import psutil
 import ray
-import torch.distributed as dist
-from ray.train.torch import TorchConfig
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from ray.exceptions import GetTimeoutError
+from ray.train.backend import Backend, BackendConfig
 
-from trainshed.runtime.training.ray_train.seams import TorchBackend, set_torch_distributed_env_vars
+from trainshed.runtime.training.ray_train.seams import (
+    TrainingFramework,
+    leave_process_group,
+    name_ranks,
+    on_own_device,
+)
 
 LOOPBACK = "127.0.0.1"
+MEETING_S = 1800
+"""How long workers wait for one another, as Ray Train has it."""
+LEAVING_S = 30
+"""How long a group's end may take."""
 INTERFACE_VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 """By these gloo and nccl are told where to listen; without, gloo takes what the host's name resolves to."""
 _chosen: set[str] = set()
@@ -32,23 +43,39 @@ _doors: list[socket.socket] = []
 """The socket of worker 0, between its opening and the store that takes it over."""
 
 
-class Rendezvous(TorchConfig):  # type: ignore[misc]
-    """Ray Train's settings of torch, with our way to make the process group."""
+@dataclass
+class Rendezvous(BackendConfig):  # type: ignore[misc]
+    """What Ray Train needs to know of the process group."""
+
+    backend: str
+    """torch's name for it: nccl or gloo."""
 
     @property
-    def backend_cls(self) -> type[TorchBackend]:
+    def backend_cls(self) -> type[RendezvousBackend]:
         """Ray Train asks."""
         return RendezvousBackend
 
+    @property
+    def train_func_context(self) -> Callable[[], AbstractContextManager[None]]:
+        """Around the function of each worker."""
+        return on_own_device
 
-class RendezvousBackend(TorchBackend):  # type: ignore[misc]
-    """Makes the process group of the workers; its end is Ray Train's."""
+    @property
+    def framework(self) -> TrainingFramework:
+        """For Ray's dashboard."""
+        return TrainingFramework.TORCH
+
+
+class RendezvousBackend(Backend):  # type: ignore[misc]
+    """Makes the process group of the workers, and ends it."""
+
+    share_cuda_visible_devices = True
 
     def on_start(self, worker_group: Any, backend_config: Rendezvous) -> None:
         """Notes that all workers have started."""
         nodes = {one.metadata.node_id for one in worker_group.get_workers()}
         host, port = worker_group.execute_single(0, open_store_socket, one_machine=len(nodes) == 1)
-        worker_group.execute(set_torch_distributed_env_vars)
+        worker_group.execute(name_ranks)
         count = len(worker_group)
         made = [
             worker_group.execute_single_async(
@@ -58,11 +85,17 @@ class RendezvousBackend(TorchBackend):  # type: ignore[misc]
                 place=(host, port),
                 worker=worker,
                 workers=count,
-                timeout_s=backend_config.timeout_s,
+                timeout_s=MEETING_S,
             )
             for worker in range(count)
         ]
         ray.get(made)
+
+    def on_shutdown(self, worker_group: Any, backend_config: Rendezvous) -> None:  # noqa: ARG002
+        """Ray Train is about to end the workers."""
+        left = worker_group.execute_async(leave_process_group, several=len(worker_group) > 1)
+        with suppress(GetTimeoutError):
+            ray.get(left, timeout=LEAVING_S)
 
 
 def open_store_socket(*, one_machine: bool) -> tuple[str, int]:
@@ -76,6 +109,9 @@ def open_store_socket(*, one_machine: bool) -> tuple[str, int]:
 
 def meet(backend: str, *, place: tuple[str, int], worker: int, workers: int, timeout_s: float) -> None:
     """On each worker: the process group of all."""
+    import torch.distributed as dist  # heavy: the driver, which reads this file too, needs none of it
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
     host, port = place
     listen_on(LOOPBACK if host == LOOPBACK else ray.util.get_node_ip_address())
     os.environ.update(MASTER_ADDR=host, MASTER_PORT=str(port))

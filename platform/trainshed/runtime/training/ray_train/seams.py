@@ -1,16 +1,17 @@
 """Every name of Ray Train that has no public way to it, in one place. Checked against Ray 2.60.0.
 
 Ray is pinned for these. Where Ray moves one, this file fails to import, and tests/runtime/training/ray_train/
-test_seams.py says what else has changed; what each is used for stands beside it.
+test_seams.py says what else has changed; what each is used for stands beside it. What needs torch is looked up on a
+worker: a driver loads none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
-from ray.train.torch.config import _set_torch_distributed_env_vars as set_torch_distributed_env_vars
-from ray.train.torch.config import _TorchBackend as TorchBackend
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
@@ -22,7 +23,8 @@ from ray.train.v2._internal.execution.scaling_policy import NoopDecision, Resize
 from ray.train.v2._internal.execution.worker_group.placement_group_handle import DefaultPlacementGroupHandle
 from ray.train.v2._internal.execution.worker_group.worker import RayTrainWorker, Worker
 from ray.train.v2._internal.execution.worker_group.worker_group import WorkerGroup
-from ray.train.v2._internal.util import bundle_to_remote_args
+from ray.train.v2._internal.util import TrainingFramework, bundle_to_remote_args
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "SEAMS",
     "ControllerCallback",
     "ControllerError",
+    "DataParallelTrainer",
     "DatasetsCallback",
     "DefaultPlacementGroupHandle",
     "FailureDecision",
@@ -42,9 +45,9 @@ __all__ = [
     "ResizeDecision",
     "ScalingDecision",
     "ScalingPolicy",
-    "TorchBackend",
     "TrainController",
     "TrainingFailedError",
+    "TrainingFramework",
     "Worker",
     "WorkerCallback",
     "WorkerGroup",
@@ -53,8 +56,10 @@ __all__ = [
     "bundle_to_remote_args",
     "environment_of_workers",
     "free_resources",
+    "leave_process_group",
+    "name_ranks",
+    "on_own_device",
     "resources_of_a_worker",
-    "set_torch_distributed_env_vars",
     "with_ranks",
 ]
 
@@ -62,8 +67,8 @@ CHECKED_AGAINST = "2.60.0"
 """The version of Ray that every name below was read in and run with."""
 
 SEAMS: dict[str, Any] = {
-    "the process group is made on the workers' own address": TorchBackend,
-    "the variables that torch.distributed reads": set_torch_distributed_env_vars,
+    "a trainer of a process group, whose own class for torch would load torch in the driver": DataParallelTrainer,
+    "what Ray's dashboard says of it": TrainingFramework,
     "a process for Ray Data's shards, which do not feed a training here": DatasetsCallback,
     "a process that, on a cluster with a token, never finds out and never ends": PlacementGroupCleanerCallback,
     "Ray Train's list of checkpoints, which refuses to start where one is gone": CHECKPOINT_MANAGER_SNAPSHOT_FILENAME,
@@ -88,6 +93,29 @@ SEAMS: dict[str, Any] = {
     "workers failed": TrainingFailedError,
 }
 """What each is used for; tests go through it."""
+
+
+def name_ranks() -> None:
+    """On a worker: sets the variables that torch.distributed reads."""
+    from ray.train.torch.config import _set_torch_distributed_env_vars
+
+    _set_torch_distributed_env_vars()
+
+
+def leave_process_group(*, several: bool) -> None:
+    """On a worker: what Ray Train does at the end of a group of torch; a group of one keeps its process group."""
+    from ray.train.torch.config import _shutdown_torch
+
+    _shutdown_torch(destroy_process_group=several)
+
+
+@contextmanager
+def on_own_device() -> Iterator[None]:
+    """On a worker: its own device is torch's current one."""
+    from ray.train.torch.config import TorchConfigContextManager
+
+    with TorchConfigContextManager():
+        yield
 
 
 def free_resources() -> dict[str, dict[str, float]]:

@@ -19,6 +19,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainshed.patience import patience
+from trainshed.runtime.importing import without_collector
 from trainshed.runtime.training.ray_train.environment import CONTROLLER_ENVIRONMENT, WORKER_ENVIRONMENT
 from trainshed.runtime.training.ray_train.seams import RayTrainWorker, Worker, environment_of_workers
 from trainshed.spec.training.workers import Workers
@@ -89,7 +90,8 @@ def loaded_modules() -> list[str]:
 def load(modules: list[str]) -> float:
     """Loads them in this process; seconds."""
     began = time.monotonic()
-    for name in modules:
-        with contextlib.suppress(Exception):  # some exist only once another has made them
-            importlib.import_module(name)
+    with without_collector():
+        for name in modules:
+            with contextlib.suppress(Exception):  # some exist only once another has made them
+                importlib.import_module(name)
     return time.monotonic() - began
