@@ -38,6 +38,13 @@ def test_start_up_imports_nothing_heavy(module):
     assert done.stdout.strip() == "[]"
 
 
+def test_a_driver_of_trainings_loads_neither_torch_nor_transformers():
+    """They are seconds of every training's start; its workers load them meanwhile."""
+    program = "import sys, trainshed.runtime.__main__, trainshed.runtime.training.run; print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"'torch'", "'transformers'", "'deepspeed'"} & set(done.stdout.strip("[]\n").split(", "))
+
+
 def test_training_under_deepspeed_does_not_load_torchs_compiler():
     """It is over a second of every worker's start, and 40 MB."""
     program = """

@@ -89,7 +89,8 @@ def existing(folder, *, dropout=0.1, shape=TRAINING.model, **more):
     torch.manual_seed(1)
     task = tasks.build(fresh, facts)
     task.export(task.make_model().state_dict(), folder / "existing")
-    training = TRAINING.model_copy(update={"model": Pretrained(name_or_path=str(folder / "existing")), **more})
+    changes = {"model": Pretrained(name_or_path=str(folder / "existing")), "self_test": False, **more}  # of fresh ones
+    training = TRAINING.model_copy(update=changes)
     (folder / "training.json").write_text(training.model_dump_json())
     return training
 

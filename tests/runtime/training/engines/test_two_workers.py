@@ -1,16 +1,11 @@
 """Every optimizer and regularisation under every engine, on two workers, against plain torch in one process."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-from paths import TESTS
+from forking import run_workers
 from tiny_model import plain_steps, preference_of, training
+from tiny_worker import train_all
 from trainshed.runtime.training.optim.regularization import average_decay
 from trainshed.spec.training.engines import Ddp, DeepSpeed, Fsdp
 from trainshed.spec.training.optimizers import Adafactor, Adagrad, Adam, AdamW, Lion, Muon, RmsProp, Sgd
@@ -66,24 +61,9 @@ def cases():
 def trained(tmp_path_factory):
     """What two workers came to, by the name of the case."""
     folder = tmp_path_factory.mktemp("two-workers")
-    documents = {name: case.model_dump(mode="json") for name, case in cases()}
-    (folder / "cases.json").write_text(json.dumps(documents))
-    tests = TESTS
-    path = os.pathsep.join(filter(None, [str(tests), os.environ.get("PYTHONPATH")]))
-    env = os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
-    logs = [folder / f"worker-{rank}.log" for rank in range(2)]  # files: a full pipe would stop the one not read from
-    started = []
-    for rank, log in enumerate(logs):
-        command = [sys.executable, Path(__file__).with_name("tiny_worker.py"), folder, str(rank), "2"]
-        with log.open("w") as stream:
-            started.append(subprocess.Popen(command, env=env, stdout=stream, stderr=stream))
-    try:
-        for process, log in zip(started, logs, strict=True):
-            assert process.wait(timeout=400) == 0, log.read_text()[-3000:]
-    finally:
-        for process in started:
-            process.kill()
-    return {name: torch.load(folder / f"{name}.pt", weights_only=True) for name in documents}
+    made = dict(cases())
+    run_workers(train_all, 2, folder, made, logs=folder, limit_s=400)
+    return {name: torch.load(folder / f"{name}.pt", weights_only=True) for name in made}
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -1,14 +1,13 @@
 """What a worker holds is what the plan says it will, and it is said once."""
 
 import json
-import subprocess
-import sys
 from functools import partial
 
 import pytest
 import torch
 
-from paths import ROOT
+from forking import run_workers
+from states_worker import count_states
 from trainshed.record.events import to_nobody
 from trainshed.runtime.training import engines
 from trainshed.runtime.training.host import World
@@ -77,16 +76,10 @@ def test_the_comparison_is_told_once():
 
 
 @pytest.mark.slow
-def test_states_that_are_split_are_those_of_the_plan():
+def test_states_that_are_split_are_those_of_the_plan(tmp_path):
     """One shape in the four stages and under fsdp on two gloo workers, as benchmarks/memory.py measures them."""
-    program = (
-        "import json, sys; sys.path.insert(0, 'benchmarks'); import memory; "
-        "print('FACTS', json.dumps([[one['measured_bytes'], one['ratio']] for one in memory.measure('gpt2')]))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    line = next(line for line in done.stdout.splitlines() if line.startswith("FACTS"))
-    found = json.loads(line.removeprefix("FACTS"))
+    run_workers(count_states, 2, tmp_path, logs=tmp_path)
+    found = [(one["measured_bytes"], one["ratio"]) for one in json.loads((tmp_path / "facts.json").read_text())]
     *measured, split, whole_gradients = (one for one, _ in found)
     assert measured == sorted(set(measured), reverse=True)
     assert len(measured) == 4

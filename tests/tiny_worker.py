@@ -1,33 +1,31 @@
-"""What each of two gloo workers does: trains the tiny model through an engine, once for each case, one after another.
+"""What each of two gloo workers does: trains the tiny model through an engine, case after case."""
 
-python tiny_worker.py FOLDER RANK WORLD
-"""
-
-import json
-import os
-import sys
 from functools import partial
-from pathlib import Path
 
-FOLDER, RANK, WORLD = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-os.environ.update(OMP_NUM_THREADS="1", LOCAL_RANK=str(RANK))
+import torch
+import torch.distributed as dist
 
-import torch  # noqa: E402
-import torch.distributed as dist  # noqa: E402
-
-import tiny_model  # noqa: E402
-from trainshed.record.events import to_nobody  # noqa: E402
-from trainshed.record.storage import Storage  # noqa: E402
-from trainshed.runtime.training import engines  # noqa: E402
-from trainshed.runtime.training.checkpoints.keeper import Keeper  # noqa: E402
-from trainshed.runtime.training.checkpoints.progress import Progress  # noqa: E402
-from trainshed.runtime.training.host import World  # noqa: E402
-from trainshed.runtime.training.optim.optimizers import build_optimizer  # noqa: E402
-from trainshed.runtime.training.optim.regularization import apply  # noqa: E402
-from trainshed.spec.training.train import Training  # noqa: E402
+import tiny_model
+from engine_worker import begin, end
+from trainshed.record.events import to_nobody
+from trainshed.record.storage import Storage
+from trainshed.runtime.training import engines
+from trainshed.runtime.training.checkpoints.keeper import Keeper
+from trainshed.runtime.training.checkpoints.progress import Progress
+from trainshed.runtime.training.host import World
+from trainshed.runtime.training.optim.optimizers import build_optimizer
+from trainshed.runtime.training.optim.regularization import apply
 
 
-def run(name, training):
+def train_all(rank, workers, folder, cases):
+    """One worker, from its start to its end; `cases` are trainings by name."""
+    begin(rank, workers, folder / "rendezvous")
+    for name, training in cases.items():
+        run(name, training, World(rank, workers, torch.device("cpu")), folder)
+    end()
+
+
+def run(name, training, world, folder):
     """Losses of all steps, and of the later half again after going back; see `held_out` for what is at the end."""
     make_optimizer = partial(build_optimizer, training.optimizer)
     make_model = tiny_model.existing_model if name.startswith("existing") else tiny_model.make_model
@@ -35,8 +33,7 @@ def run(name, training):
     engine = engines.build(training, make_model, make_optimizer, torch.device("cpu"))
     steps = {"now": 0}
     regularizers = apply(training.regularization, engine.model, engine.optimizer, lambda: steps["now"])
-    world = World(RANK, WORLD, torch.device("cpu"))
-    keeper = Keeper(Storage.open(FOLDER), name, training.checkpoint, world, to_nobody)
+    keeper = Keeper(Storage.open(folder), name, training.checkpoint, world, to_nobody)
 
     def losses_from(first):
         losses = []
@@ -44,7 +41,7 @@ def run(name, training):
             steps["now"] = step
             if step == training.steps // 2 and first == 0:
                 keeper.save(engine, Progress(step=step), {})
-            of_worker = {"worker": RANK, "workers": WORLD, "loss_of": loss_of}
+            of_worker = {"worker": world.worker, "workers": world.workers, "loss_of": loss_of}
             total = tiny_model.engine_step(training, engine, regularizers, step, **of_worker)
             dist.all_reduce(total)
             losses.append(float(total) / training.global_batch_size)
@@ -55,8 +52,8 @@ def run(name, training):
     back = keeper.resume(engine)
     result["again"] = losses_from(back.step)
     keeper.close()
-    if RANK == 0:
-        torch.save(result, FOLDER / f"{name}.pt")
+    if world.worker == 0:
+        torch.save(result, folder / f"{name}.pt")
 
 
 def at_the_end(engine, regularizers, training):
@@ -79,15 +76,3 @@ def exported(engine):
 def evaluated(engine, training):
     with torch.no_grad():
         return float(tiny_model.loss_of(engine.forward, *tiny_model.batch(0, training.global_batch_size)))
-
-
-def main():
-    dist.init_process_group("gloo", init_method=f"file://{FOLDER}/rendezvous", rank=RANK, world_size=WORLD)
-    for name, document in json.loads((FOLDER / "cases.json").read_text()).items():
-        run(name, Training.model_validate_json(json.dumps(document)))
-
-
-if __name__ == "__main__":
-    main()
-    dist.barrier()
-    os._exit(0)  # gloo's threads do not outlive a peer that is gone: the interpreter's own end may abort
