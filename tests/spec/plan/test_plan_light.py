@@ -32,11 +32,11 @@ def training(lora, engine=Ddp()):  # noqa: B008
 
 def test_of_a_hub_s_model_the_part_in_4_bits_is_guessed_from_its_size():
     sizes = DataSizes(vocab_size=QWEN["vocab"], context=1024)
-    count, each = light_weights(training(Lora(quantize_base="nf4")), QWEN["parameters"], sizes)
+    count, held = light_weights(training(Lora(quantize_base="nf4")), QWEN["parameters"], sizes)
     assert count == pytest.approx(QWEN["linear"], rel=0.1)
-    assert each == pytest.approx(0.516, abs=0.001)
-    assert light_weights(training(Lora()), QWEN["parameters"], sizes) == (0, 0.0), "its files may be in fp32"
-    assert light_weights(training(Lora(), Fsdp()), QWEN["parameters"], sizes) == (0, 0.0)
+    assert held / count == pytest.approx(0.516, abs=0.001)
+    assert light_weights(training(Lora()), QWEN["parameters"], sizes) == (0, 0), "its files may be in fp32"
+    assert light_weights(training(Lora(), Fsdp()), QWEN["parameters"], sizes) == (0, 0)
 
 
 @pytest.mark.parametrize(("lora", "fits"), [(Lora(quantize_base="nf4"), True), (Lora(), False)], ids=["nf4", "whole"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from trainshed.spec.training.adapters import FOUR_BIT_BYTES, Lora
 from trainshed.spec.training.engines import Ddp
 from trainshed.spec.training.models import Config, DataSizes, Lstm, Model, Pretrained
@@ -62,28 +64,31 @@ def added_parameters(training: Training, parameters: int, sizes: DataSizes) -> i
     )
 
 
-def light_weights(training: Training, parameters: int | None, sizes: DataSizes) -> tuple[int, float]:
-    """Frozen weights that `runtime/training/engines/frozen.py` keeps in fewer bytes than fp32, and the bytes of each.
+def light_weights(training: Training, parameters: int | None, sizes: DataSizes) -> tuple[int, int]:
+    """Frozen weights that `runtime/training/engines/frozen.py` keeps in fewer bytes than fp32, and their bytes.
 
     Of a folder of this machine those that it does; of a model whose size alone is known, a guess of those in 4 bits.
     """
     lora = training.lora
     model = training.model
-    if lora is None or not isinstance(training.engine, Ddp):
-        return 0, 0.0
+    if lora is None or parameters is None or not isinstance(training.engine, Ddp) or not isinstance(model, Pretrained):
+        return 0, 0
     four_bits = lora.quantize_base == "nf4"
-    if not isinstance(model, Pretrained):
-        return 0, 0.0
     if model.folder is None:
-        outside = 2 * (sizes.vocab_size or 0) * int(_likely_width(parameters or 0))  # embeddings, and a head of its own
-        return (max(0, (parameters or 0) - outside), FOUR_BIT_BYTES) if four_bits else (0, 0.0)
-    if folder_config(model.folder).get("model_type") in CONV1D:
-        return 0, 0.0
-    count = sum(one.inputs * one.outputs * one.count for one in linear_tensors(tensors(model.folder)) if one.is_module)
-    if four_bits:
-        return count, FOUR_BIT_BYTES
+        outside = 2 * (sizes.vocab_size or 0) * int(_likely_width(parameters))  # embeddings, and a head of its own
+        linear = max(0, parameters - outside) if four_bits else 0
+        return linear, int(linear * FOUR_BIT_BYTES)
+    linear = _linear_weights(model.folder) if four_bits else 0
     half = HALF.get(training.precision)
-    return (count, 2.0) if half is not None and stored_type(model.folder) == half else (0, 0.0)
+    rest = parameters - linear if half is not None and stored_type(model.folder) == half else 0
+    return linear + rest, int(linear * FOUR_BIT_BYTES) + 2 * rest
+
+
+def _linear_weights(folder: Path) -> int:
+    """Those of linear layers, where each is a module of its own."""
+    if folder_config(folder).get("model_type") in CONV1D:
+        return 0
+    return sum(one.inputs * one.outputs * one.count for one in linear_tensors(tensors(folder)) if one.is_module)
 
 
 def _layers(model: Model, task: str) -> tuple[str, tuple[Linear, ...], int] | None:

@@ -37,8 +37,8 @@ class ModelCost:
     """Whether the logits of a large vocabulary are made chunk by chunk."""
     light: int = 0
     """Frozen weights that are held in fewer bytes than fp32."""
-    light_bytes: float = 0.0
-    """Of each of them."""
+    light_bytes: int = 0
+    """Of all of them."""
 
 
 def cost_of(training: Training, sizes: DataSizes) -> ModelCost:

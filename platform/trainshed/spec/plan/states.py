@@ -124,9 +124,9 @@ def loading(training: Training, cost: ModelCost, layout: Layout) -> tuple[int, i
     in_half = 4 if layout.engine == "ddp" else WIDTHS[training.precision]
     splits = layout.engine == "fsdp" or layout.zero_stage == 3
     if not splits and cost.light:
-        rest, light = FP32 * (cost.parameters - cost.light), int(cost.light * cost.light_bytes)
-        part = FP32 * _largest_layer(cost)
-        return (rest + part, rest + light) if on_device else (rest + light + part, 0)
+        held = FP32 * (cost.parameters - cost.light) + cost.light_bytes
+        part = FP32 * max(_embeddings(cost), _largest_layer(cost))
+        return (held + part, held) if on_device else (held + part, 0)
     if not splits:
         return FP32 * cost.parameters, in_half * cost.parameters if on_device else 0
     workers = training.workers.min_count

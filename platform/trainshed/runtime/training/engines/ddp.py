@@ -25,7 +25,7 @@ from trainshed.runtime.training.engines.engine import (
     save_activations,
     tensors_of,
 )
-from trainshed.runtime.training.engines.frozen import FrozenLinears
+from trainshed.runtime.training.engines.frozen import FrozenWeights
 from trainshed.runtime.training.engines.pieces import Piece, State
 from trainshed.spec.training.train import Training
 
@@ -52,7 +52,7 @@ class DdpEngine:
         if training.lora is None:
             self.model = make_model().to(device)
         else:
-            frozen = FrozenLinears(training.lora, self._half, device)
+            frozen = FrozenWeights(training.lora, self._half, device)
             made = make_model() if make_in_parts is None else make_in_parts(frozen.part, torch.float32)
             self.model = frozen.model(made).to(device)
         if training.engine.activation_checkpointing:

@@ -1,4 +1,4 @@
-"""Linear layers under adapters, which are never trained: in few bytes from the moment that their weights are there."""
+"""What is never trained under adapters: in few bytes from the moment that its weights are there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainshed.runtime.tasks.weight_roles import layers_of
 from trainshed.spec.training.adapters import Lora
 
 
-class FrozenLinears:
+class FrozenWeights:
     """Takes the parts of a model as they get their weights; see `trainshed.runtime.tasks.making.PartHandler`."""
 
     def __init__(self, lora: Lora, half: torch.dtype | None, device: torch.device) -> None:
@@ -22,36 +22,36 @@ class FrozenLinears:
             check_installed("lora.quantize_base")
 
     def part(self, part: torch.nn.Module, *, layer: bool) -> None:
-        """A layer at once; what is outside of layers stays as it is, for embeddings and heads need their precision."""
-        if layer:
-            self._lighten(part)
+        """A layer, or something outside of layers, which is never in 4 bits: embeddings and heads need more."""
+        if layer and self._four_bits:
+            self._quantise(part)
+        self._halve(part)
 
     def model(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The layers that were not parts.
+        """The whole model; what was a part before is as it is to be.
 
         Raises:
             PlatformError: 4 bits are asked for, and the model has no linear layers.
         """
         for _, layer in layers_of(model):
-            self._lighten(layer)
+            self.part(layer, layer=True)
+        self._halve(model)
         if self._four_bits and not self._done:
             name = type(getattr(model, "get_base_model", lambda: model)()).__name__
             raise PlatformError(f"lora.quantize_base: {name} has no linear layers to hold in 4 bits; leave it out")
         return model
 
-    def _lighten(self, part: torch.nn.Module) -> None:
-        for parent in [*part.modules()]:
+    def _quantise(self, layer: torch.nn.Module) -> None:
+        for parent in [*layer.modules()]:
             for name, module in [*parent.named_children()]:
                 if type(module) is torch.nn.Linear and not any(one.requires_grad for one in module.parameters()):
-                    if self._four_bits:
-                        setattr(parent, name, in_four_bits(module, self._half or torch.float32, self._device))
-                        self._done += 1
-                    elif self._half is not None:
-                        _round(module, self._half)
+                    setattr(parent, name, in_four_bits(module, self._half or torch.float32, self._device))
+                    self._done += 1
 
-
-def _round(module: torch.nn.Linear, half: torch.dtype) -> None:
-    """To half precision, where that changes no number: every pass would round the weights so."""
-    rounded = module.weight.detach().to(half)
-    if torch.equal(rounded.to(module.weight.dtype), module.weight.detach()):
-        module.weight = torch.nn.Parameter(rounded, requires_grad=False)
+    def _halve(self, part: torch.nn.Module) -> None:
+        """To half precision where that changes no number, as their files have them."""
+        for parameter in part.parameters():
+            if self._half is not None and not parameter.requires_grad and parameter.dtype == torch.float32:
+                rounded = parameter.detach().to(self._half)
+                if torch.equal(rounded.float(), parameter.detach()):
+                    parameter.data = rounded

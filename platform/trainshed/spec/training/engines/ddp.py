@@ -37,7 +37,7 @@ class DdpLayout:
         copies = heavy * load.width if load.width < FP32 else 0
         average = load.trained * FP32 if load.averaged else 0
         return Bytes(
-            parameters=heavy * FP32 + int(load.light * load.light_bytes),
+            parameters=heavy * FP32 + load.light_bytes,
             gradients=load.trained * FP32,
             optimizer=int(load.trained * load.moments * FP32),
             buffers=average + copies,

@@ -26,8 +26,8 @@ class Load:
     """Numbers that are whole at once where layers are gathered one after another."""
     light: int = 0
     """Of the frozen ones, those that are in fewer bytes than the others, where an engine can have them so."""
-    light_bytes: float = 0.0
-    """Of each."""
+    light_bytes: int = 0
+    """Of all of these."""
     averaged: bool = False
     """Whether a running average of the trained weights is kept."""
     several_passes: bool = True
