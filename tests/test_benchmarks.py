@@ -24,6 +24,8 @@ def test_the_gpu_benchmark_needs_neither_ray_nor_deepspeed():
     )
     assert done.returncode == 0, done.stderr
     assert "platform / bare: " in done.stdout
+    assert "LoRA, platform / bare: " in done.stdout
+    assert "decoding, engine / generate: " in done.stdout
 
 
 EVERY_ONE = """
