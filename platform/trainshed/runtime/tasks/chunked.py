@@ -2,6 +2,7 @@
 
 The logits of a chunk are made again in the backward pass (as Wijmans et al., arXiv 2411.09009, make them), so a pass
 holds one chunk's. The head stays the module that it was: engines that split or gather its weights see no difference.
+On a GPU where Liger is installed its fused kernel does the same.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig
 
 from trainshed.runtime.modalities.text.collation import IGNORED
+from trainshed.runtime.tasks.fused import fused_losses
 from trainshed.spec.training.logits import has_plain_head, tokens_at_once
 
 Head = Callable[[torch.Tensor], torch.Tensor]
@@ -42,7 +44,7 @@ class ChunkedHead:
         if head is not None:
 
             def forward(own: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
-                return self._answer(partial(type(own).forward, own), hidden)
+                return self._answer(own, hidden)
 
             head.forward = MethodType(forward, head)  # a method: a copy of the model has that of its own head
 
@@ -58,14 +60,18 @@ class ChunkedHead:
         finally:
             self._targets = None
 
-    def _answer(self, head: Head, hidden: torch.Tensor) -> torch.Tensor:
+    def _answer(self, own: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        head: Head = partial(type(own).forward, own)
         targets = self._targets
         if targets is None or hidden.shape[:-1] != targets.shape:
             return head(hidden)
         self.answered = True
+        said = fused_losses(own, hidden.flatten(0, 1), targets.flatten(), label_smoothing=self._smoothing)
+        if said is not None:
+            return said.view(*targets.shape, 2)
         rows = self._at_once(targets.numel(), self._vocabulary)
         parts = zip(torch.split(hidden.flatten(0, 1), rows), torch.split(targets.flatten(), rows), strict=True)
-        made = [checkpoint(self._of_chunk, head, own, wanted, use_reentrant=False) for own, wanted in parts]
+        made = [checkpoint(self._of_chunk, head, states, wanted, use_reentrant=False) for states, wanted in parts]
         return torch.cat(made).view(*targets.shape, 2)
 
     def _of_chunk(self, head: Head, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
