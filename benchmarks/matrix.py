@@ -3,8 +3,10 @@
     .venv/bin/python benchmarks/matrix.py [--precision bf16]
 
 Losses and gradient norms of four steps, with dropout wherever a model has it, must equal those of one process of plain
-torch to 1e-5; with bf16, under ZeRO-1 to 3 and fsdp, the losses those of plain torch in bf16 with fp32 masters to 1e-3.
-A cell that fails is printed, and none is left out: what an engine refuses (recurrent networks under fsdp) is no cell.
+torch to 1e-5; with bf16, under ZeRO-1 to 3 and fsdp, the losses those of plain torch in bf16 with fp32 masters to 1e-3
+and the norms to 3e-2, at a rate of 1e-4 (at one of 1e-2 a weight that rounds the other way moves these small models by
+more: plain torch in fp32 and in bf16 are as far apart). A cell that fails is printed, and none is left out: what an
+engine refuses (recurrent networks under fsdp) is no cell.
 Writes E1.json or E1-bf16.json.
 """
 
@@ -24,6 +26,7 @@ from forking import run_workers
 from matrix_worker import BATCH, plain, train_all
 from task_cases import CASES, exported
 from trainshed.spec.training.engines import Ddp, DeepSpeed, Fsdp
+from trainshed.spec.training.optimizers import AdamW
 from trainshed.spec.training.workers import Workers
 
 ENGINES = {"ddp": Ddp(), "fsdp": Fsdp(), **{f"zero-{stage}": DeepSpeed(zero_stage=stage) for stage in range(4)}}
@@ -33,7 +36,9 @@ TASKS = (
     "text_classification-pairs", "multi_label", "regression", "image_classification", "lstm_classifier",
 )  # fmt: skip
 SPLITTING = ("fsdp", "zero-1", "zero-2", "zero-3")
-ALLOWED = {"fp32": 1e-5, "bf16": 1e-3}
+ALLOWED = {"fp32": (1e-5, 1e-5), "bf16": (1e-3, 3e-2)}
+"""Of losses and of gradient norms, as a part of them."""
+RATE = 1e-4
 
 
 def main() -> None:
@@ -49,11 +54,12 @@ def main() -> None:
             run_workers(train_all, workers, folder, folder / "rendezvous", cells, logs=folder, limit_s=1500)
             rows += [checked(name, case, workers, folder) for name, case in cells.items()]
     allowed = ALLOWED[precision]
-    for name, apart in rows:
-        if apart > allowed:
-            print(f"{name}: {apart:.2e} apart, {allowed:g} is allowed")
-    equal = sum(apart <= allowed for _, apart in rows)
-    print(f"{len(rows)} cells, {equal} equal; the largest difference is {max(apart for _, apart in rows):.1e}")
+    wrong = [(name, apart) for name, *apart in rows if any(map(float.__gt__, apart, allowed))]
+    for name, apart in wrong:
+        print(f"{name}: losses {apart[0]:.2e} and norms {apart[1]:.2e} apart, {allowed} is allowed")
+    equal = len(rows) - len(wrong)
+    largest = ", ".join(f"{max(apart):.1e}" for apart in list(zip(*rows, strict=True))[1:])
+    print(f"{len(rows)} cells, {equal} equal; the largest differences of losses and norms: {largest}")
     what = (
         f"cells of task x engine x weights x workers x accumulation equal to plain torch, {precision}, of {len(rows)}"
     )
@@ -77,7 +83,8 @@ def cells_of(folder: Path, workers: int, precision: str):
                 continue
             if precision == "bf16" and engine not in SPLITTING:
                 continue
-            changes = {
+            slow = {"optimizer": AdamW(learning_rate=RATE)} if precision == "bf16" else {}
+            changes = slow | {
                 "engine": ENGINES[engine],
                 "precision": precision,
                 "workers": Workers(count=workers, per_device_batch_size=BATCH // (workers * passes)),
@@ -89,19 +96,21 @@ def cells_of(folder: Path, workers: int, precision: str):
 REFERENCES: dict = {}
 
 
-def checked(name: str, case, workers: int, folder: Path) -> tuple[str, float]:
-    """How far a cell's losses and norms are from plain torch's, as a part of them; of bf16 the losses alone."""
+def checked(name: str, case, workers: int, folder: Path) -> tuple[str, float, float]:
+    """How far a cell's losses and norms are from plain torch's, as a part of them."""
     key = (workers, case.training.workers.per_device, id(case.samples), case.training.model.model_dump_json())
+    key += (case.training.engine.kind == "deepspeed" and case.training.precision == "bf16",)
     if key not in REFERENCES:
         REFERENCES[key] = plain(case, workers)
     found = json.loads((folder / f"{name}.json").read_text())
-    columns = 2 if case.training.precision == "fp32" else 1
-    pairs = [
-        (a, b)
-        for one, other in zip(found, REFERENCES[key], strict=True)
-        for a, b in zip(one[:columns], other[:columns], strict=True)
-    ]
-    return name, max(abs(a - b) / abs(b) for a, b in pairs)
+    losses, norms = (
+        max(
+            abs(one[column] - other[column]) / abs(other[column])
+            for one, other in zip(found, REFERENCES[key], strict=True)
+        )
+        for column in (0, 1)
+    )
+    return name, losses, norms
 
 
 if __name__ == "__main__":

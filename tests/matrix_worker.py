@@ -16,6 +16,7 @@ from trainshed.runtime.training.host import World
 from trainshed.runtime.training.loop.order import share
 from trainshed.runtime.training.loop.shares import batch_of
 from trainshed.runtime.training.optim.optimizers import build_optimizer
+from trainshed.spec.training.engines import DeepSpeed
 
 STEPS, BATCH = 4, 8
 ALONE = World(0, 1, torch.device("cpu"))
@@ -58,13 +59,16 @@ def trained(case, world):
 def plain(case, workers):
     """The same of plain torch in one process, which draws what so many workers draw.
 
-    In bf16 it passes through a copy in that type, and steps on the fp32 weights.
+    In bf16 it passes through a copy in that type, and steps on the fp32 weights. Those of DeepSpeed begin as what the
+    copy has of them, those of other engines as they are.
     """
     task, training = case.task, case.training
     torch.manual_seed(0)
     masters = task.make_model()
     dtype = HALF.get(training.precision)
     model = masters if dtype is None else to_working_copy(copy.deepcopy(masters), ALONE.device, dtype)
+    if model is not masters and isinstance(training.engine, DeepSpeed):
+        take_over(masters, model)
     model.train()
     optimizer = build_optimizer(training.optimizer, masters)
     found = []
