@@ -10,8 +10,7 @@ import statistics
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from gpu_parts import GIB, Decoder, Measured, Size, Tokens, free, name_of, planned, platform, steps_of
+from gpu_parts import GIB, Decoder, Measured, Size, Tokens, free, name_of, plain_step, planned, platform, steps_of
 from results import write_result
 from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -123,16 +122,7 @@ def bare(training: Training, folder: Path, samples: Tokens, device: torch.device
     optimizer = torch.optim.AdamW(trained, lr=training.optimizer.learning_rate, weight_decay=0.0)
     model.train()
 
-    def step(tokens: torch.Tensor) -> None:
-        with torch.autocast(device.type, torch.bfloat16):
-            logits = model(input_ids=tokens).logits[:, :-1]
-        loss = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, training.regularization.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-        loss.item()
-
+    step = plain_step(model, trained, optimizer, device, training.regularization.max_grad_norm)
     return steps_of(training, samples, device, step)
 
 

@@ -154,6 +154,24 @@ def steps_of(
     return Measured(statistics.median(seconds[WARM_UP:]), peak_of_memory(device))
 
 
+def plain_step(
+    model, weights: list, optimizer, device: torch.device, max_norm: float
+) -> Callable[[torch.Tensor], None]:
+    """One step of the bare side, of either part."""
+
+    def step(tokens: torch.Tensor) -> None:
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = model(input_ids=tokens).logits[:, :-1]
+        loss = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, max_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+        loss.item()
+
+    return step
+
+
 def planned(training: Training, samples: Tokens, vocab: int, *, checkpointing: bool) -> int:
     """Bytes of the device that the plan counts for these steps."""
     cost = cost_of(training, DataSizes(vocab_size=vocab, context=samples.blocks.shape[1]))

@@ -5,7 +5,6 @@ import json
 import statistics
 
 import torch
-import torch.nn.functional as F
 from gpu_parts import (
     GIB,
     Decoder,
@@ -16,6 +15,7 @@ from gpu_parts import (
     memory_of,
     name_of,
     on_meta,
+    plain_step,
     planned,
     platform,
     size_for,
@@ -98,16 +98,7 @@ def bare(training: Training, task: Decoder, samples: Tokens, device: torch.devic
     if training.engine.compile:
         model.compile()
 
-    def step(tokens: torch.Tensor) -> None:
-        with torch.autocast(device.type, torch.bfloat16):
-            logits = model(input_ids=tokens).logits[:, :-1]
-        loss = F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), training.regularization.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=False)
-        loss.item()
-
+    step = plain_step(model, [*model.parameters()], optimizer, device, training.regularization.max_grad_norm)
     return steps_of(training, samples, device, step)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """Python's garbage collector waits meanwhile, and passes over all that stands by then for as long as it runs.
+    """Within it Python's garbage collector waits; what stands at its end, the collector passes over ever after.
 
     It would go through a million objects of torch and transformers again and again, for a sixth of their imports' time.
     """

@@ -202,6 +202,18 @@ def test_moments_in_8_bits_are_a_byte_each_and_learn_as_in_32(tmp_path):
     assert found["adamw_8bit"] != found["adamw"]
 
 
+def test_steps_that_a_checkpoint_gave_back_are_whole_numbers_again():
+    """The library hands them to its kernels for GPUs as C integers, which no tensor becomes."""
+    weight = torch.nn.Parameter(torch.randn(64, 128))
+    optimizer = build_optimizer(AdamW8bit(learning_rate=0.01), torch.nn.ParameterList([weight]))
+    for count in (1, 8):
+        weight.grad = torch.randn_like(weight)
+        optimizer.step()
+        assert type(optimizer.state[weight]["step"]) is int
+        assert optimizer.state[weight]["step"] == count
+        optimizer.state[weight]["step"] = torch.tensor(7.0)
+
+
 def test_a_model_of_other_layers_is_refused_with_the_reason(tmp_path):
     lora = Lora(rank=4, target_modules=("c_attn",), quantize_base="nf4")
     case = tuned(tmp_path, model=Gpt2(**SHAPE), lora=lora, precision="bf16")

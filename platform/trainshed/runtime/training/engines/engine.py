@@ -106,9 +106,13 @@ def passes_of_step(training: Training, workers: int) -> int:
 
 
 def persistent_buffers(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The buffers that `state_dict` would hold."""
-    stored = set(model.state_dict(keep_vars=True))
-    return {name: buffer for name, buffer in model.named_buffers() if name in stored}
+    """The buffers that `state_dict` would hold; asked itself, it would have layers of 4 bits pack theirs."""
+    transient = {
+        f"{prefix}.{name}".lstrip(".")
+        for prefix, module in model.named_modules()
+        for name in module._non_persistent_buffers_set
+    }
+    return {name: buffer for name, buffer in model.named_buffers() if name not in transient}
 
 
 def save_activations(model: torch.nn.Module) -> None:

@@ -32,7 +32,7 @@ class DdpLayout:
 
     def bytes_of(self, load: Load) -> Bytes:
         """Bytes of states on one worker."""
-        # autocast: weights stay fp32, and their half-precision copies live through a pass
+        # autocast: all but light weights stay fp32, and their half-precision copies live through a pass
         heavy = load.parameters - load.light
         copies = heavy * load.width if load.width < FP32 else 0
         average = load.trained * FP32 if load.averaged else 0
