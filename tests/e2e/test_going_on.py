@@ -127,7 +127,8 @@ def test_a_run_that_loses_its_follower_is_stopped_and_loses_a_worker_goes_on_wit
     assert platform.json("show", "after")["state"] == "skipped"
     assert "keeps its model, data and maths" in platform.run("resume", run, "--set", "model.layers=2", code=2).stderr
     resumed = platform.start("resume", run)
-    wait_for(lambda: steps_done(folder) > result["step"] + 100)
+    wait_for(lambda: resumed.poll() is not None or steps_done(folder) > result["step"] + 100)
+    assert resumed.poll() is None, (result, resumed.communicate())
     workers(folder)[0].kill()
     stdout, stderr = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, stdout + stderr
