@@ -124,7 +124,7 @@ JOBS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "an encoder that is to speak": (
         {"tokenizer": {"name_or_path": "ENCODER"}},
         {"model": {"kind": "pretrained", "name_or_path": "ENCODER"}},
-        "a bert cannot be trained for causal_lm; it is trained for masked_lm and text_classification",
+        "a bert cannot be trained for causal_lm; it is trained for masked_lm, reward_model and text_classification",
     ),
     "blocks for a family that mixes documents": (
         {"examples": None, "pack": {"block_size": 64}},
