@@ -33,8 +33,6 @@ KINDS: dict[str, Any] = {
     "train": AnyTrainJob,
     "serve": ServeJob,
 }
-MAKE_DATA = ("prepare", "reference")
-"""The kinds of job whose runs trainings read."""
 
 
 def _kind_tag(value: Any) -> str | None:
@@ -107,11 +105,6 @@ def references(job: Job) -> list[Reference]:
             return [Reference(key="from_best", target=job.from_best, wants="tune")]
         case ServeJob():
             return [Reference(key="model", target=job.model, wants="train")]
-
-
-def is_wanted(kind: str, wants: str) -> bool:
-    """Whether a run of this kind is what a reference wants."""
-    return kind in MAKE_DATA if wants == "prepare" else kind == wants
 
 
 def training_of(job: Job) -> tuple[Training, str] | None:

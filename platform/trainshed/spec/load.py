@@ -19,7 +19,8 @@ from trainshed.spec.document.faults import explain, said_of_kind, validate
 from trainshed.spec.document.part import Part
 from trainshed.spec.document.yaml_tree import Document, parse
 from trainshed.spec.fitting import DataForm, form_of, misfits, reference_misfits
-from trainshed.spec.job import KINDS, Job, JobDocument, Reference, is_wanted, references
+from trainshed.spec.job import KINDS, Job, JobDocument, Reference, references
+from trainshed.spec.kinds import is_wanted
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.earlier_sweeps import unlike
 from trainshed.spec.sweep.from_best import TrainFromBest

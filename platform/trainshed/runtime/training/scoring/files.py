@@ -5,7 +5,8 @@ A worker group that is started again goes on behind the last file; numbers of sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +18,50 @@ from trainshed.runtime.shards.files import map_shard, write_shard
 
 FOLDER = "scores"
 CHUNK = 512
-"""Samples in a file."""
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
 """By name: float32 `(samples,)` or `(samples, figures)`."""
 
 
-def chunks_of(samples: int) -> int:
-    """How many files a split of so many samples gets."""
-    return -(-samples // CHUNK)
+@dataclass(frozen=True)
+class ScoreFiles:
+    """The files of one pass, in the folder of its run."""
 
+    storage: Storage
+    folder: str
+    size: int = CHUNK
+    """Samples in each, the last of a split aside."""
 
-def is_there(storage: Storage, folder: str, split: str, chunk: int) -> bool:
-    """Whether a chunk has been measured."""
-    return storage.exists(f"{folder}/{FOLDER}/{_name(split, chunk)}")
+    def chunks_of(self, samples: int) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
+        """The number of each file of a split of so many samples, and the samples in it."""
+        for chunk, start in enumerate(range(0, samples, self.size)):
+            yield chunk, np.arange(start, min(start + self.size, samples))
 
+    def is_there(self, split: str, chunk: int) -> bool:
+        """Whether a chunk has been measured."""
+        return self.storage.exists(f"{self._place}/{_name(split, chunk)}")
 
-def write(storage: Storage, folder: str, split: str, chunk: int, columns: Columns) -> None:
-    """Writes down a chunk's figures."""
-    table = pa.table({name: _column(values) for name, values in columns.items()})
-    write_shard(storage, f"{folder}/{FOLDER}", _name(split, chunk), table)
+    def write(self, split: str, chunk: int, columns: Columns) -> None:
+        """Writes down a chunk's figures."""
+        table = pa.table({name: _column(values) for name, values in columns.items()})
+        write_shard(self.storage, self._place, _name(split, chunk), table)
 
+    def read(self, split: str, samples: int, copy: Path) -> pa.Table:
+        """The figures of a whole split, in the order of its samples; `copy` is for files of another machine.
 
-def read(storage: Storage, folder: str, split: str, samples: int, copy: Path) -> pa.Table:
-    """The figures of a whole split, in the order of its samples. `copy` is a folder for files of another machine.
+        Raises:
+            PlatformError: a file is missing or damaged.
+        """
+        here = self.storage.download(self._place, copy)
+        return pa.concat_tables([map_shard(here / _name(split, chunk)) for chunk, _ in self.chunks_of(samples)])
 
-    Raises:
-        PlatformError: a file is missing or damaged.
-    """
-    place = storage.download(f"{folder}/{FOLDER}", copy)
-    return pa.concat_tables([map_shard(place / _name(split, chunk)) for chunk in range(chunks_of(samples))])
+    def delete(self) -> None:
+        """Takes them away, once they are a part of what they were measured for."""
+        self.storage.delete(self._place)
+
+    @property
+    def _place(self) -> str:
+        return f"{self.folder}/{FOLDER}"
 
 
 def _name(split: str, chunk: int) -> str:
