@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from e2e.test_going_on import workers
 from small_jobs import write
 from trainshed.record.data_manifest import DataManifest
 from trainshed.runtime.shards import open_data
@@ -161,9 +162,10 @@ def test_a_training_without_its_reference_is_refused(platform, taught):
 
 @pytest.mark.faults
 def test_a_reference_that_is_killed_or_stopped_goes_on_where_it_was(platform, taught, tmp_path):
-    write_rows(tmp_path, comparisons=12_000)
+    write_rows(tmp_path, comparisons=8_000)
     many = {**PREFERENCES, "name": "many"}
-    measured = {**REFERENCE, "name": "many-measured", "data": "run://many"}
+    slowly = {"count": 2, "per_device_batch_size": 1}
+    measured = {**REFERENCE, "name": "many-measured", "data": "run://many", "workers": slowly}
     platform.run("submit", write(tmp_path, many))
     following = platform.start("submit", write(tmp_path, measured))
     folder = wait_for(lambda: platform.newest("many-measured"))
@@ -177,6 +179,7 @@ def test_a_reference_that_is_killed_or_stopped_goes_on_where_it_was(platform, ta
     assert there
     resumed = platform.start("resume", folder.name)
     wait_for(lambda: len(list(folder.glob("scores/*.arrow"))) >= len(there) + 2, every_s=0.02)
+    workers(folder)[0].kill()
     kept = {one.name: one.stat().st_mtime_ns for one in folder.glob("scores/*.arrow") if one.name in there}
     assert kept == there, "measured twice"
     stdout, stderr = resumed.communicate(timeout=300)
