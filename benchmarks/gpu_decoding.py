@@ -11,8 +11,9 @@ from gpu_parts import Size, Tokens, free, name_of
 from results import write_result
 from transformers import AutoModelForCausalLM
 
+from trainshed.runtime.generation.sampling import Sampling
 from trainshed.runtime.serving.engines.batching import BatchedModel
-from trainshed.runtime.serving.engines.engine import EngineSettings, Sampling
+from trainshed.runtime.serving.engines.engine import EngineSettings
 from trainshed.runtime.serving.engines.messages import Failed, Outputs, Request
 
 CLIENTS, PROMPT, ANSWER = 16, 128, 128

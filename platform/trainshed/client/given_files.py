@@ -80,7 +80,8 @@ def model_faults(training: Training, form: DataForm, maker: PrepareJob | None) -
 
 def _too_long(config: dict[str, Any], training: Training, form: DataForm) -> Iterator[tuple[str, str]]:
     longest = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
-    wanted = form.sizes.context + (form.sizes.target if training.task.decodes else 0)
+    added = training.task.answer_tokens or form.sizes.target if training.task.decodes else 0
+    wanted = form.sizes.context + added
     if longest is not None and wanted > longest:
         yield (
             "model.name_or_path",

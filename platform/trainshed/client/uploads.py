@@ -9,6 +9,7 @@ import ast
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -20,12 +21,14 @@ from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.data.rows import BadRow, header
 from trainshed.spec.data.sources import STDLIB, Csv, Images, Source, places
 from trainshed.spec.document.walk import nearest
+from trainshed.spec.job import training_of
 from trainshed.spec.load import LoadedJob
-from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.grpo import Grpo
 from trainshed.spec.training.tasks import Custom
-from trainshed.spec.training.train import Training
 
 MAX_UPLOAD_BYTES = 64 * 10**6
+ASKED = ("prompt", "answer", "expected")
+"""What a reward function is called with, by name."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,9 @@ def upload_faults(one: LoadedJob) -> list[Fault]:
     """Files that are not there, fields that the files do not have, a custom task whose module or class is missing."""
     faults = _source_faults(one, one.job) if isinstance(one.job, PrepareJob) else []
     module = custom_module(one)
-    task = _custom(one)
-    if module is not None and task is not None:
-        faults += _module_faults(one, module, task)
+    code = _own_code(one)
+    if module is not None and code is not None:
+        faults += _module_faults(one, module, code)
     return faults
 
 
@@ -91,9 +94,9 @@ def chosen_files(one: LoadedJob, key: str = "path") -> Chosen:
 
 
 def custom_module(one: LoadedJob) -> Path | None:
-    """Where the module of a custom task must lie; None where the job has no custom task."""
-    task = _custom(one)
-    return root_of(one) / f"{task.module}.py" if task is not None else None
+    """Where the module of a custom task or a reward must lie; None where the job has no code of the user's own."""
+    code = _own_code(one)
+    return root_of(one) / f"{code.module}.py" if code is not None else None
 
 
 def is_relative(path: str) -> bool:
@@ -106,9 +109,25 @@ def root_of(one: LoadedJob) -> Path:
     return Path(one.document.file).resolve().parent
 
 
-def _custom(one: LoadedJob) -> Custom | None:
-    training = one.job.train if isinstance(one.job, TuneJob) else one.job
-    return training.task if isinstance(training, Training) and isinstance(training.task, Custom) else None
+@dataclass(frozen=True)
+class _OwnCode:
+    """A class or a function of the user's own, and the key that names it."""
+
+    key: str
+    module: str
+    name: str
+    what: Literal["class", "function"]
+
+
+def _own_code(one: LoadedJob) -> _OwnCode | None:
+    training, inside = training_of(one.job) or (None, "")
+    match None if training is None else training.task:
+        case Custom() as task:
+            return _OwnCode(f"{inside}task.path", task.module, task.class_name, "class")
+        case Grpo() as task:
+            return _OwnCode(f"{inside}task.reward", task.module, task.function, "function")
+        case _:
+            return None
 
 
 def _named(source: Source, chosen: Chosen) -> dict[str, Path]:
@@ -165,16 +184,29 @@ def _row_faults(one: LoadedJob, job: PrepareJob, key: str, chosen: Chosen) -> li
     return [one.fault(f"source.{key}", said)] if said else []
 
 
-def _module_faults(one: LoadedJob, module: Path, task: Custom) -> list[Fault]:
-    key = "train.task.path" if isinstance(one.job, TuneJob) else "task.path"
+def _module_faults(one: LoadedJob, module: Path, code: _OwnCode) -> list[Fault]:
     if not module.is_file():
-        return [one.fault(key, f"no {module.name} beside the job file, in {module.parent}; it is uploaded from there")]
+        message = f"no {module.name} beside the job file, in {module.parent}; it is uploaded from there"
+        return [one.fault(code.key, message)]
     try:
         tree = ast.parse(module.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError) as error:
-        return [one.fault(key, f"{module.name} cannot be read as Python: {error}")]
-    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
-    if task.class_name in classes:
-        return []
-    hint = nearest(task.class_name, classes) if classes else "it defines no class"
-    return [one.fault(key, f"{module.name} has no class {task.class_name!r}; {hint}")]
+        return [one.fault(code.key, f"{module.name} cannot be read as Python: {error}")]
+    wanted = ast.ClassDef if code.what == "class" else ast.FunctionDef
+    there = {node.name: node for node in tree.body if isinstance(node, wanted)}
+    if code.name not in there:
+        hint = nearest(code.name, there) if there else f"it defines no {code.what}"
+        return [one.fault(code.key, f"{module.name} has no {code.what} {code.name!r}; {hint}")]
+    found = there[code.name]
+    if isinstance(found, ast.FunctionDef) and (lacking := _lacking(found.args)):
+        message = (
+            f"{code.name} in {module.name} takes no {' and no '.join(lacking)}; it is called with {', '.join(ASKED)}"
+        )
+        return [one.fault(code.key, message)]
+    return []
+
+
+def _lacking(arguments: ast.arguments) -> list[str]:
+    """What a reward function is called with and does not take."""
+    named = {one.arg for one in (*arguments.args, *arguments.kwonlyargs)}
+    return [] if arguments.kwarg is not None else [name for name in ASKED if name not in named]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from trainshed.spec.data.prepare import PrepareJob, TrainBpe
 from trainshed.spec.data.sources import Builtin, image_of
 from trainshed.spec.data.tokenizers import Characters
+from trainshed.spec.training.grpo import Grpo
 from trainshed.spec.training.models import Config, DataSizes, Model, Pretrained
 from trainshed.spec.training.models.blocks import apart_fault
 from trainshed.spec.training.preference import Dpo
@@ -76,6 +77,8 @@ def misfits(training: Training, form: DataForm) -> list[tuple[str, str]]:
     if isinstance(task, Custom):
         return []
     found = [*_missing(task, form), *_sizes(task, model, form)]
+    if isinstance(task, Grpo) and form.packed:
+        found.append(("task", "grpo asks one prompt after another, and the data is blocks; prepare it as `examples`"))
     if isinstance(task, Dpo) and not found and not form.has_reference and training.lora is None:
         found.append(("data", NO_REFERENCE.format(training.data)))
     if form.apart and isinstance(model, Config) and task.decodes and (why := apart_fault(model.model_type)):
@@ -147,6 +150,9 @@ def _sizes(task: BuiltIn, model: Model, form: DataForm) -> list[tuple[str, str]]
     if task.decodes and form.sizes.target:
         longest = longest + form.sizes.target
         key = "examples.max_tokens and max_target_tokens together"
+    if task.answer_tokens:
+        longest = form.sizes.context + task.answer_tokens
+        key = "examples.max_tokens and task.max_new_tokens together"
     if context is not None and context < longest:
         return [("model.context", f"{context} is under the data's {key}, {longest}; leave it out, or raise it")]
     if model.kind == "vit" and form.sizes.image is not None and form.sizes.image[0] % model.patch:

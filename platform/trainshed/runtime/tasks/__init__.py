@@ -8,12 +8,14 @@ from trainshed.runtime.tasks.causal_lm import CausalLmTask
 from trainshed.runtime.tasks.classification import ClassificationTask
 from trainshed.runtime.tasks.custom import load_custom
 from trainshed.runtime.tasks.facts import DataFacts
+from trainshed.runtime.tasks.grpo import GrpoTask
 from trainshed.runtime.tasks.lstm import LstmTask
 from trainshed.runtime.tasks.masked_lm import MaskedLmTask
 from trainshed.runtime.tasks.preference import PreferenceTask
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples, Task
 from trainshed.runtime.tasks.reward_model import RewardModelTask
 from trainshed.runtime.tasks.seq2seq_lm import Seq2SeqLmTask
+from trainshed.spec.training.grpo import Grpo
 from trainshed.spec.training.preference import Dpo, Orpo, RewardModel
 from trainshed.spec.training.tasks import (
     CausalLm,
@@ -44,6 +46,8 @@ def build(training: Training, facts: DataFacts) -> Task:
             return LstmTask(training, task, facts)
         case Dpo() | Orpo() as task:
             return PreferenceTask(training, task, facts)
+        case Grpo() as task:
+            return GrpoTask(training, task, facts)
         case RewardModel():
             return RewardModelTask(training, facts)
         case Custom() as task:

@@ -27,7 +27,7 @@ from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import AdapterExports, Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import RouterLoss
-from trainshed.runtime.tasks.tokens import TokenSums, counted, row_losses, token_loss, token_sums
+from trainshed.runtime.tasks.tokens import TokenSums, counted, losses_of_tokens, token_loss, token_sums
 from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.training.train import Training
 
@@ -74,6 +74,10 @@ class CausalLmTask:
     def exports(self) -> AdapterExports:
         """What opens an export again, and writes adapters by themselves."""
         return self._model
+
+    def plain_weights(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What an engine has exported, with the adapters in the weights."""
+        return self._model.plain_weights(state)
 
     def make_in_parts(self, place: PartHandler, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
         """Makes the model as `make_model` does; each part is placed when its weights are there."""
@@ -122,11 +126,15 @@ class CausalLmTask:
 
     def losses_of_rows(self, forward: Forward, batch: Batch) -> torch.Tensor:
         """Cross-entropy of each row's targets given what stands before them, summed: `(rows,)`, in nats."""
+        return self.losses_of_tokens(forward, batch).sum(1)
+
+    def losses_of_tokens(self, forward: Forward, batch: Batch) -> torch.Tensor:
+        """The same of each token but a row's first: `(rows, time - 1)`; 0 where it is no target."""
         outputs, targets = self._outputs(forward, batch)
         if self._head.answered:
-            losses: torch.Tensor = outputs.logits[..., 0].sum(1)
+            losses: torch.Tensor = outputs.logits[:, :-1, 0]
             return losses
-        return row_losses(outputs.logits[:, :-1], targets)
+        return losses_of_tokens(outputs.logits[:, :-1], targets)
 
     def meter(self) -> Meter:
         """Loss, perplexity, accuracy."""

@@ -82,6 +82,17 @@ class SaysTokens(Protocol):
 
 
 @runtime_checkable
+class DrawsAnswers(Protocol):
+    """What a task offers whose batches are answers of the model itself."""
+
+    def sync(self, policy: Any, device: torch.device) -> None:
+        """What answers from here on has the weights that the policy (an engine) has now; every worker calls it."""
+
+    def figures(self, add: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, float]:
+        """What the passes since the last call came to, by name; `add` sums over the workers, who all call it."""
+
+
+@runtime_checkable
 class MeasuresSamples(Protocol):
     """What a task offers whose model can be a reference for others: figures of single samples."""
 

@@ -151,6 +151,14 @@ class TransformersModel:
     def _adapted(self, model: torch.nn.Module) -> torch.nn.Module:
         return model if self._training.lora is None else add_adapters(model, self._training.lora)
 
+    def plain_weights(self, state: State) -> State:
+        """Of what was trained, by the names of the plain model; adapters are merged."""
+        model = self._filled(state)
+        if self._training.lora is not None:
+            model = merge_adapters(model)
+        weights: State = model.state_dict()
+        return weights
+
     def export(self, state: State, folder: Path) -> None:
         """Safetensors, config.json, the tokenizer, and what lay beside existing weights; adapters are merged first."""
         model = self._filled(state)

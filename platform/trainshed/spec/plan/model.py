@@ -59,7 +59,7 @@ def cost_of(training: Training, sizes: DataSizes) -> ModelCost:
         sizes = replace(sizes, labels=1)
     task = training.task
     if task.decodes:  # text and target are one sequence
-        sizes = replace(sizes, context=sizes.context + sizes.target, target=0)
+        sizes = replace(sizes, context=sizes.context + (task.answer_tokens or sizes.target), target=0)
     parameters = trainable = count_parameters(training.model, sizes)
     if training.lora is not None and parameters is not None:
         trainable = added_parameters(training, parameters, sizes)

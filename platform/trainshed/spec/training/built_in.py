@@ -22,8 +22,16 @@ class BuiltInTask(Part):
     decodes: ClassVar[bool] = False
     """Whether its model answers with a token after each token: a text and its target are one sequence, and the logits
     of a large vocabulary are made in chunks."""
-    sequences: ClassVar[int] = 1
-    """Sequences of one sample that a pass is over."""
+
+    @property
+    def sequences(self) -> int:
+        """Sequences of one sample that a pass is over."""
+        return 1
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens that the model itself adds to a sample while it trains."""
+        return 0
 
     @property
     def label_kind(self) -> LabelKind:

@@ -23,7 +23,6 @@ class Dpo(BuiltInTask):
     trains: ClassVar = DECODER_KINDS
     needs: ClassVar = ("preference",)
     decodes: ClassVar = True
-    sequences: ClassVar = 2
     beta: Positive = 0.1
     """How much a nat away from the reference counts; the higher, the closer the model stays to it."""
     loss: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
@@ -42,6 +41,11 @@ class Dpo(BuiltInTask):
         return self
 
     @property
+    def sequences(self) -> int:
+        """Both answers."""
+        return 2
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics of implicit rewards."""
         return OF_REWARDS
@@ -55,9 +59,13 @@ class Orpo(BuiltInTask):
     trains: ClassVar = DECODER_KINDS
     needs: ClassVar = ("preference",)
     decodes: ClassVar = True
-    sequences: ClassVar = 2
     beta: Positive = 0.1
     """The weight of the odds ratio beside the loss of the preferred answer (lambda in the paper)."""
+
+    @property
+    def sequences(self) -> int:
+        """Both answers."""
+        return 2
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -71,7 +79,11 @@ class RewardModel(BuiltInTask):
     kind: Literal["reward_model"] = "reward_model"
     trains: ClassVar = ("bert", "config", "pretrained")
     needs: ClassVar = ("preference",)
-    sequences: ClassVar = 2
+
+    @property
+    def sequences(self) -> int:
+        """Both answers."""
+        return 2
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from trainshed.spec.document.part import Part, Positive, like
 from trainshed.spec.training.built_in import DECODER_KINDS, BuiltInTask, LabelKind
+from trainshed.spec.training.grpo import Grpo
 from trainshed.spec.training.preference import Dpo, Orpo, RewardModel
 
 ClassWeights = Literal["balanced"] | Annotated[tuple[Positive, ...], Field(min_length=1)]
@@ -122,6 +123,7 @@ class Custom(Part):
     decodes: ClassVar[bool] = False
     """See `BuiltInTask`: nobody knows of it."""
     sequences: ClassVar[int] = 1
+    answer_tokens: ClassVar[int] = 0
     path: Annotated[str, like(r"^[A-Za-z_]\w*:[A-Za-z_]\w*$", "say my_module:MyTask")]
     """`my_module:MyTask`; my_module.py lies beside the job file and is uploaded with it."""
     metrics: tuple[Annotated[str, like(r"^\w+$", "a metric's name is one word, like bleu")], ...] = ()
@@ -143,7 +145,8 @@ class Custom(Part):
 
 Preferring = Dpo | Orpo | RewardModel
 """Tasks that learn from comparisons."""
-BuiltIn = CausalLm | MaskedLm | Seq2SeqLm | TextClassification | ImageClassification | LstmClassifier | Preferring
+Labelling = TextClassification | ImageClassification | LstmClassifier
+BuiltIn = CausalLm | MaskedLm | Seq2SeqLm | Labelling | Preferring | Grpo
 Task = Annotated[BuiltIn | Custom, Field(discriminator="kind")]
 
 

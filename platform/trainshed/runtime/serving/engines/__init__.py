@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trainshed.runtime.generation.sampling import Sampling
 from trainshed.runtime.serving.engines.engine import (
     EngineDeadError,
     EngineFullError,
     EngineSettings,
     Finish,
     RequestError,
-    Sampling,
     Step,
     TextEngine,
 )

@@ -7,7 +7,6 @@ loop and no other process but by `send`.
 
 from __future__ import annotations
 
-import math
 import queue
 import threading
 import time
@@ -18,17 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from trainshed.errors import PlatformError
+from trainshed.runtime.generation.manager import start_manager
+from trainshed.runtime.generation.sampling import SamplingRows
 from trainshed.runtime.models.export import end_tokens, load_model, load_tokenizer
 from trainshed.runtime.serving.engines.engine import EngineSettings, Finish, Step
 from trainshed.runtime.serving.engines.messages import Failed, FromModel, Loaded, Output, Outputs, Released, Request
-from trainshed.runtime.serving.engines.sampling import SamplingRows
 
 Send = Callable[[FromModel], None]
 
-_PAGE_TOKENS = 32
 _RELEASE_LOOK_S = 0.01
 """How often it is looked whether a cancelled request is gone; a forward pass takes about as long."""
 _COUNT_S = 0.5
@@ -53,7 +51,14 @@ class BatchedModel:
         self._send = send
         self._outputs = _Outputs(send, self.loaded.end_tokens)
         self._cancelled: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._manager = _start_manager(model, settings, self._outputs)
+        self._manager = start_manager(
+            model,
+            self._outputs,
+            SamplingRows(),
+            cache_tokens=settings.cache_tokens,
+            batch_tokens=settings.batch_tokens,
+            requests=settings.max_requests,
+        )
         threading.Thread(target=self._release, name="releases", daemon=True).start()
 
     def add(self, request: Request) -> None:
@@ -162,24 +167,3 @@ class _Outputs:
 
     def _finish(self, tokens: Sequence[int]) -> Finish:
         return "stop" if tokens and tokens[-1] in self._end_tokens else "length"
-
-
-def _start_manager(model: Any, settings: EngineSettings, outputs: _Outputs) -> Any:
-    """The manager with every size said: left alone it takes most of the memory, and flash kernels from a hub."""
-    blocks = math.ceil(settings.cache_tokens / _PAGE_TOKENS) + 1
-    manager = model.init_continuous_batching(
-        generation_config=GenerationConfig(do_sample=False, eos_token_id=-1),
-        continuous_batching_config=ContinuousBatchingConfig(
-            page_size=_PAGE_TOKENS,
-            num_blocks=blocks,
-            max_batch_tokens=settings.batch_tokens,
-            max_requests_per_batch=settings.max_requests,
-            auto_switch_to_flash=False,
-            use_cuda_graph=False,
-            use_async_batching=False,
-        ),
-    )
-    manager.logit_processor = SamplingRows()
-    manager.output_router = outputs
-    manager.start()
-    return manager

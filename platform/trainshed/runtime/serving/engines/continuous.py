@@ -15,12 +15,12 @@ from typing import Any, assert_never
 
 from trainshed.errors import PlatformError
 from trainshed.patience import patience
+from trainshed.runtime.generation.sampling import Sampling
 from trainshed.runtime.serving.engines.engine import (
     EngineDeadError,
     EngineFullError,
     EngineSettings,
     RequestError,
-    Sampling,
     Step,
 )
 from trainshed.runtime.serving.engines.folder import check_files

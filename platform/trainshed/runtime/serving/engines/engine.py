@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from trainshed.errors import PlatformError
-
-LEAST_TEMPERATURE = 1e-5
-"""What is below is greedy, as in vLLM."""
+from trainshed.runtime.generation.sampling import Sampling
 
 Finish = Literal["stop", "length"]
 
@@ -49,24 +47,6 @@ class EngineSettings:
     attention: str = "sdpa"
     obey_special_tokens: bool = False
     """Whether a client's text that spells a special token becomes that token."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen. With a temperature next to 0 it is the most likely one, whatever the rest says."""
-
-    max_tokens: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    """0: all tokens."""
-    seed: int | None = None
-    """The same seed, prompt and model give the same tokens, whatever else the engine is answering."""
-
-    @property
-    def greedy(self) -> bool:
-        """Whether the most likely token is taken. Scores over a tinier temperature are infinite or no numbers."""
-        return self.temperature < LEAST_TEMPERATURE
 
 
 @dataclass(frozen=True)

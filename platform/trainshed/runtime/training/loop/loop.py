@@ -152,6 +152,7 @@ def _metrics(parts: Parts, state: State, done: StepDone, took: float) -> dict[st
         "step_time_s": took,
         f"{parts.task.unit}s_per_s": done.units / took,
         "order_hash": state.progress.order_hash,
+        **done.figures,
         "memory_mb": peak_megabytes(parts.host.world.device),
         **parts.watches.utilisation.of_step(took),
         **parts.watches.clock.split(),

@@ -5,11 +5,14 @@ Knows a task, samples and an engine; knows nothing of what was before or comes a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from trainshed.runtime.tasks import Batch, Samples, Task
+from trainshed.runtime.tasks.protocol import DrawsAnswers
 from trainshed.runtime.training.ended import Notice
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import Host
@@ -30,6 +33,8 @@ class StepDone:
     grad_norm: float
     learning_rate: float
     units: float
+    figures: Mapping[str, float]
+    """Of a task that draws answers: what they came to."""
     notice: Notice | None
     committed_step: int
 
@@ -62,7 +67,10 @@ class Stepper:
         torch.manual_seed(hash((training.seed, step, world.worker)))
         per_device = training.workers.per_device
         shares = share(ids, worker=world.worker, workers=world.workers, per_device=per_device)
+        drawing = self.task if isinstance(self.task, DrawsAnswers) else None
         with self.watches.clock.stage("input"):
+            if drawing is not None:
+                drawing.sync(self.engine, world.device)
             batches = [batch_of(self.task, self.samples, part, (training.seed, step), world) for part in shares]
         # Passes and workers may hold different numbers of units; the step's loss is the mean over all of them.
         own = torch.tensor([sum(map(self.task.weight, batches))], dtype=torch.float64)
@@ -79,7 +87,8 @@ class Stepper:
             norm = self.engine.step(rate)
         self.watches.plan_check.stepped()
         agreed = self._agree(float(total), committed)
-        return StepDone(agreed[0] / units, norm, rate, units, _notice(agreed), int(agreed[3]))
+        figures = {} if drawing is None else drawing.figures(partial(sum_over_workers, world=world))
+        return StepDone(agreed[0] / units, norm, rate, units, figures, _notice(agreed), int(agreed[3]))
 
     def _pass(self, batch: Batch, scale: float) -> torch.Tensor:
         """Adds the gradients of one share of samples; its loss, of the clean pass where there is one under attack."""

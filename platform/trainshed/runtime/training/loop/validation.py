@@ -10,6 +10,7 @@ import torch
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.tasks import Samples, Task
+from trainshed.runtime.tasks.protocol import DrawsAnswers
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.host import World
 from trainshed.runtime.training.loop.shares import batch_of, rows_of_workers, sum_over_workers
@@ -47,6 +48,8 @@ def validate(
     per_device = training.workers.per_device
     count = len(samples) if limit is None else min(len(samples), limit)
     meter = task.meter()
+    if isinstance(task, DrawsAnswers):
+        task.sync(engine, world.device)
     with evaluating(engine), torch.no_grad():
         for start in range(0, count, world.workers * per_device):
             first = start + world.worker * per_device

@@ -20,7 +20,7 @@ ENCODERS = frozenset(
 ENCODER_DECODERS = frozenset({"bart", "mbart", "mt5", "t5"})
 VISION = frozenset({"beit", "convnext", "deit", "swin", "vit"})
 
-DECODER_TASKS = ("causal_lm", "dpo", "orpo", "reward_model", "text_classification")
+DECODER_TASKS = ("causal_lm", "dpo", "grpo", "orpo", "reward_model", "text_classification")
 ENCODER_TASKS = ("masked_lm", "reward_model", "text_classification")
 ENCODER_DECODER_TASKS = ("seq2seq_lm", "text_classification")
 VISION_TASKS = ("image_classification",)

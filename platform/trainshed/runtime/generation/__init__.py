@@ -1,0 +1,1 @@
+"""How a model says tokens: continuous batches and sampling, for endpoints and for trainings that learn from answers."""
