@@ -19,6 +19,7 @@ from trainshed.runtime.tasks import lstm
 from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.data.sources import Builtin
 from trainshed.spec.training.adapters import Lora
+from trainshed.spec.training.grpo import Grpo
 from trainshed.spec.training.models import T5, Bart, Bert, Config, Gpt2, Llama, Lstm, Pretrained, Qwen2, Qwen3, Vit
 from trainshed.spec.training.optimizers import AdamW
 from trainshed.spec.training.preference import Dpo, Orpo, RewardModel
@@ -245,6 +246,21 @@ def preferring_case(folder, model, *, task=None, **more):
     there = exported(preference_case(folder, Orpo(), model), folder)
     columns = {} if "lora" in more else {"reference": True}
     return preference_case(folder, task, there, rate=0.003, **columns, **more)
+
+
+def rewarded_case(folder, model, *, reward="own_rewards:length", group=4, existing=False, **more):
+    """Prompts with expected answers, and a reward of the answers that a small model gives to them."""
+    texts, _ = reviews()
+    shape = {"kind": "train_bpe", "vocab_size": 300}
+    vocab = made_tokenizer(folder, texts, tokenizer=shape, examples={"text": "text", "max_tokens": 24})
+    facts = tasks.DataFacts(vocab, 24, folder, max_target_tokens=8)
+    columns = {"tokens": facts.encoder.texts(texts), "target": facts.encoder.targets(texts, 8)}
+    raw = [{"text": text} for text in texts[:3]]
+    opened = AutoModelForCausalLM.from_pretrained
+    first = Case(training(CausalLm(), model), facts, Memory(columns), raw, opened)
+    there = exported(first, folder) if existing else model
+    task = Grpo(reward=reward, group_size=group, max_new_tokens=6, **more.pop("task", {}))
+    return dataclasses.replace(first, training=training(task, there, rate=0.003, **more))
 
 
 def dates_case(folder, task, model, opened):

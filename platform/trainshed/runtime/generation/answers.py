@@ -6,6 +6,7 @@ change: nothing of one call is kept for the next.
 
 from __future__ import annotations
 
+import math
 import queue
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.generation.manager import start_manager
+from trainshed.runtime.generation.manager import PAGE_TOKENS, start_manager
 from trainshed.runtime.generation.sampling import Sampling, SamplingRows
 
 LOOK_S = 1.0
@@ -45,7 +46,7 @@ class Answerer:
             model,
             self,
             self._rows,
-            cache_tokens=at_once * longest,
+            cache_tokens=at_once * math.ceil(longest / PAGE_TOKENS) * PAGE_TOKENS,  # no answer waits for room
             batch_tokens=max(512, longest),
             requests=at_once,
             share=False,
@@ -131,6 +132,6 @@ class _RecordingRows(SamplingRows):
         """As SamplingRows has it."""
         chosen = super().__call__(ids, scores, arguments)
         own = scores.float().log_softmax(-1).gather(-1, chosen.argmax(-1, keepdim=True))[:, 0]
-        for number, value in zip(self._numbers, own.tolist(), strict=True):
+        for number, value in zip(self._numbers, own.tolist(), strict=False):  # rows without a token stand last
             self.said.setdefault(number, []).append(value)
         return chosen

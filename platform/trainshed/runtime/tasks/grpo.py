@@ -60,6 +60,7 @@ class GrpoTask:
             self._language.plain_weights if self._adapts else None,
             ends=self._ends,
             longest=longest,
+            at_once=task.answers_at_once,
             half=HALF.get(training.precision),
         )
         self._reward = Reward(task.reward, timeout_s=task.reward_timeout_s)

@@ -77,7 +77,7 @@ class Reward:
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
             module, _, name = self._path.partition(":")
-            command = [sys.executable, "-m", "trainshed.runtime.tasks.reward_server", module, name]
+            command = [sys.executable, "-m", "trainshed.runtime.reward_server", module, name]
             inherited = {name: os.environ[name] for name in KEPT if name in os.environ}
             path = os.pathsep.join(one or os.getcwd() for one in sys.path)
             self._process = subprocess.Popen(

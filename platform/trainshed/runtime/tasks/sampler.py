@@ -40,6 +40,7 @@ class Sampler:
         *,
         ends: Sequence[int],
         longest: int,
+        at_once: int,
         half: torch.dtype | None,
     ) -> None:
         """`plain` merges adapters into what an engine exports; None where the policy is a plain model."""
@@ -49,6 +50,7 @@ class Sampler:
         self._plain = plain
         self._ends = ends
         self._longest = longest
+        self._at_once = at_once
         self._half = half
         self._model: Any = None
         self._answerer: Answerer | None = None
@@ -77,7 +79,7 @@ class Sampler:
     def answers(self, prompts: Sequence[Sequence[int]], sampling: Sequence[Sampling]) -> list[Answer]:
         """The answer to each prompt. Raises as `Answerer.answers`."""
         if self._answerer is None:
-            self._answerer = Answerer(self._model, ends=self._ends, longest=self._longest)
+            self._answerer = Answerer(self._model, ends=self._ends, longest=self._longest, at_once=self._at_once)
         return self._answerer.answers(prompts, sampling)
 
     def _copied(self, policy: Policy) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainshed.spec.plan.adapters import added_parameters, half_weights, light_weights
+from trainshed.spec.plan.answering import answering_bytes
 from trainshed.spec.plan.described import described_layers, described_tokens, described_vocabulary
 from trainshed.spec.plan.layers import FP32, Layers, layer_bytes, layers_of
 from trainshed.spec.training.logits import has_plain_head, tokens_at_once
@@ -38,6 +39,8 @@ class ModelCost:
     """Of one sample that a pass is over."""
     in_chunks: bool = False
     """Whether the logits of a large vocabulary are made chunk by chunk."""
+    answering_bytes: int = 0
+    """Of a task that draws answers while it trains: their keys and values, and models beside the one that learns."""
     learns: bool = True
     """Whether a backward pass follows."""
     light: int = 0
@@ -67,14 +70,17 @@ def cost_of(training: Training, sizes: DataSizes) -> ModelCost:
     described = _description(training.model)
     answers_each_token = task.decodes or task.kind in ("masked_lm", "seq2seq_lm", "custom")
     light, light_bytes = light_weights(training, count_parameters(training.model, sizes), sizes)
+    tokens = described_tokens(described, sizes) or sequence_length(training.model, sizes)
+    layers = described_layers(described) if described else layers_of(training.model)
     return ModelCost(
         parameters=parameters,
         trainable=trainable,
-        tokens=described_tokens(described, sizes) or sequence_length(training.model, sizes),
+        tokens=tokens,
         vocab_size=(described_vocabulary(described) or sizes.vocab_size or 0) if answers_each_token else 0,
-        layers=described_layers(described) if described else layers_of(training.model),
+        layers=layers,
         sequences=task.sequences,
         in_chunks=task.decodes and has_plain_head(described),
+        answering_bytes=0 if parameters is None else answering_bytes(training, parameters, layers, tokens),
         light=light,
         light_bytes=light_bytes,
     )

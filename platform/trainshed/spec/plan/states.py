@@ -104,7 +104,7 @@ def need(training: Training, cost: ModelCost, layout: Layout, per_device: int, *
         held.parameters,
         held.gradients,
         held.optimizer,
-        buffers=held.buffers,
+        buffers=held.buffers + cost.answering_bytes,
         activations=alive,
         host=held.host,
         disk=held.disk,

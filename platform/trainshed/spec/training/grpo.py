@@ -30,6 +30,8 @@ class Grpo(BuiltInTask):
     """Answers to each prompt."""
     max_new_tokens: Count = 128
     """Tokens of an answer; one that has not ended by then is judged as it is."""
+    answers_at_once: Count = 64
+    """Answers that one worker draws side by side; each holds keys and values for a whole prompt and answer."""
     beta: NonNegative = 0.0
     """The weight of the divergence from the model that the training began with. Over 0, that model is held too, in the
     half precision of its files; under `lora` it is the model with its adapters off."""

@@ -1,6 +1,6 @@
 """A reward function of the user's own in a process by itself: a line of JSON in, a line of JSON out.
 
-    python -m trainshed.runtime.tasks.reward_server my_module my_function
+    python -m trainshed.runtime.reward_server my_module my_function
 
 What the function prints goes to stderr, so that nothing but answers stands on stdout. Knows no torch and no model.
 """
