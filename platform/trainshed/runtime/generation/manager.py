@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 from transformers import ContinuousBatchingConfig, GenerationConfig
@@ -33,5 +34,8 @@ def start_manager(
     )
     manager.logit_processor = rows
     manager.output_router = outputs
-    manager.start()
+    # Its thread is a daemon where it is started by one: a training that ends with an error must not wait for it.
+    starting = threading.Thread(target=manager.start, name="start-answers", daemon=True)
+    starting.start()
+    starting.join()
     return manager

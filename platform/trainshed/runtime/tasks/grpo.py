@@ -47,6 +47,7 @@ class GrpoTask:
     def __init__(self, training: Training, task: Grpo, facts: DataFacts) -> None:
         self._task = task
         self._facts = facts
+        self._seed = training.seed
         longest = facts.block_size + task.max_new_tokens
         asking = DataFacts(**{**_fields(facts), "block_size": longest, "max_target_tokens": 0})
         self._language = CausalLmTask(training, asking)
@@ -212,7 +213,10 @@ class GrpoTask:
             return -self._language.losses_of_tokens(partial(forward, without_adapters=True), _asked(batch))
         if self._standing is None:
             device = batch["labels"].device
-            self._standing = self._language.make_model().requires_grad_(requires_grad=False).eval().to(device)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self._seed)  # fresh weights are those that the training began with
+                standing = self._language.make_model()
+            self._standing = standing.requires_grad_(requires_grad=False).eval().to(device)
         return -self._language.losses_of_tokens(self._standing, _asked(batch))
 
     def _remember(self, batch: Batch, counts: torch.Tensor, **of_tokens: torch.Tensor) -> None:

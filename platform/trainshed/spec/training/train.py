@@ -17,6 +17,7 @@ from trainshed.spec.training.adapters import Lora
 from trainshed.spec.training.changes import Change, Stretch, misfit, stretches
 from trainshed.spec.training.engines import DeepSpeed, Engine
 from trainshed.spec.training.export import Export, registration_misfit
+from trainshed.spec.training.grpo import Grpo
 from trainshed.spec.training.models import Model, Pretrained, has_mup
 from trainshed.spec.training.optimizers import Optimizer
 from trainshed.spec.training.regularization import Regularization
@@ -141,13 +142,22 @@ class Training(Part):
     @model_validator(mode="after")
     def _comparisons_have_no_labels(self) -> Training:
         smoothing = self.regularization.label_smoothing
-        if isinstance(self.task, Preferring) and smoothing:
+        if isinstance(self.task, Preferring | Grpo) and smoothing:
             own = "; say task.label_smoothing, the share of pairs that may be the wrong way around" * (
                 self.task.kind == "dpo"
             )
             raise ValueError(
                 f"regularization.label_smoothing {smoothing} spreads the probability of a label, and {self.task.kind} "
-                f"learns from comparisons{own}; leave it out"
+                f"learns from {'rewards' if self.task.kind == 'grpo' else 'comparisons'}{own}; leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _divergence_has_its_beginning(self) -> Training:
+        if isinstance(self.task, Grpo) and self.task.beta and self.init_from is not None:
+            raise ValueError(
+                f"task.beta {self.task.beta} holds the model that the training began with, and init_from is a checkpoint; "
+                "name that training's export as model.name_or_path, or leave beta out"
             )
         return self
 
