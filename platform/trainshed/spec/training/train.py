@@ -156,7 +156,7 @@ class Training(Part):
     def _divergence_has_its_beginning(self) -> Training:
         if isinstance(self.task, Grpo) and self.task.beta and self.init_from is not None:
             raise ValueError(
-                f"task.beta {self.task.beta} holds the model that the training began with, and init_from is a checkpoint; "
+                f"task.beta {self.task.beta} holds the model that it began with, and init_from is a checkpoint; "
                 "name that training's export as model.name_or_path, or leave beta out"
             )
         return self
