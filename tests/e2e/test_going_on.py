@@ -4,6 +4,9 @@ import json
 import re
 import signal
 import subprocess
+import threading
+import time
+from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
@@ -64,9 +67,31 @@ def steps_done(folder):
 
 
 def workers(folder):
-    said = (folder / "logs" / "driver.log").read_text()
-    pids = re.findall(r"worker\(s\) stand after .* s, processes (.*)", said)[-1]
-    return [psutil.Process(int(pid)) for pid in pids.split(", ")]
+    log = folder / "logs" / "driver.log"
+    found = wait_for(lambda: re.findall(r"worker\(s\) stand after .* s, processes (.*)", log.read_text()))
+    return [psutil.Process(int(pid)) for pid in found[-1].split(", ")]
+
+
+@contextmanager
+def slowed(process):
+    """Within it a process works a fifth of the time, and never pauses for long enough to be taken for a silent one."""
+    over = threading.Event()
+
+    def pause():
+        with suppress(psutil.NoSuchProcess):  # it ends when it is told to
+            while not over.is_set():
+                process.suspend()
+                time.sleep(0.4)
+                process.resume()
+                time.sleep(0.1)
+
+    thread = threading.Thread(target=pause)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @pytest.mark.faults  # make test has the one of a sweep, whose driver is started again in the same way
@@ -114,11 +139,12 @@ def test_a_run_that_loses_its_follower_is_stopped_and_loses_a_worker_goes_on_wit
     following = platform.start("submit", file, stdin=subprocess.DEVNULL)
     folder = wait_for(lambda: platform.newest("paused"))
     wait_for(lambda: steps_done(folder) > 0, every_s=0.05)
-    following.send_signal(signal.SIGINT)
-    _, said = following.communicate(timeout=60)
-    assert (following.returncode, "goes on" in said) == (130, True)
     run = folder.name
-    stopped = platform.run("stop", run)
+    with slowed(workers(folder)[0]):  # on a busy machine a command starts in the time of all its steps
+        following.send_signal(signal.SIGINT)
+        _, said = following.communicate(timeout=60)
+        assert (following.returncode, "goes on" in said) == (130, True)
+        stopped = platform.run("stop", run)
     result = platform.json("show", run)["result"]
     assert result["state"] == "stopped"
     assert result["step"] == steps_done(folder)

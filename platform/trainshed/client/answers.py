@@ -6,7 +6,7 @@ Knows job documents and the index of storage. Does not know whether what it find
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trainshed.client.bound import (
     Beginning,
@@ -39,6 +39,7 @@ from trainshed.spec.job import Reference, weights_key
 from trainshed.spec.load import LoadedJob, answers
 from trainshed.spec.sweep.constraints import recorded
 from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.reference import ReferenceJob
 from trainshed.spec.training.train import Training, TrainJob
 
 
@@ -81,6 +82,8 @@ class Answers:
         maker = self._document(reference)
         if maker is not None and isinstance(maker.job, PrepareJob):
             return PlannedData(maker, form_of(maker.job))
+        if maker is not None and isinstance(maker.job, ReferenceJob):
+            return PlannedData(maker, replace(self.data(maker.job.data).form, has_reference=True))
         made = self._finished(reference, "prepare")
         assert isinstance(made.outcome, PrepareResult)
         return PreparedData(made.run, made.outcome, form_of_manifest(made.outcome.manifest))

@@ -13,6 +13,7 @@ from trainshed.client.bound import (
     Bound,
     BoundJob,
     BoundPrepare,
+    BoundReference,
     BoundServing,
     BoundSweep,
     BoundTraining,
@@ -29,6 +30,7 @@ from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.epochs import sweep_with_steps, with_steps
 from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.reference import ReferenceJob
 from trainshed.spec.training.train import TrainJob
 
 
@@ -70,6 +72,8 @@ def _bound(one: LoadedJob, answer: Answers) -> BoundJob:
     match job:
         case PrepareJob():
             return BoundPrepare(one)
+        case ReferenceJob():
+            return BoundReference(one, job, answer.data(job.data), answer.beginning(one, job.training))
         case TuneJob():
             data = {reference: answer.data(reference) for reference in job.data_sets}
             beginnings = answer.beginnings(one, job)

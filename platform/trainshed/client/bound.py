@@ -18,6 +18,7 @@ from trainshed.spec.fitting import DataForm
 from trainshed.spec.load import LoadedJob
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.reference import ReferenceJob
 from trainshed.spec.training.train import Training, TrainJob
 
 
@@ -161,7 +162,23 @@ class BoundServing:
     model: Model
 
 
-BoundJob = BoundPrepare | BoundSweep | BoundTraining | BoundServing
+@dataclass(frozen=True)
+class BoundReference:
+    """A document that measures data with a model."""
+
+    loaded: LoadedJob
+    job: ReferenceJob
+    data: Data
+    weights: Beginning | None
+    """The model, where a training has left it."""
+
+    @property
+    def training(self) -> Training:
+        """See `ReferenceJob`."""
+        return self.job.training
+
+
+BoundJob = BoundPrepare | BoundReference | BoundSweep | BoundTraining | BoundServing
 
 
 @dataclass(frozen=True)

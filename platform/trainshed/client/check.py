@@ -13,6 +13,7 @@ from trainshed.client.bound import (
     Bound,
     BoundJob,
     BoundPrepare,
+    BoundReference,
     BoundServing,
     BoundSweep,
     BoundTraining,
@@ -30,6 +31,7 @@ from trainshed.record.data_form import measured_on
 from trainshed.record.registry import ModelVersion
 from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.fitting import misfits
+from trainshed.spec.job import training_of
 from trainshed.spec.load import LoadedJob, misfits_with
 from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.held_out import difference
@@ -38,7 +40,7 @@ from trainshed.spec.training import quantization
 from trainshed.spec.training.models import Pretrained
 from trainshed.spec.training.models.folder import folder_config
 from trainshed.spec.training.trackers import is_installed_here, trackers
-from trainshed.spec.training.train import Training, TrainJob
+from trainshed.spec.training.train import TrainJob
 
 ADAPTERS_HINT = "say export.adapters: both, or merged, in its training"
 
@@ -76,10 +78,10 @@ def _tracker_faults(one: LoadedJob) -> list[Fault]:
 
 def _library_faults(one: LoadedJob) -> list[Fault]:
     """What needs a library that is not there, where the cluster runs this very Python."""
-    training = one.job.train if isinstance(one.job, TuneJob) else one.job
-    if not isinstance(training, Training) or quantization.is_installed_here():
+    found = training_of(one.job)
+    if found is None or quantization.is_installed_here():
         return []
-    inside = "train." if isinstance(one.job, TuneJob) else ""
+    training, inside = found
     return [
         one.fault(
             f"{inside}{key.partition(':')[0]}",
@@ -106,15 +108,18 @@ def check(bound: Bound) -> None:
 
 def _folder_faults(one: LoadedJob) -> list[Fault]:
     """A folder of this machine that is to be trained further, and is no whole model."""
-    training = one.job.train if isinstance(one.job, TuneJob) else one.job
-    if not isinstance(training, Training) or not isinstance(training.model, Pretrained):
+    found = training_of(one.job)
+    if found is None:
+        return []
+    training, inside = found
+    model = training.model
+    if not isinstance(model, Pretrained):
         return []
     try:
-        training.model.parameters()
-        if training.model.folder is not None:
-            folder_config(training.model.folder)
+        model.parameters()
+        if model.folder is not None:
+            folder_config(model.folder)
     except UsageError as error:
-        inside = "train." if isinstance(one.job, TuneJob) else ""
         return [one.fault(f"{inside}model.name_or_path", str(error))]
     return []
 
@@ -124,6 +129,8 @@ def _given_faults(one: BoundJob) -> list[Fault]:
     match one:
         case BoundTraining():
             trainings = [(one.full.training, one.data, "")]
+        case BoundReference():
+            trainings = [(one.training, one.data, "")]
         case BoundSweep():
             trainings = [(one.job.train, data, "train.") for data in list(one.data.values())[:1]]
         case _:
@@ -142,6 +149,8 @@ def _misfits(one: BoundJob, documents: Sequence[BoundJob]) -> list[Fault]:
             return [*_sweep_misfits(one), *_unlike_sweeps(one)]
         case BoundTraining():
             return _training_misfits(one)
+        case BoundReference():
+            return _reference_misfits(one)
         case BoundPrepare():
             return []
         case BoundServing():
@@ -178,6 +187,16 @@ def _training_misfits(one: BoundTraining) -> list[Fault]:
     if one.best is None:
         return [*found, *misfits_with(one.loaded, one.full.data, one.data.form)]
     return [*found, *(one.loaded.fault(key, said) for key, said in misfits(one.full.training, one.data.form))]
+
+
+def _reference_misfits(one: BoundReference) -> list[Fault]:
+    """The same of a document that measures data with a model."""
+    found: list[Fault] = []
+    if one.weights is not None:
+        found += [one.loaded.fault(key, said) for key, said in beginning_misfits(one.training, one.weights, one.data)]
+    if isinstance(one.data, PreparedData):
+        found += misfits_with(one.loaded, one.job.data, one.data.form)
+    return found
 
 
 def _sweep_misfits(one: BoundSweep) -> list[Fault]:

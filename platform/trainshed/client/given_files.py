@@ -65,7 +65,7 @@ def model_faults(training: Training, form: DataForm, maker: PrepareJob | None) -
     if config.get("is_decoder") is not True and (why := why_not(training.task.kind, kind)):
         yield "model.name_or_path", why
     yield from _too_long(config, training, form)
-    if form.apart and training.task.kind == "causal_lm" and (why := apart_fault(kind)):
+    if form.apart and training.task.decodes and (why := apart_fault(kind)):
         yield "model.name_or_path", why
     yield from _no_such_layers(model.folder, training)
     if maker is not None and isinstance(maker.tokenizer, PretrainedTokenizer):
@@ -80,7 +80,7 @@ def model_faults(training: Training, form: DataForm, maker: PrepareJob | None) -
 
 def _too_long(config: dict[str, Any], training: Training, form: DataForm) -> Iterator[tuple[str, str]]:
     longest = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
-    wanted = form.sizes.context + (form.sizes.target if training.task.kind == "causal_lm" else 0)
+    wanted = form.sizes.context + (form.sizes.target if training.task.decodes else 0)
     if longest is not None and wanted > longest:
         yield (
             "model.name_or_path",

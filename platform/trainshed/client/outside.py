@@ -20,8 +20,8 @@ from trainshed.spec.data.sources import STDLIB, places
 from trainshed.spec.data.tokenizers import template_of
 from trainshed.spec.document.locations import is_reference
 from trainshed.spec.document.walk import nearest
+from trainshed.spec.job import training_of
 from trainshed.spec.load import LoadedJob
-from trainshed.spec.sweep.tune import TuneJob
 from trainshed.spec.training.train import Training
 
 SCHEMES = ("abfs", "abfss", "file", "gcs", "gs", "hdfs", "hf", "s3")
@@ -150,7 +150,7 @@ def _template_faults(job: PrepareJob, folder: Path) -> Iterator[tuple[str, str]]
 def _folders(one: LoadedJob) -> Iterator[tuple[str, str]]:
     if isinstance(one.job, PrepareJob) and isinstance(one.job.tokenizer, PretrainedTokenizer):
         yield "tokenizer.name_or_path", one.job.tokenizer.name_or_path
-    training = one.job.train if isinstance(one.job, TuneJob) else one.job
+    training, inside = training_of(one.job) or (None, "")
     place = getattr(training.model, "name_or_path", None) if isinstance(training, Training) else None
     if place is not None and not is_reference(place):
-        yield ("train." if isinstance(one.job, TuneJob) else "") + "model.name_or_path", place
+        yield f"{inside}model.name_or_path", place

@@ -12,7 +12,16 @@ from typing import assert_never
 import psutil
 
 from trainshed.client.beginnings import as_planned
-from trainshed.client.bound import Bound, BoundJob, BoundPrepare, BoundServing, BoundSweep, BoundTraining, PlannedModel
+from trainshed.client.bound import (
+    Bound,
+    BoundJob,
+    BoundPrepare,
+    BoundReference,
+    BoundServing,
+    BoundSweep,
+    BoundTraining,
+    PlannedModel,
+)
 from trainshed.client.ray_head import default_cpus
 from trainshed.record.weights import Origins
 from trainshed.spec import plan as arithmetic
@@ -58,6 +67,10 @@ def plan(bound: Bound, *, machine_bytes: int | None = None) -> Planned:
                 job, own = _training(one, machine_bytes)
                 settled.append(job)
                 plans.append(own)
+            case BoundReference():
+                job, own = _reference(one, machine_bytes)
+                settled.append(job)
+                plans.append(own)
             case BoundPrepare() | BoundServing():
                 settled.append(one.loaded)
             case _:
@@ -72,6 +85,8 @@ def _found(one: BoundJob) -> Origins:
             weights = one.weights
         case BoundTraining(full=full, weights=began):
             weights = {} if began is None or full.begins_with is None else {full.begins_with: began}
+        case BoundReference(job=job, weights=began):
+            weights = {} if began is None or job.model.reference is None else {job.model.reference: began}
         case BoundPrepare() | BoundServing():
             weights = {}
         case _:
@@ -108,6 +123,14 @@ def _training(one: BoundTraining, machine_bytes: int | None) -> tuple[LoadedJob,
     arithmetic.refuse_what_cannot_fit(own, training)
     arithmetic.refuse_what_can_never_fit(name, training, sizes, machine_bytes=machine_bytes)
     return _settled(one, arithmetic.resolved(training, own.chosen)), own
+
+
+def _reference(one: BoundReference, machine_bytes: int | None) -> tuple[LoadedJob, Plan]:
+    training = as_planned(one.training, one.weights)
+    own = arithmetic.plan(one.job.name, training, one.data.form.sizes, machine_bytes=machine_bytes, learns=False)
+    arithmetic.refuse_what_cannot_fit(own, training)
+    workers = arithmetic.resolved(training, own.chosen).workers
+    return _kept(one.loaded, one.job.model_copy(update={"workers": workers})), own
 
 
 def _share(machine_bytes: int | None, job: TuneJob) -> int | None:

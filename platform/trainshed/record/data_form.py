@@ -22,6 +22,7 @@ def form_of_manifest(manifest: DataManifest) -> DataForm:
         has=manifest.has,
         packed=manifest.form == "packed" or manifest.apart,
         apart=manifest.apart,
+        has_reference=manifest.reference is not None,
         sizes=sizes,
         label_kind=manifest.label_kind,
         special_tokens=manifest.special_tokens,

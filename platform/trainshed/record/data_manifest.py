@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from trainshed.record.facts import Facts
 
@@ -132,8 +132,25 @@ class SamplesFacts(Facts):
         return None if self.image is None else (self.image.size, self.image.channels)
 
 
+class ReferenceFacts(Facts):
+    """The model whose log-probabilities stand beside the answers of preferences."""
+
+    model: str
+    """As the job named it."""
+    precision: str = "fp32"
+    weights: dict[str, JsonValue] = Field(default_factory=dict)
+    """Of a model of our own: the export, as `WeightsOrigin`."""
+    shape: dict[str, JsonValue] = Field(default_factory=dict)
+    """Its architecture and sizes, by the names of its config.json; see `spec.training.models.sameness`."""
+    of: str | None = None
+    """The fingerprint of the data without it."""
+
+
 class DataManifest(SourceFacts, TokenizerFacts, ReadingFacts, SamplesFacts):
     """manifest.json of prepared data."""
+
+    reference: ReferenceFacts | None = None
+    """Where a reference job has made it of other data."""
 
     @staticmethod
     def of(

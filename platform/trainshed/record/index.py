@@ -17,6 +17,7 @@ from trainshed.record.registry import ModelVersion, numbers_of, resolve_among
 from trainshed.record.results import Result, SweepResult
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
+from trainshed.spec.job import is_wanted
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Index:
         named = [one for one in self.runs if name in (one.run.run_id, one.facts.job.name)]
         if not named:
             raise UsageError(f"run://{name} is neither an earlier document here nor a run in {self.storage.uri}")
-        fitting = [one.run for one in named if one.facts.job.kind == kind]
+        fitting = [one.run for one in named if is_wanted(one.facts.job.kind, kind)]
         if not fitting:
             raise UsageError(f"run://{name} is a {named[0].facts.job.kind} run; a {kind} run is needed here")
         return fitting

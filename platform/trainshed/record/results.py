@@ -122,6 +122,7 @@ class ServeResult(Facts):
 Result = PrepareResult | SweepResult | TrainResult | ServeResult
 RESULTS: dict[str, type[Result]] = {
     "prepare": PrepareResult,
+    "reference": PrepareResult,
     "tune": SweepResult,
     "train": TrainResult,
     "serve": ServeResult,

@@ -28,7 +28,7 @@ from trainshed.record.built_on import best_trial, prepared, samples_of
 from trainshed.record.events import Begin, End
 from trainshed.record.facts import EndFacts, RunEnd, TrialOrigin
 from trainshed.record.index import find_finished
-from trainshed.record.results import Result, SweepResult, TrainResult
+from trainshed.record.results import PrepareResult, Result, SweepResult, TrainResult
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, TakeDown, begin_runs
@@ -46,6 +46,7 @@ from trainshed.spec.sweep.constraints import recorded
 from trainshed.spec.sweep.epochs import sweep_with_steps, with_steps
 from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.reference import ReferenceJob
 from trainshed.spec.training.trackers import trackers
 from trainshed.spec.training.train import Training, TrainJob
 
@@ -141,6 +142,8 @@ class Driver:
                 from trainshed.runtime.data.prepare import prepare
 
                 return prepare(self._with_tokenizer(job, reporter.record), reporter)
+            case ReferenceJob():
+                return self._reference(job, reporter)
             case TuneJob():
                 self._follow(job, reporter)
                 from trainshed.runtime.tuning.data import bound
@@ -187,6 +190,18 @@ class Driver:
 
         code = self.submission.code
         return train_job(job, reporter, data=data, weights=weights, code=code, trial=trial, standby=standby)
+
+    def _reference(self, job: ReferenceJob, reporter: Reporter) -> PrepareResult:
+        from trainshed.runtime.training.ray_train.spares import Spares
+
+        data = self._data(job.data, reporter.record)
+        begins = filter(None, [job.model.reference])
+        weights = beginnings_of(begins, job.training, reporter.record, self.done)
+        standby = Spares()
+        standby.make_ahead(job.workers)
+        from trainshed.runtime.training.reference import reference_job
+
+        return reference_job(job, reporter, data=data, weights=weights, standby=standby)
 
     def _follow(self, job: TrainJob | TuneJob, reporter: Reporter) -> None:
         """Trackers see the run from here on. Raises UsageError where one cannot."""

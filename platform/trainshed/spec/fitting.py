@@ -6,19 +6,26 @@ Knows what data is made of, from the document that makes it; `record.data_form` 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainshed.spec.data.prepare import PrepareJob, TrainBpe
 from trainshed.spec.data.sources import Builtin, image_of
 from trainshed.spec.data.tokenizers import Characters
 from trainshed.spec.training.models import Config, DataSizes, Model, Pretrained
 from trainshed.spec.training.models.blocks import apart_fault
+from trainshed.spec.training.preference import Dpo
 from trainshed.spec.training.tasks import BuiltIn, Custom, ImageClassification, LstmClassifier, TextClassification
 from trainshed.spec.training.train import Training
 
 DIGITS = 10
 MARKS_AND_ONE = ("<|endoftext|>", "<|unknown|>", "any character")
 """What a vocabulary of characters has in any case."""
+
+
+NO_REFERENCE = (
+    "task dpo compares with a reference, and {} has none: put a document `kind: reference` between, and read its run; "
+    "or say lora, whose model is its own reference with its adapters off"
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class DataForm:
     special_tokens: tuple[str, ...]
     own_tokenizer: bool
     """Whether the tokenizer was trained on the data; then its special tokens are known."""
+    has_reference: bool = False
+    """Whether a reference's log-probabilities stand beside the answers of preferences."""
     apart: bool = False
     """Whether the documents of a block are kept out of each other's attention."""
 
@@ -67,7 +76,9 @@ def misfits(training: Training, form: DataForm) -> list[tuple[str, str]]:
     if isinstance(task, Custom):
         return []
     found = [*_missing(task, form), *_sizes(task, model, form)]
-    if form.apart and isinstance(model, Config) and task.kind == "causal_lm" and (why := apart_fault(model.model_type)):
+    if isinstance(task, Dpo) and not found and not form.has_reference and training.lora is None:
+        found.append(("data", NO_REFERENCE.format(training.data)))
+    if form.apart and isinstance(model, Config) and task.decodes and (why := apart_fault(model.model_type)):
         found.append(("model.model_type", why))
     if task.kind == "masked_lm" and form.own_tokenizer and "mask" not in form.special_tokens:
         found.append(("task", "masked_lm needs a <|mask|> token; add `special_tokens: [mask]` to the data's tokenizer"))
@@ -81,6 +92,13 @@ def misfits(training: Training, form: DataForm) -> list[tuple[str, str]]:
             )
         )
     return found
+
+
+def reference_misfits(training: Training, form: DataForm) -> list[tuple[str, str]]:
+    """The same of what a reference job measures: the data may have no reference yet."""
+    if form.has_reference:
+        return [("data", f"{training.data} has a reference already; name the prepare run that it was made of")]
+    return misfits(training, replace(form, has_reference=True))
 
 
 def _missing(task: BuiltIn, form: DataForm) -> list[tuple[str, str]]:
@@ -115,7 +133,7 @@ def _missing(task: BuiltIn, form: DataForm) -> list[tuple[str, str]]:
 
 def _apart(task: BuiltIn, form: DataForm) -> list[tuple[str, str]]:
     """Blocks of documents that see nothing of each other are read by decoders alone."""
-    if form.apart and task.kind != "causal_lm":
+    if form.apart and not task.decodes:
         return [
             ("task", f"{task.kind} reads no blocks of documents that are kept apart; prepare the data as `examples`")
         ]
@@ -126,7 +144,7 @@ def _sizes(task: BuiltIn, model: Model, form: DataForm) -> list[tuple[str, str]]
     context = model.context
     longest = form.sizes.context
     key = "pack.block_size" if form.packed else "examples.max_tokens"
-    if task.kind == "causal_lm" and form.sizes.target:
+    if task.decodes and form.sizes.target:
         longest = longest + form.sizes.target
         key = "examples.max_tokens and max_target_tokens together"
     if context is not None and context < longest:

@@ -11,6 +11,7 @@ from trainshed.spec.document.part import Part
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.reference import ReferenceJob
 from trainshed.spec.training.train import Training, TrainJob
 
 
@@ -24,8 +25,16 @@ AnyTrainJob = Annotated[
     Discriminator(_train_tag),
 ]
 
-Job = PrepareJob | TuneJob | TrainJob | TrainFromBest | ServeJob
-KINDS: dict[str, Any] = {"prepare": PrepareJob, "tune": TuneJob, "train": AnyTrainJob, "serve": ServeJob}
+Job = PrepareJob | ReferenceJob | TuneJob | TrainJob | TrainFromBest | ServeJob
+KINDS: dict[str, Any] = {
+    "prepare": PrepareJob,
+    "reference": ReferenceJob,
+    "tune": TuneJob,
+    "train": AnyTrainJob,
+    "serve": ServeJob,
+}
+MAKE_DATA = ("prepare", "reference")
+"""The kinds of job whose runs trainings read."""
 
 
 def _kind_tag(value: Any) -> str | None:
@@ -40,6 +49,7 @@ class JobDocument(RootModel[Job]):
 
     root: Annotated[
         Annotated[PrepareJob, Tag("prepare")]
+        | Annotated[ReferenceJob, Tag("reference")]
         | Annotated[TuneJob, Tag("tune")]
         | Annotated[TrainJob, Tag("train_in_full")]
         | Annotated[TrainFromBest, Tag("train_from_best")]
@@ -59,7 +69,7 @@ class Reference(Part):
     target: str
     """`run://NAME` or `NAME@VERSION`."""
     wants: str
-    """The kind of job that must stand there: prepare, tune or train."""
+    """The kind of job that must stand there: prepare, for all that makes data; tune or train."""
     begins: Literal["model", "checkpoint"] | None = None
     """What of it a training begins with."""
 
@@ -76,6 +86,10 @@ def references(job: Job) -> list[Reference]:
             return [Reference(key="tokenizer.data", target=target, wants="prepare")]
         case PrepareJob():
             return []
+        case ReferenceJob(data=target):
+            weights = filter(None, [job.model.reference])
+            made = [Reference(key="data", target=target, wants="prepare")]
+            return [*made, *(_to_weights(WEIGHTS_KEY, one, job.training) for one in weights)]
         case TuneJob():
             return [
                 Reference(key="train.data", target=job.train.data, wants="prepare"),
@@ -93,6 +107,24 @@ def references(job: Job) -> list[Reference]:
             return [Reference(key="from_best", target=job.from_best, wants="tune")]
         case ServeJob():
             return [Reference(key="model", target=job.model, wants="train")]
+
+
+def is_wanted(kind: str, wants: str) -> bool:
+    """Whether a run of this kind is what a reference wants."""
+    return kind in MAKE_DATA if wants == "prepare" else kind == wants
+
+
+def training_of(job: Job) -> tuple[Training, str] | None:
+    """The training that a job spells out, and what its keys begin with in the document; None where there is none."""
+    match job:
+        case TuneJob():
+            return job.train, "train."
+        case TrainJob():
+            return job, ""
+        case ReferenceJob():
+            return job.training, ""
+        case _:
+            return None
 
 
 def run_name(target: str) -> str | None:

@@ -5,7 +5,7 @@ The laptop calls it before anything is sent; the cluster reads the same document
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any, cast
@@ -18,17 +18,19 @@ from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.document.faults import explain, said_of_kind, validate
 from trainshed.spec.document.part import Part
 from trainshed.spec.document.yaml_tree import Document, parse
-from trainshed.spec.fitting import DataForm, form_of, misfits
-from trainshed.spec.job import Job, JobDocument, Reference, references
+from trainshed.spec.fitting import DataForm, form_of, misfits, reference_misfits
+from trainshed.spec.job import KINDS, Job, JobDocument, Reference, is_wanted, references
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.earlier_sweeps import unlike
 from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.space_check import space_faults
 from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.reference import ReferenceJob
 from trainshed.spec.training.train import Training, TrainJob
 
 PARTS: dict[str, list[type[Part]]] = {
     "prepare": [PrepareJob],
+    "reference": [ReferenceJob],
     "tune": [TuneJob],
     "train": [TrainJob, TrainFromBest],
     "serve": [ServeJob],
@@ -103,7 +105,11 @@ def outside_references(loaded: Sequence[LoadedJob]) -> list[tuple[LoadedJob, Ref
             if later and not earlier:
                 message = f"{reference.target} stands later in the file; put it before {one.job.name!r}"
                 faults.append(one.fault(reference.key, message))
-            elif earlier and earlier[-1].job.kind != reference.wants and reference.target.startswith("run://"):
+            elif (
+                earlier
+                and not is_wanted(earlier[-1].job.kind, reference.wants)
+                and reference.target.startswith("run://")
+            ):
                 message = f"{reference.target} is a {earlier[-1].job.kind} job; a {reference.wants} job is needed here"
                 faults.append(one.fault(reference.key, message))
             elif not earlier:
@@ -147,7 +153,8 @@ def _one(document: Document) -> Job:
         raise SpecError([Fault(document.file, document.line, "", "a document is a mapping that starts with `kind:`")])
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in PARTS:
-        message = said_of_kind(kind, PARTS) if "kind" in data else "missing; say prepare, tune, train or serve"
+        *others, last = KINDS
+        message = said_of_kind(kind, PARTS) if "kind" in data else f"missing; say {', '.join(others)} or {last}"
         raise SpecError([Fault(document.file, document.line_of(("kind",)), "kind", message)])
     try:
         return job_from_data(data)
@@ -205,19 +212,33 @@ def _in_settings(one: LoadedJob, settings: Iterable[str], fault: Fault) -> Fault
 
 def _data_faults(loaded: list[LoadedJob]) -> list[Fault]:
     """A training that does not fit the data which another document of the submission makes."""
-    forms = {f"run://{one.job.name}": form_of(one.job) for one in loaded if isinstance(one.job, PrepareJob)}
+    forms: dict[str, DataForm] = {}
     faults = []
     for one in loaded:
+        made = _form_made_by(one.job, forms)
+        if made is not None:
+            forms[f"run://{one.job.name}"] = made
         for data in data_sets(one.job):
             faults += misfits_with(one, data, forms[data]) if data in forms else []
     return faults
+
+
+def _form_made_by(job: Job, forms: Mapping[str, DataForm]) -> DataForm | None:
+    """The form of the data that a job makes, as far as documents before it tell."""
+    match job:
+        case PrepareJob():
+            return form_of(job)
+        case ReferenceJob(data=data) if data in forms:
+            return replace(forms[data], has_reference=True)
+        case _:
+            return None
 
 
 def data_sets(job: Job) -> tuple[str, ...]:
     """References to the data that a job's trainings read; empty where it has none, or a sweep's best says them."""
     if isinstance(job, TuneJob):
         return job.data_sets
-    return (job.data,) if isinstance(job, TrainJob) else ()
+    return (job.data,) if isinstance(job, TrainJob | ReferenceJob) else ()
 
 
 def misfits_with(one: LoadedJob, data: str, form: DataForm) -> list[Fault]:
@@ -225,6 +246,8 @@ def misfits_with(one: LoadedJob, data: str, form: DataForm) -> list[Fault]:
     job = one.job
     if isinstance(job, TuneJob) and data != job.train.data:
         return [one.fault("space.data", f"{data}: {key}: {said}") for key, said in misfits(job.train, form)]
+    if isinstance(job, ReferenceJob):
+        return [one.fault(key, said) for key, said in reference_misfits(job.training, form)]
     training, inside = (job.train, "train.") if isinstance(job, TuneJob) else (job, "")
     assert isinstance(training, Training)
     return [one.fault(inside + key, said) for key, said in misfits(training, form)]

@@ -10,8 +10,11 @@ from trainshed.runtime.tasks.custom import load_custom
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.lstm import LstmTask
 from trainshed.runtime.tasks.masked_lm import MaskedLmTask
+from trainshed.runtime.tasks.preference import PreferenceTask
 from trainshed.runtime.tasks.protocol import Batch, Forward, Meter, Samples, Task
+from trainshed.runtime.tasks.reward_model import RewardModelTask
 from trainshed.runtime.tasks.seq2seq_lm import Seq2SeqLmTask
+from trainshed.spec.training.preference import Dpo, Orpo, RewardModel
 from trainshed.spec.training.tasks import (
     CausalLm,
     Custom,
@@ -39,6 +42,10 @@ def build(training: Training, facts: DataFacts) -> Task:
             return ClassificationTask(training, task, facts)
         case LstmClassifier() as task:
             return LstmTask(training, task, facts)
+        case Dpo() | Orpo() as task:
+            return PreferenceTask(training, task, facts)
+        case RewardModel():
+            return RewardModelTask(training, facts)
         case Custom() as task:
             return load_custom(training, task, facts)
         case _:

@@ -27,7 +27,7 @@ from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.tasks.meters import TokenMeter
 from trainshed.runtime.tasks.protocol import AdapterExports, Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import RouterLoss
-from trainshed.runtime.tasks.tokens import TokenSums, counted, token_loss, token_sums
+from trainshed.runtime.tasks.tokens import TokenSums, counted, row_losses, token_loss, token_sums
 from trainshed.runtime.tasks.weights import TransformersModel
 from trainshed.spec.training.train import Training
 
@@ -54,6 +54,7 @@ class CausalLmTask:
             )
         if facts.apart:
             refuse_where_documents_meet(config)
+        self.config = config
         self._routers = RouterLoss(config)
         self._model = TransformersModel(AutoModelForCausalLM, config, training, facts)
         self._head = ChunkedHead(config)
@@ -118,6 +119,14 @@ class CausalLmTask:
         else:
             loss = token_loss(outputs.logits[:, :-1], targets, label_smoothing=label_smoothing)
         return self._routers.add(loss, outputs, self.weight(batch))
+
+    def losses_of_rows(self, forward: Forward, batch: Batch) -> torch.Tensor:
+        """Cross-entropy of each row's targets given what stands before them, summed: `(rows,)`, in nats."""
+        outputs, targets = self._outputs(forward, batch)
+        if self._head.answered:
+            losses: torch.Tensor = outputs.logits[..., 0].sum(1)
+            return losses
+        return row_losses(outputs.logits[:, :-1], targets)
 
     def meter(self) -> Meter:
         """Loss, perplexity, accuracy."""

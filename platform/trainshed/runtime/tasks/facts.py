@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from trainshed.record.data_manifest import DataManifest
 from trainshed.runtime.encoding import SpecialIds, TextEncoder
@@ -26,6 +29,8 @@ class DataFacts:
     """Pixels on each side, channels."""
     apart: bool = False
     """Whether a sample is a block of documents that are kept out of each other's attention."""
+    reference: Mapping[str, JsonValue] | None = None
+    """Of data with a reference: the shape of its model, by the names of config.json."""
     special_tokens_obeyed: bool = True
     """Whether a text of the data that spells a special token became it, as in data that does not say."""
 
@@ -41,6 +46,7 @@ class DataFacts:
             label_counts=manifest.splits["train"].label_counts,
             image=manifest.pixels,
             apart=manifest.apart,
+            reference=None if manifest.reference is None else manifest.reference.shape,
             special_tokens_obeyed=manifest.job.special_tokens_in_text == "obeyed",
         )
 

@@ -6,7 +6,7 @@ Classifiers' figures are scikit-learn's over every sample's scores; language mod
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,28 @@ class TokenMeter:
         mean = loss / tokens
         said = {"loss": mean, "perplexity": math.exp(min(mean, MAX_EXPONENT)), "accuracy": right / tokens}
         return {**said, "sequence_accuracy": whole / samples} if self._sequences else said
+
+
+class MeanMeter:
+    """Means over samples, each of which has a figure of every name."""
+
+    def __init__(self, measure: Callable[[Forward, Batch], Mapping[str, torch.Tensor]], names: tuple[str, ...]) -> None:
+        """`measure` gives figures `(samples,)` by name."""
+        self._measure = measure
+        self._names = names
+        self.sums = torch.zeros(1 + len(names), dtype=torch.float64)
+        self.rows: Rows = []
+
+    def add(self, forward: Forward, batch: Batch) -> None:
+        """Adds the samples, and each figure's sum."""
+        found = self._measure(forward, batch)
+        each = torch.stack([found[name].detach().double().cpu() for name in self._names])
+        self.sums += torch.cat([torch.tensor([each.shape[1]]), each.sum(1)])
+
+    def metrics(self) -> dict[str, float]:
+        """The mean of each."""
+        samples, *sums = self.sums.tolist()
+        return {name: value / samples for name, value in zip(self._names, sums, strict=True)}
 
 
 class LabelMeter:

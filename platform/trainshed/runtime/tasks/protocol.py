@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -71,6 +71,25 @@ class Task(Protocol):
 
     def predict(self, model: torch.nn.Module, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Answers for raw samples (`text`, or `image` as uint8 `(channels, size, size)`), as serving gives them."""
+
+
+@runtime_checkable
+class SaysTokens(Protocol):
+    """What a task offers whose unit is no token, and whose model says tokens all the same: comparisons of answers."""
+
+    def log_probabilities_per_token(self, forward: Forward, batch: Batch) -> tuple[torch.Tensor, float]:
+        """The means over the tokens of each row, `(rows,)` in nats, and how many tokens the shortest row has."""
+
+
+@runtime_checkable
+class MeasuresSamples(Protocol):
+    """What a task offers whose model can be a reference for others: figures of single samples."""
+
+    shape: dict[str, Any]
+    """The model's architecture and sizes, as `spec.training.models.sameness.config_shape` has them."""
+
+    def of_samples(self, forward: Forward, batch: Batch) -> Mapping[str, torch.Tensor]:
+        """By the names of the columns that they become, `(samples,)` each."""
 
 
 class Exports(Protocol):

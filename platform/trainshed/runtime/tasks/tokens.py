@@ -27,6 +27,12 @@ def token_loss(logits: torch.Tensor, targets: torch.Tensor, *, label_smoothing: 
     )
 
 
+def row_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy in nats of each row, summed over its targets that count, `(samples,)`; see `token_loss`."""
+    each = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
+    return each.view_as(targets).sum(1)
+
+
 @dataclass(frozen=True)
 class TokenSums:
     """What a model came to over a batch of tokens."""

@@ -12,6 +12,7 @@ import torch
 
 from trainshed.record.results import AgreementFacts
 from trainshed.runtime.tasks import Batch, Forward, Samples, Task
+from trainshed.runtime.tasks.protocol import SaysTokens
 from trainshed.runtime.training.host import World
 from trainshed.runtime.training.loop.shares import batch_of, sum_over_workers
 
@@ -71,6 +72,9 @@ def agreement(trained: torch.Tensor, exported: torch.Tensor, *, of_tokens: bool,
 
 def _answer(task: Task, forward: Forward, batch: Batch) -> torch.Tensor:
     """What a model says of one sample, and of how many units."""
+    if isinstance(task, SaysTokens):
+        means, units = task.log_probabilities_per_token(forward, batch)
+        return torch.cat([means.cpu().double(), torch.tensor([units], dtype=torch.float64)])
     heard = []
 
     def listening(**given: torch.Tensor) -> object:

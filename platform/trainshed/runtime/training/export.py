@@ -23,6 +23,7 @@ from trainshed.runtime import tasks
 from trainshed.runtime.models.files import weights_sha256
 from trainshed.runtime.scratch import scratch
 from trainshed.runtime.tasks.number_types import written_in
+from trainshed.runtime.tasks.protocol import SaysTokens
 from trainshed.runtime.training.agreement import agreement, answers
 from trainshed.runtime.training.engines import HALF, Engine
 from trainshed.runtime.training.host import World
@@ -115,7 +116,9 @@ class Trained:
         computes_in = HALF.get(self.training.precision, torch.float32)
         again = self._of_export(partial(opened, place, computes_in))
         half = computes_in != torch.float32 or written != "fp32"
-        facts = agreement(said, again, of_tokens=self.task.unit == "token", half=half)
+        facts = agreement(
+            said, again, of_tokens=self.task.unit == "token" or isinstance(self.task, SaysTokens), half=half
+        )
         if not facts.difference <= facts.tolerance:
             raise PlatformError(_disagrees(facts, self._shown(facts.sample), place.name))
         return facts

@@ -53,7 +53,7 @@ def train_job(
         weights={reference: origin.as_json() for reference, origin in weights.items()},
     )
     reporter.log(
-        f"training {job.name}: {_workers(training)}, {training.engine.name}, "
+        f"training {job.name}: {workers_in_words(training)}, {training.engine.name}, "
         f"{training.accumulation} pass(es) per step, {training.total_steps} steps"
     )
     with watch_metrics(reporter, record.at("metrics.jsonl"), training.total_steps):
@@ -94,7 +94,9 @@ def _say_metrics(last: MetricRow, entropy: float | None, reporter: Reporter) -> 
 
 
 @contextmanager
-def watch_metrics(reporter: Reporter, relative: str, steps: int, **fields: Any) -> Iterator[None]:
+def watch_metrics(
+    reporter: Reporter, relative: str, steps: int, *, stage: str = "train", **fields: Any
+) -> Iterator[None]:
     """While a training runs, its newest metrics become a progress line each `WATCH_S` at most, its notes events."""
     over = threading.Event()
 
@@ -111,7 +113,7 @@ def watch_metrics(reporter: Reporter, relative: str, steps: int, **fields: Any) 
             if rows and rows[-1].step != said:
                 said = rows[-1].step
                 reporter.progress(
-                    "train",
+                    stage,
                     said,
                     steps,
                     **fields,
@@ -130,7 +132,7 @@ def watch_metrics(reporter: Reporter, relative: str, steps: int, **fields: Any) 
         thread.join()
 
 
-def _workers(training: Training) -> str:
+def workers_in_words(training: Training) -> str:
     workers = training.workers
     if workers.min_count == workers.max_count:
         return f"{workers.max_count} worker(s)"

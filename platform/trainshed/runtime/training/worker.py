@@ -6,24 +6,12 @@ The same function runs under Ray Train and inside a Tune trial; its plan is plai
 from __future__ import annotations
 
 import gc
-import json
-import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch.distributed as dist
 
-from trainshed.record.data_manifest import DataManifest
 from trainshed.record.events import to_nobody
-from trainshed.record.facts import parse_facts
-from trainshed.record.journal import Journal, JournalHandler
 from trainshed.record.metric_rows import MetricRow
-from trainshed.record.storage import Storage
 from trainshed.runtime import tasks
-from trainshed.runtime.models.own import with_own_weights
-from trainshed.runtime.scratch import scratch
-from trainshed.runtime.shards import open_data
 from trainshed.runtime.shards.folds import split_off
 from trainshed.runtime.training.checkpoints.initial import begin_from_checkpoint
 from trainshed.runtime.training.checkpoints.keeper import Keeper
@@ -31,14 +19,14 @@ from trainshed.runtime.training.ended import Ended
 from trainshed.runtime.training.engines import Engine
 from trainshed.runtime.training.export import Trained, Written
 from trainshed.runtime.training.host import Host
-from trainshed.runtime.training.loop.loop import log, train
+from trainshed.runtime.training.loop.loop import train
 from trainshed.runtime.training.loop.metric_log import MetricLog
 from trainshed.runtime.training.loop.setup import make_engine
 from trainshed.runtime.training.loop.state import Splits
 from trainshed.runtime.training.loop.validation import validate
 from trainshed.runtime.training.notes import Notes
+from trainshed.runtime.training.opened import opened
 from trainshed.runtime.training.worker_spec import WorkerSpec
-from trainshed.spec.training.train import Training
 
 
 def run_worker(plan: WorkerSpec, host: Host) -> Ended:
@@ -46,21 +34,14 @@ def run_worker(plan: WorkerSpec, host: Host) -> Ended:
 
     Every worker calls it; only worker 0's metrics hold the hash.
     """
-    storage = Storage.open(plan.storage)
-    asked = Training.model_validate_json(json.dumps(plan.training), strict=True)
-    with (
-        _worker_log(storage, plan, host),
-        scratch("data") as copy,
-        with_own_weights(asked, plan.weights, storage) as training,
-    ):
-        folder = storage.download(plan.data, copy)
-        place = folder / "manifest.json"
-        manifest = parse_facts(json.loads(place.read_text()), DataManifest, str(place))
-        splits = Splits(*open_data(folder, manifest))
+    with opened(plan, host) as here:
+        training = here.training
+        storage = here.storage
+        facts = here.facts
+        splits = Splits(*here.splits.values())
         if plan.fold is not None:
             learnt, held_out = split_off(splits.train, fold=plan.fold[0], folds=plan.fold[1], seed=training.seed)
             splits = Splits(learnt, held_out)
-        facts = tasks.DataFacts.read(folder, manifest)
         first = host.world.worker == 0
         metric_log = MetricLog(storage, f"{plan.folder}/metrics.jsonl") if first else None
         notes = Notes(storage, plan.folder) if first else None
@@ -103,25 +84,3 @@ def run_worker(plan: WorkerSpec, host: Host) -> Ended:
         written = trained.write(state, said, storage, plan.folder) if state is not None else Written()
         dist.barrier()
         return Ended(MetricRow.of({**metrics, **written.metrics}), None, written.export)
-
-
-@contextmanager
-def _worker_log(storage: Storage, plan: WorkerSpec, host: Host) -> Iterator[None]:
-    """The worker's own log file; what ends the worker is its last entry."""
-    journal = Journal(storage, f"{plan.folder}/logs/worker-{host.world.worker}.log")
-    handler = JournalHandler(journal)
-    handler.addFilter(lambda record: record.name.startswith("trainshed") or record.levelno >= logging.WARNING)
-    root = logging.getLogger()
-    root.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        log.info(
-            "worker %d of %d on %s, process %d", host.world.worker, host.world.workers, host.world.device, os.getpid()
-        )
-        yield
-    except Exception:
-        log.exception("worker %d failed", host.world.worker)
-        raise
-    finally:
-        root.removeHandler(handler)
-        journal.close()

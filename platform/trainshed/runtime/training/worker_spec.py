@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -21,5 +21,7 @@ class WorkerSpec:
     """Whether the weights are written to `model/` at the end."""
     fold: tuple[int, int] | None = None
     """In cross-validation: which part of the training samples is held out, and of how many."""
+    work: Literal["train", "score"] = "train"
+    """train: to the last step. score: one pass over all samples, whose figures are written down; nothing is learnt."""
     weights: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What trainings may begin with that others have left, each a `results.Origin` as JSON, by what jobs call it."""

@@ -79,9 +79,19 @@ def light_weights(training: Training, parameters: int | None, sizes: DataSizes) 
         linear = max(0, parameters - outside) if four_bits else 0
         return linear, int(linear * FOUR_BIT_BYTES)
     linear = _linear_weights(model.folder) if four_bits else 0
+    rest, rest_bytes = half_weights(training, parameters - linear)
+    return linear + rest, int(linear * FOUR_BIT_BYTES) + rest_bytes
+
+
+def half_weights(training: Training, weights: int) -> tuple[int, int]:
+    """Of so many frozen weights of a folder on this machine, those that ddp holds in the half precision of their files,
+    and their bytes."""
+    model = training.model
+    if not isinstance(training.engine, Ddp) or not isinstance(model, Pretrained) or model.folder is None:
+        return 0, 0
     half = HALF.get(training.precision)
-    rest = parameters - linear if half is not None and stored_type(model.folder) == half else 0
-    return linear + rest, int(linear * FOUR_BIT_BYTES) + 2 * rest
+    light = weights if half is not None and stored_type(model.folder) == half else 0
+    return light, 2 * light
 
 
 def _linear_weights(folder: Path) -> int:

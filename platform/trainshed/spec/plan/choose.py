@@ -11,7 +11,7 @@ from typing import TypeVar
 from trainshed.errors import PlanError
 from trainshed.spec.plan.layouts import layouts_of_engine, layouts_to_choose_from
 from trainshed.spec.plan.limits import Limit, limits_of
-from trainshed.spec.plan.model import ModelCost, cost_of
+from trainshed.spec.plan.model import ModelCost, at_rest, cost_of
 from trainshed.spec.plan.price import HourPrice
 from trainshed.spec.plan.sharing import SweepNeed
 from trainshed.spec.plan.states import Need, batches_to_choose_from, checkpoints_activations, need, needed
@@ -69,13 +69,16 @@ class Plan:
         return float(FLOPS_PER_PARAMETER_AND_TOKEN * count * self.tokens)
 
 
-def plan(name: str, training: Training, sizes: DataSizes, *, machine_bytes: int | None = None) -> Plan:
-    """The plan of a training over data of these sizes.
+def plan(
+    name: str, training: Training, sizes: DataSizes, *, machine_bytes: int | None = None, learns: bool = True
+) -> Plan:
+    """The plan of a training over data of these sizes; without `learns` of its model alone, which only answers.
 
     Raises:
         PlanError: the job says `auto` where the plan cannot know enough to choose.
     """
     cost = cost_of(training, sizes)
+    cost = cost if learns else at_rest(cost, training)
     limit = next(iter(limits_of(training.workers, machine_bytes)), None)
     _refuse_blind_auto(name, training, cost, limit)
     chosen = None
@@ -91,10 +94,10 @@ def plan(name: str, training: Training, sizes: DataSizes, *, machine_bytes: int 
         name=name,
         cost=cost,
         global_batch_size=training.global_batch_size,
-        tokens_per_step=training.global_batch_size * cost.tokens,
+        tokens_per_step=training.global_batch_size * cost.tokens_of_sample,
         steps=training.steps,
         epochs=training.epochs,
-        tokens=None if training.steps is None else training.global_batch_size * cost.tokens * training.steps,
+        tokens=None if training.steps is None else training.global_batch_size * cost.tokens_of_sample * training.steps,
         workers=training.workers.max_count,
         worker=training.workers,
         accumulation=training.global_batch_size // (training.workers.max_count * per_device),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainshed.spec.plan.adapters import added_parameters, light_weights
+from trainshed.spec.plan.adapters import added_parameters, half_weights, light_weights
 from trainshed.spec.plan.described import described_layers, described_tokens, described_vocabulary
 from trainshed.spec.plan.layers import FP32, Layers, layer_bytes, layers_of
 from trainshed.spec.training.logits import has_plain_head, tokens_at_once
 from trainshed.spec.training.models import Config, DataSizes, Model, Pretrained, count_parameters, sequence_length
 from trainshed.spec.training.models.folder import folder_config
+from trainshed.spec.training.preference import RewardModel
 from trainshed.spec.training.train import Training
 
 WIDTHS = {"fp32": 4, "bf16": 2, "fp16": 2}
@@ -29,30 +30,42 @@ class ModelCost:
     trainable: int | None
     """Weights with gradients and optimizer states; those under `freeze` count too, for their size is not known."""
     tokens: int
-    """Of one sample."""
+    """Of one sequence."""
     vocab_size: int
     """Numbers that the model answers for each token; 0 where it answers once for a sample."""
     layers: tuple[Layers, ...] | None
+    sequences: int = 1
+    """Of one sample that a pass is over."""
     in_chunks: bool = False
     """Whether the logits of a large vocabulary are made chunk by chunk."""
+    learns: bool = True
+    """Whether a backward pass follows."""
     light: int = 0
     """Frozen weights that are held in fewer bytes than fp32."""
     light_bytes: int = 0
     """Of all of them."""
+
+    @property
+    def tokens_of_sample(self) -> int:
+        """Of all its sequences."""
+        return self.sequences * self.tokens
 
 
 def cost_of(training: Training, sizes: DataSizes) -> ModelCost:
     """The cost of a training's model over data of these sizes."""
     if sizes.labels is None:  # found in the data later; a classifier is small whatever their number
         sizes = replace(sizes, labels=FEW_LABELS)
-    if training.task.kind == "causal_lm":  # text and target are one sequence
+    if isinstance(training.task, RewardModel):  # one number for each text
+        sizes = replace(sizes, labels=1)
+    task = training.task
+    if task.decodes:  # text and target are one sequence
         sizes = replace(sizes, context=sizes.context + sizes.target, target=0)
     parameters = trainable = count_parameters(training.model, sizes)
     if training.lora is not None and parameters is not None:
         trainable = added_parameters(training, parameters, sizes)
         parameters += trainable
     described = _description(training.model)
-    answers_each_token = training.task.kind in ("causal_lm", "masked_lm", "seq2seq_lm", "custom")
+    answers_each_token = task.decodes or task.kind in ("masked_lm", "seq2seq_lm", "custom")
     light, light_bytes = light_weights(training, count_parameters(training.model, sizes), sizes)
     return ModelCost(
         parameters=parameters,
@@ -60,10 +73,19 @@ def cost_of(training: Training, sizes: DataSizes) -> ModelCost:
         tokens=described_tokens(described, sizes) or sequence_length(training.model, sizes),
         vocab_size=(described_vocabulary(described) or sizes.vocab_size or 0) if answers_each_token else 0,
         layers=described_layers(described) if described else layers_of(training.model),
-        in_chunks=training.task.kind == "causal_lm" and has_plain_head(described),
+        sequences=task.sequences,
+        in_chunks=task.decodes and has_plain_head(described),
         light=light,
         light_bytes=light_bytes,
     )
+
+
+def at_rest(cost: ModelCost, training: Training) -> ModelCost:
+    """The cost where the model only answers: no gradients, and weights in the half precision of their files."""
+    if cost.parameters is None:
+        return replace(cost, trainable=None, learns=False)
+    light, light_bytes = half_weights(training, cost.parameters)
+    return replace(cost, trainable=0, learns=False, light=light, light_bytes=light_bytes)
 
 
 def _description(model: Model) -> dict[str, Any]:
@@ -81,6 +103,7 @@ def activation_bytes(cost: ModelCost, samples: int, *, width: int, checkpointing
     """Bytes alive at the peak of one pass over `samples`: what the layers keep, and the logits with their gradients."""
     if cost.layers is None:
         return 0
+    samples *= cost.sequences
     tokens = samples * cost.tokens
     at_once = tokens_at_once(tokens, cost.vocab_size) if cost.in_chunks else tokens
     logits = at_once * cost.vocab_size * LOSS_COPIES * FP32
@@ -88,8 +111,10 @@ def activation_bytes(cost: ModelCost, samples: int, *, width: int, checkpointing
         logits += cost.vocab_size * cost.layers[-1].width * width
     edges = sum(4 * width * one.width * cost.tokens for one in cost.layers)  # embeddings and the last norm
     kept = sum(one.count * layer_bytes(one, cost.tokens, width=width, gpu=gpu) for one in cost.layers)
+    again = max(layer_bytes(one, cost.tokens, width=width, gpu=gpu) for one in cost.layers)
+    if not cost.learns:  # one layer after another
+        return samples * edges + max(samples * again, logits)
     if not checkpointing:
         return samples * (kept + edges) + logits
     inputs = sum(one.count * width * one.width * cost.tokens for one in cost.layers)
-    again = max(layer_bytes(one, cost.tokens, width=width, gpu=gpu) for one in cost.layers)
     return samples * (inputs + edges) + max(samples * again, logits)

@@ -64,7 +64,7 @@ def _what_would_fit(training: Training, cost: ModelCost, limit: Limit) -> Iterat
         also = "" if less == batch else f" with workers.per_device_batch_size: {less}"
         for again in sorted({checkpointing, True}):
             with_it = also + ("" if again == checkpointing else " and engine.activation_checkpointing: true")
-            for layout in layouts_to_suggest(training):
+            for layout in layouts_to_suggest(training) if cost.learns else layouts_of_engine(training):
                 if fits(layout, less, again=again):
                     yield f"{keys(layout)}{with_it}"
     last = (layouts_of_engine(training) or layouts_to_suggest(training))[-1]

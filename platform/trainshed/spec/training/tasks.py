@@ -7,6 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, JsonValue
 
 from trainshed.spec.document.part import Part, Positive, like
+from trainshed.spec.training.built_in import DECODER_KINDS, BuiltInTask, LabelKind
+from trainshed.spec.training.preference import Dpo, Orpo, RewardModel
 
 ClassWeights = Literal["balanced"] | Annotated[tuple[Positive, ...], Field(min_length=1)]
 """A weight for each class in the order of the data's labels, or `balanced`: rare classes weigh more."""
@@ -16,32 +18,16 @@ OF_TOKENS = ("loss", "perplexity", "accuracy")
 OF_CLASSES = ("loss", "accuracy", "macro_precision", "macro_recall", "macro_f1", "precision", "recall", "f1", "roc_auc")
 OF_LABELS = ("loss", "accuracy", "macro_precision", "macro_recall", "macro_f1", "micro_f1", "roc_auc")
 OF_NUMBERS = ("loss", "mse", "pearson", "spearman")
-LabelKind = Literal["class", "multi", "number"]
-
-
-class BuiltInTask(Part):
-    """The base of built-in tasks: their models and data needs; `metrics` are what the task's meter gives."""
-
-    trains: ClassVar[tuple[str, ...]]
-    """The kinds of model that it can train."""
-    needs: ClassVar[tuple[str, ...]]
-    """What a sample of its data must have."""
-    takes: ClassVar[tuple[str, ...]] = ()
-    """What it reads instead of that."""
-
-    @property
-    def label_kind(self) -> LabelKind:
-        """The kind of its labels, where its samples have some."""
-        return "class"
 
 
 class CausalLm(BuiltInTask):
     """Predict the next token; loss is the mean cross-entropy in nats per token. With targets only those count."""
 
     kind: Literal["causal_lm"] = "causal_lm"
-    trains: ClassVar = ("gpt2", "llama", "qwen2", "qwen3", "config", "pretrained")
+    trains: ClassVar = DECODER_KINDS
     needs: ClassVar = ("text",)
     takes: ClassVar = ("messages",)
+    decodes: ClassVar = True
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -133,6 +119,9 @@ class Custom(Part):
     """A class of your own that follows the protocol in `trainshed.runtime.tasks`."""
 
     kind: Literal["custom"] = "custom"
+    decodes: ClassVar[bool] = False
+    """See `BuiltInTask`: nobody knows of it."""
+    sequences: ClassVar[int] = 1
     path: Annotated[str, like(r"^[A-Za-z_]\w*:[A-Za-z_]\w*$", "say my_module:MyTask")]
     """`my_module:MyTask`; my_module.py lies beside the job file and is uploaded with it."""
     metrics: tuple[Annotated[str, like(r"^\w+$", "a metric's name is one word, like bleu")], ...] = ()
@@ -152,7 +141,9 @@ class Custom(Part):
         return self.path.partition(":")[2]
 
 
-BuiltIn = CausalLm | MaskedLm | Seq2SeqLm | TextClassification | ImageClassification | LstmClassifier
+Preferring = Dpo | Orpo | RewardModel
+"""Tasks that learn from comparisons."""
+BuiltIn = CausalLm | MaskedLm | Seq2SeqLm | TextClassification | ImageClassification | LstmClassifier | Preferring
 Task = Annotated[BuiltIn | Custom, Field(discriminator="kind")]
 
 

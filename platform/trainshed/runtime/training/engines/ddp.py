@@ -52,7 +52,7 @@ class DdpEngine:
         if training.lora is None:
             self.model = make_model().to(device)
         else:
-            frozen = FrozenWeights(training.lora, self._half, device)
+            frozen = FrozenWeights(self._half, device, four_bits=training.lora.quantize_base == "nf4")
             made = make_model() if make_in_parts is None else make_in_parts(frozen.part, torch.float32)
             self.model = frozen.model(made).to(device)
         if training.engine.activation_checkpointing:

@@ -1,4 +1,4 @@
-"""What is never trained under adapters: in few bytes from the moment that its weights are there."""
+"""What is never trained, as under adapters: in few bytes from the moment that its weights are there."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import torch
 from trainshed.errors import PlatformError
 from trainshed.runtime.models.four_bit import check_installed, in_four_bits
 from trainshed.runtime.tasks.weight_roles import layers_of
-from trainshed.spec.training.adapters import Lora
 
 
 class FrozenWeights:
     """Takes the parts of a model as they get their weights; see `trainshed.runtime.tasks.making.PartHandler`."""
 
-    def __init__(self, lora: Lora, half: torch.dtype | None, device: torch.device) -> None:
-        self._four_bits = lora.quantize_base == "nf4"
+    def __init__(self, half: torch.dtype | None, device: torch.device, *, four_bits: bool = False) -> None:
+        self._four_bits = four_bits
         self._half = half
         self._device = device
         self._done = 0

@@ -13,6 +13,7 @@ from trainshed.record.storage import Storage
 from trainshed.runtime.training.ended import Ended, Notice
 from trainshed.runtime.training.host import World
 from trainshed.runtime.training.ray_train.preemption import Preempted, notice_given
+from trainshed.runtime.training.scoring.worker import score_worker
 from trainshed.runtime.training.worker import run_worker
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.runtime.watch.heartbeat import HeartbeatSender, Instruction
@@ -66,7 +67,7 @@ def train_worker(config: dict[str, Any]) -> Ended:
     sender = HeartbeatSender(config["heartbeats"], ray.train.get_context().get_world_rank())
     storage = Storage.open(plan.storage)
     host = RayTrainHost(sender, storage, steps=plan.training["steps"], report_validation=config["report_validation"])
-    ended = run_worker(plan, host)
+    ended = score_worker(plan, host) if plan.work == "score" else run_worker(plan, host)
     if ended.notice == "leave":
         raise Preempted(f"saved after step {ended.last.step} and left, as asked")
     return ended

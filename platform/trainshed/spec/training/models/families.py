@@ -20,8 +20,8 @@ ENCODERS = frozenset(
 ENCODER_DECODERS = frozenset({"bart", "mbart", "mt5", "t5"})
 VISION = frozenset({"beit", "convnext", "deit", "swin", "vit"})
 
-DECODER_TASKS = ("causal_lm", "text_classification")
-ENCODER_TASKS = ("masked_lm", "text_classification")
+DECODER_TASKS = ("causal_lm", "dpo", "orpo", "reward_model", "text_classification")
+ENCODER_TASKS = ("masked_lm", "reward_model", "text_classification")
 ENCODER_DECODER_TASKS = ("seq2seq_lm", "text_classification")
 VISION_TASKS = ("image_classification",)
 
@@ -42,4 +42,5 @@ def why_not(task: str, model_type: str) -> str | None:
         return None
     if not learns:
         return f"the weights of a {model_type} are not loaded again; train it from scratch"
-    return f"a {model_type} cannot be trained for {task}; it is trained for {' and '.join(learns)}"
+    known = " and ".join(filter(None, (", ".join(learns[:-1]), learns[-1])))
+    return f"a {model_type} cannot be trained for {task}; it is trained for {known}"

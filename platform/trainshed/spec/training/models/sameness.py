@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from collections.abc import Mapping
+
+from pydantic import BaseModel, JsonValue
 
 WITHOUT_SHAPE = ("mup_base_width",)
 """Fields of a model that its weights' shapes do not follow from, beside those of dropout."""
 UNKNOWN = ("config", "pretrained")
+
+
+SIZES = {
+    "width": ("hidden_size", "d_model", "n_embd", "dim"),
+    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+    "heads": ("num_attention_heads", "n_head", "num_heads", "n_heads"),
+    "key-value heads": ("num_key_value_heads",),
+}
+"""Sizes by which two models of one architecture differ, and their names in config.json."""
+
+
+def config_shape(config: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The architecture and the sizes that a config.json names."""
+    sizes = {what: next((config[name] for name in names if name in config), None) for what, names in SIZES.items()}
+    return {"model_type": config.get("model_type"), **{what: size for what, size in sizes.items() if size is not None}}
+
+
+def config_misfit(config: Mapping[str, JsonValue], shape: Mapping[str, JsonValue] | None) -> str | None:
+    """Why a model of this config.json has another shape, in one line; None where it does not, or nobody says one."""
+    own = config_shape(config)
+    for what, size in (shape or {}).items():
+        if what in own and own[what] != size:
+            if what == "model_type":
+                return f"is a {size}, and the model a {own[what]}"
+            return f"has {what} {size}, and the model {own[what]}"
+    return None
 
 
 def shape_misfit(own: BaseModel, other: BaseModel) -> str | None:
