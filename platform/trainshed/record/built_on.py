@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from trainshed.errors import UsageError
+from pydantic import ValidationError
+
+from trainshed.errors import DamagedFile, UsageError
+from trainshed.record.facts import parse_facts, said_of
 from trainshed.record.results import PrepareResult, SweepResult
 from trainshed.record.run import Record
 from trainshed.record.trial_facts import BestTrial
+from trainshed.spec.load import job_from_data
+from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.train import Training, TrainJob
 
 
 def prepared(run: Record) -> PrepareResult:
@@ -35,6 +41,27 @@ def best_trial(run: Record) -> BestTrial:
     if not isinstance(outcome, SweepResult) or outcome.best is None:
         raise UsageError(f"run://{run.run_id}: it has no best trial; run the sweep again")
     return outcome.best
+
+
+def trained_by(run: Record) -> Training:
+    """The training whose export a run holds: a training's own, or that of a sweep's best trial.
+
+    Raises:
+        UsageError: it is no run that trains, or a sweep without a best trial.
+        DamagedFile: its job is none that this version reads.
+    """
+    place = run.storage.address(run.at("job.json"))
+    try:
+        job = job_from_data(run.job["job"])
+    except ValidationError as error:
+        raise DamagedFile(f"{place}: job: {said_of(error)}") from None
+    match job:
+        case TrainJob():
+            return job.training
+        case TuneJob():
+            return parse_facts(best_trial(run).training, Training, place)
+        case _:
+            raise UsageError(f"run://{run.run_id} is a {job.kind} run; a train run is needed here")
 
 
 def fingerprint_of(run: Record) -> str | None:

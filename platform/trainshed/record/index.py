@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from trainshed.errors import DamagedFile, UsageError
+from trainshed.record.evaluation import EvaluationResult
 from trainshed.record.facts import JobFacts, passed_over
 from trainshed.record.names import RUN_ID, is_hidden, is_one
 from trainshed.record.registry import ModelVersion, numbers_of, resolve_among
@@ -119,8 +120,17 @@ def find_finished(storage: Storage, target: str, kind: str) -> Record:
 
 
 def _can_be_built_on(outcome: Result) -> bool:
-    """A sweep that could not register its model has a best trial all the same; one whose budget was too small, none."""
-    return outcome.best is not None if isinstance(outcome, SweepResult) else True
+    """A sweep that could not register its model has a best trial all the same; one whose budget was too small, none.
+
+    Of evaluations those can be whose model did not fail.
+    """
+    match outcome:
+        case SweepResult():
+            return outcome.best is not None
+        case EvaluationResult():
+            return outcome.verdict is None or outcome.verdict.passed
+        case _:
+            return True
 
 
 def _listed(storage: Storage) -> Iterator[Listed]:

@@ -18,8 +18,9 @@ from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.document.faults import explain, said_of_kind, validate
 from trainshed.spec.document.part import Part
 from trainshed.spec.document.yaml_tree import Document, parse
+from trainshed.spec.evaluation.evaluate import EvaluateJob
 from trainshed.spec.fitting import DataForm, form_of, misfits, reference_misfits
-from trainshed.spec.job import KINDS, Job, JobDocument, Reference, is_wanted, references
+from trainshed.spec.job import KINDS, Job, JobDocument, Reference, is_wanted, references, versions_made
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.earlier_sweeps import unlike
 from trainshed.spec.sweep.from_best import TrainFromBest
@@ -33,6 +34,7 @@ PARTS: dict[str, list[type[Part]]] = {
     "reference": [ReferenceJob],
     "tune": [TuneJob],
     "train": [TrainJob, TrainFromBest],
+    "evaluate": [EvaluateJob],
     "serve": [ServeJob],
 }
 
@@ -257,5 +259,4 @@ def answers(job: Job, reference: Reference) -> bool:
     """Whether what a job makes is what a reference of another document names."""
     if reference.run_name is not None:
         return job.name == reference.run_name
-    registered = getattr(job, "register_as", None)
-    return registered is not None and reference.target == f"{registered}@latest"
+    return reference.target in versions_made(job)

@@ -10,6 +10,7 @@ from trainshed.spec.devices import DEVICES, Precision
 from trainshed.spec.document.locations import ModelRef
 from trainshed.spec.document.part import Count, Name, Part, Ratio, RunRef, like
 from trainshed.spec.evaluation.require import Require
+from trainshed.spec.training.engines import Ddp, Fsdp
 from trainshed.spec.training.tasks import BuiltIn, CausalLm, Custom, MaskedLm, Seq2SeqLm, Task
 from trainshed.spec.training.workers import Workers
 
@@ -75,6 +76,8 @@ class EvaluateJob(Part):
     """The first so many samples; all where it is not given."""
     precision: Precision = "fp32"
     """What the model computes in."""
+    engine: Annotated[Ddp | Fsdp, Field(discriminator="kind")] = Ddp()
+    """ddp: each worker holds the whole model. fsdp: the workers split it; it then generates no answers."""
     workers: Workers = Workers()
     answers: Answers = Answers()
     intervals: Intervals = Intervals()
@@ -85,6 +88,8 @@ class EvaluateJob(Part):
     """The model name under which a run's export becomes the next version, once it has passed."""
     promote: AliasName | None = None
     """The alias that a version gets once it has passed, like production."""
+    max_failures: Annotated[int, Field(ge=0)] = 3
+    """How often workers are started again; what is measured by then is kept."""
 
     @model_validator(mode="after")
     def _workers_are_so_many(self) -> EvaluateJob:
@@ -112,9 +117,17 @@ class EvaluateJob(Part):
             raise ValueError(
                 f"register: {self.model} is registered already; leave it out, or name a run with model: run://NAME"
             )
+        named = "register" if self.register_as is not None else "promote"
+        if (self.register_as or self.promote) and not self.has_gate:
+            raise ValueError(f"{named}: nothing decides whether the model has passed; say require, or leave it out")
         if self.promote is not None and of_run and self.register_as is None:
             raise ValueError("promote: an alias is of a version; say register: NAME too, or model: NAME@VERSION")
         return self
+
+    @property
+    def has_gate(self) -> bool:
+        """Whether a model can fail."""
+        return self.require is not None or self.leakage.max_share is not None
 
     @property
     def _range(self) -> tuple[int, int]:

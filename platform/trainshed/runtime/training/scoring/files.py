@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
 
+from trainshed.errors import DamagedFile
+from trainshed.record.facts import said_of
 from trainshed.record.storage import Storage
 from trainshed.runtime.shards.files import map_shard, write_shard
 
 FOLDER = "scores"
+ANSWERS = "answers"
 CHUNK = 512
 """Samples in a file."""
 
@@ -47,6 +51,27 @@ def read(storage: Storage, folder: str, split: str, samples: int, copy: Path) ->
     """
     place = storage.download(f"{folder}/{FOLDER}", copy)
     return pa.concat_tables([map_shard(place / _name(split, chunk)) for chunk in range(chunks_of(samples))])
+
+
+def answers_at(folder: str, start: int) -> str:
+    """Where the answers of a batch lie that begins with this sample."""
+    return f"{folder}/{ANSWERS}/{start:06d}.json"
+
+
+def read_answers(storage: Storage, folder: str) -> list[dict[str, str]]:
+    """What was generated, in the order of the samples.
+
+    Raises:
+        PlatformError: a file is not what the workers write.
+    """
+    found: list[dict[str, str]] = []
+    for name in sorted(storage.names(f"{folder}/{ANSWERS}")):
+        place = f"{folder}/{ANSWERS}/{name}"
+        try:
+            found += TypeAdapter(list[dict[str, str]]).validate_python(storage.read_json(place))
+        except ValidationError as error:
+            raise DamagedFile(f"{storage.address(place)}: {said_of(error)}") from None
+    return found
 
 
 def _name(split: str, chunk: int) -> str:

@@ -1,0 +1,280 @@
+"""The evaluate job as the driver sees it: workers measure; figures, leakage, verdict and report are made of that here.
+
+Read top to bottom. The model and, with `against`, another one are measured one after the other on the same samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainshed.errors import PlatformError
+from trainshed.record.built_on import prepared, trained_by
+from trainshed.record.data_form import form_of_manifest
+from trainshed.record.evaluation import EvaluationResult, OverlapFacts, Verdict
+from trainshed.record.events import Judged
+from trainshed.record.results import PrepareResult, WeightsOrigin
+from trainshed.record.run import Record
+from trainshed.record.weights import Origins, tokenizer_misfit
+from trainshed.runtime.evaluation.bootstrap import Array, Statistic
+from trainshed.runtime.evaluation.figures import estimates, joined, measured, of_answers, of_task, translations_of
+from trainshed.runtime.evaluation.page import Answer
+from trainshed.runtime.evaluation.passing import settle
+from trainshed.runtime.evaluation.report import write_report
+from trainshed.runtime.evaluation.seen import overlap_with, training_data
+from trainshed.runtime.report import Reporter
+from trainshed.runtime.scratch import scratch
+from trainshed.runtime.training.ray_train.fit import fit
+from trainshed.runtime.training.ray_train.spares import Spares
+from trainshed.runtime.training.run import watch_metrics, workers_in_words
+from trainshed.runtime.training.scoring import files
+from trainshed.runtime.training.stopped import Stopped
+from trainshed.runtime.training.worker_spec import WorkerSpec
+from trainshed.spec.evaluation.asked import Asked
+from trainshed.spec.evaluation.evaluate import EvaluateJob, Split, generates
+from trainshed.spec.evaluation.labels import labels_of
+from trainshed.spec.evaluation.training import evaluated_as
+from trainshed.spec.evaluation.verdict import failures, leakage_failure
+from trainshed.spec.fitting import misfits
+from trainshed.spec.training.train import Training
+
+
+@dataclass(frozen=True)
+class Evaluating:
+    """An evaluation that has begun: what every step of it needs."""
+
+    job: EvaluateJob
+    reporter: Reporter
+    data: Record
+    made: PrepareResult
+    split: Split
+    samples: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What workers found out about one model."""
+
+    training: Training
+    columns: dict[str, Array]
+    answers: tuple[Answer, ...]
+
+
+def evaluate_job(
+    job: EvaluateJob, reporter: Reporter, *, data: Record, weights: Origins, standby: Spares
+) -> EvaluationResult:
+    """Evaluates, writes the report, and registers or promotes a model that passes its gate.
+
+    Raises:
+        PlatformError: there are no samples, or the model does not go with the data.
+        Stopped: it was asked to end; what is measured by then is kept.
+    """
+    run = _begun(job, reporter, data)
+    own = _origin(weights, job.model)
+    found = _find_out(run, own, job.model, standby, folder=reporter.record.at())
+    against = None if job.require is None else job.require.against
+    other = None
+    if against is not None:
+        place = reporter.record.at("against")
+        other = _find_out(run, _origin(weights, against), against, Spares(), folder=place)
+    result = _result(run, own, found, other, weights)
+    result = _judged(run, result)
+    result = settle(job, result, own, reporter)
+    write_report(reporter.record, job.name, result, found.columns, found.answers, _labels(run, own))
+    for place in (reporter.record.at(), reporter.record.at("against")):
+        for folder in (files.FOLDER, files.ANSWERS):
+            reporter.record.storage.delete(f"{place}/{folder}")
+    return result
+
+
+def split_of(job: EvaluateJob, splits: Sequence[str]) -> Split:
+    """The split that a job means of data that has these."""
+    if job.split is not None:
+        return job.split
+    return "test" if "test" in splits else "validation"
+
+
+def _begun(job: EvaluateJob, reporter: Reporter, data: Record) -> Evaluating:
+    """Raises PlatformError where there is nothing to evaluate on."""
+    made = prepared(data)
+    splits = made.manifest.splits
+    split = split_of(job, tuple(splits))
+    there = splits[split].samples if split in splits else 0
+    if not there:
+        raise PlatformError(
+            f"split: {job.data} has no samples in its {split} split; it has {', '.join(splits)}; prepare it with "
+            f"`split: {{{split}: 0.1}}`, or evaluate on another one"
+        )
+    return Evaluating(job, reporter, data, made, split, min(there, job.max_samples or there))
+
+
+def _origin(weights: Origins, reference: str) -> WeightsOrigin:
+    origin = weights[reference]
+    assert isinstance(origin, WeightsOrigin), "an evaluation is of an export"
+    return origin
+
+
+def _find_out(run: Evaluating, origin: WeightsOrigin, reference: str, standby: Spares, *, folder: str) -> Found:
+    """Has the workers measure one model; what they wrote lies in `folder`.
+
+    Raises:
+        PlatformError: the model does not go with the data.
+        Stopped: it was asked to end.
+    """
+    job = run.job
+    storage = run.reporter.record.storage
+    trained = trained_by(Record(storage, origin.run_id))
+    if why := tokenizer_misfit(storage, origin, run.made, job.data):
+        raise PlatformError(f"data: {reference}: {why}")
+    training = evaluated_as(job, trained, reference)
+    form = form_of_manifest(run.made.manifest)
+    for key, message in misfits(training, form):
+        raise PlatformError(f"data: {reference}: {key}: {message}")
+    answers = generates(training.task, has=form.has, packed=form.packed)
+    answered = min(run.samples, job.answers.max_samples) if answers else 0
+    asked = Asked(
+        model=reference,
+        split=run.split,
+        samples=run.samples,
+        answered=answered,
+        answers_at_once=job.answers.batch_size,
+        max_new_tokens=job.answers.max_new_tokens,
+    )
+    steps = asked.samples + asked.answered
+    training = training.model_copy(update={"steps": steps})  # so that a heartbeat's step is a sample
+    plan = WorkerSpec(
+        training=training.model_dump(mode="json"),
+        storage=storage.uri,
+        data=run.made.data,
+        folder=folder,
+        export=False,
+        work="evaluate",
+        evaluation=asked.model_dump(mode="json"),
+        weights={reference: origin.as_json()},
+    )
+    run.reporter.log(
+        f"evaluate {reference}: {workers_in_words(training)}, {run.samples:,} samples of the {run.split} split, "
+        f"{answered:,} answered"
+    )
+    with watch_metrics(run.reporter, f"{folder}/metrics.jsonl", steps, stage="evaluate"):
+        fitted = fit(
+            plan,
+            training,
+            sink=run.reporter,
+            stopping=lambda: run.reporter.record.asked_to_stop,
+            standby=standby,
+        )
+    if fitted.stopped:
+        raise Stopped(fitted.last.step, None)
+    with scratch("scores") as copy:
+        columns = measured(storage, folder, run.split, run.samples, copy)
+    said = tuple(Answer(**one) for one in files.read_answers(storage, folder)) if answered else ()
+    return Found(training, columns, said)
+
+
+def _result(
+    run: Evaluating, own: WeightsOrigin, found: Found, other: Found | None, weights: Origins
+) -> EvaluationResult:
+    """Figures with their intervals, and leakage; no verdict yet."""
+    job = run.job
+    spec = job.intervals
+    others = None if other is None else of_task(other.training.task, other.columns)
+    metrics = estimates(of_task(found.training.task, found.columns), run.samples, spec, others)
+    signatures: dict[str, str] = {}
+    if found.answers:
+        ours = _of_answers(found)
+        theirs = None if other is None or not other.answers else _of_answers(other)[0]
+        metrics |= estimates(ours[0], len(found.answers), spec, theirs)
+        signatures = ours[1]
+    overlap, remarks = _overlap(run, own)
+    against = None if job.require is None else job.require.against
+    return EvaluationResult(
+        model=_named(own),
+        model_run=own.run_id,
+        fingerprint=own.fingerprint,
+        against=None if against is None else _named(_origin(weights, against)),
+        data=run.data.run_id,
+        data_fingerprint=run.made.manifest.fingerprint,
+        split=run.split,
+        samples=run.samples,
+        answered=len(found.answers),
+        confidence=spec.confidence,
+        metrics=metrics,
+        signatures=signatures,
+        overlap=overlap,
+        remarks=remarks,
+    )
+
+
+def _of_answers(found: Found) -> tuple[Statistic, dict[str, str]]:
+    """Statistics of the answers, and the signatures of those that have one."""
+    said = [one.said for one in found.answers]
+    truth = [one.truth for one in found.answers]
+    plain = of_answers(said, truth)
+    translated = translations_of(found.training.task, said, truth)
+    if translated is None:
+        return plain, {}
+    return joined(plain, translated.statistic), translated.signatures
+
+
+def _overlap(run: Evaluating, own: WeightsOrigin) -> tuple[OverlapFacts | None, tuple[str, ...]]:
+    """What of the samples the model has learnt from; None where nothing is there to compare."""
+    storage = run.reporter.record.storage
+    learnt, remarks = training_data(Record(storage, own.run_id))
+    if not learnt:
+        return None, remarks
+    run.reporter.log(f"leakage: compares runs of {run.job.leakage.ngram} tokens with {len(learnt)} training set(s)")
+    ngram = run.job.leakage.ngram
+    return overlap_with(learnt, run.made, run.split, run.samples, storage=storage, ngram=ngram), remarks
+
+
+def _judged(run: Evaluating, result: EvaluationResult) -> EvaluationResult:
+    """The result with the verdict of its gate, and why it failed, if it did."""
+    job = run.job
+    verdict = None
+    if job.has_gate:
+        reasons = _reasons(job, result)
+        require = {} if job.require is None else job.require.model_dump(mode="json", exclude_none=True)
+        if job.leakage.max_share is not None:
+            require["leakage.max_share"] = job.leakage.max_share
+        verdict = Verdict(require=require, passed=not reasons, reasons=reasons)
+    figures = {name: (one.value, one.interval, one.other) for name, one in result.metrics.items()}
+    run.reporter(
+        Judged(
+            model=result.model,
+            split=result.split,
+            samples=result.samples,
+            figures=figures,
+            against=result.against,
+            overlapping=None if result.overlap is None else result.overlap.share,
+            passed=None if verdict is None else verdict.passed,
+            reasons=() if verdict is None else verdict.reasons,
+        )
+    )
+    failure = None
+    if verdict is not None and not verdict.passed:
+        failure = f"{result.model} has not passed: {'; '.join(verdict.reasons)}"
+    return result.model_copy(update={"verdict": verdict, "failure": failure})
+
+
+def _reasons(job: EvaluateJob, result: EvaluationResult) -> tuple[str, ...]:
+    reasons: list[str] = []
+    if job.require is not None:
+        figures = {name: one.value for name, one in result.metrics.items()}
+        others = {name: one.other for name, one in result.metrics.items() if one.other is not None}
+        reasons += failures(job.require, figures, other=None if job.require.against is None else others)
+    if result.overlap is not None:
+        reasons += filter(None, [leakage_failure(job.leakage, result.overlap.share)])
+    elif job.leakage.max_share is not None:
+        reasons.append("leakage.max_share: no training set is there to compare with, so nothing shows that it is kept")
+    return tuple(reasons)
+
+
+def _labels(run: Evaluating, own: WeightsOrigin) -> tuple[str, ...]:
+    """The model's labels, in the order of its scores."""
+    config = run.reporter.record.storage.read_json(f"{own.model}/config.json")
+    return labels_of(config) if isinstance(config, dict) else ()
+
+
+def _named(origin: WeightsOrigin) -> str:
+    return origin.version or origin.run_id
