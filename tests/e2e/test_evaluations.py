@@ -1,4 +1,4 @@
-"""Models are evaluated on a real cluster, through the command alone: figures, answers, gates that pass and that fail."""
+"""Models are evaluated on a real cluster, through the command alone: figures, answers, gates that pass or fail."""
 
 import json
 import random
@@ -39,7 +39,7 @@ MOODS_EVAL = {
     "data": "run://moods",
     "workers": {"count": 2, "per_device_batch_size": 8},
     "intervals": {"resamples": 200},
-    "require": {"accuracy": ">= 0.8", "loss": "< 0.6"},
+    "require": {"accuracy": ">= 0.8", "loss": "< 0.9"},
     "register": "moods",
     "promote": "production",
 }
@@ -71,9 +71,10 @@ def moods(folder, name="moods"):
     drawn = random.Random(0)
     rows = []
     for number in range(240):
-        label = ("good", "bad")[number % 2]
+        label = drawn.choice(("good", "bad"))
         words = [drawn.choice(GOOD if label == "good" else BAD) for _ in range(3)]
-        rows.append({"text": f"day {number} in town was {' and '.join(words)}", "label": label})
+        said = label if drawn.random() > 0.1 else drawn.choice(("good", "bad"))  # some are mistaken
+        rows.append({"text": f"day {number} in town was {' and '.join(words)}", "label": said})
     (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
 

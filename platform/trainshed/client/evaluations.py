@@ -25,9 +25,9 @@ from trainshed.spec.training.train import Training
 
 def evaluation_faults(one: BoundEvaluation) -> list[Fault]:
     """Every fault that can be known now."""
-    found = [*_split_faults(one), *_task_faults(one)]
-    for model in one.models:
-        found += _model_faults(one, model)
+    found = [*_split_faults(one), *_task_faults(one), *_model_faults(one, one.model)]
+    if one.against is not None and not _is_unlike(one):
+        found += _model_faults(one, one.against)
     return [one.loaded.fault(key, message) for key, message in found]
 
 
@@ -72,9 +72,15 @@ def _task_faults(one: BoundEvaluation) -> Iterator[tuple[str, str]]:
             "{max_samples: 0}",
         )
     other = None if one.against is None else one.against.trained
-    if other is not None and other.task.kind != trained.task.kind:
+    if other is not None and _is_unlike(one):
         message = f"{one.job.model} has learnt {trained.task.kind}, this one {other.task.kind}; compare like with like"
         yield "require.against", message
+
+
+def _is_unlike(one: BoundEvaluation) -> bool:
+    """Whether the other model has learnt something else."""
+    kinds = {model.trained.task.kind for model in one.models if model.trained is not None}
+    return len(kinds) > 1
 
 
 def _model_faults(one: BoundEvaluation, model: EvaluatedModel) -> Iterator[tuple[str, str]]:

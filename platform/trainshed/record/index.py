@@ -18,7 +18,7 @@ from trainshed.record.registry import ModelVersion, numbers_of, resolve_among
 from trainshed.record.results import Result, SweepResult
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
-from trainshed.spec.job import is_wanted
+from trainshed.spec.job import is_wanted, with_article
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ class Index:
             raise UsageError(f"run://{name} is neither an earlier document here nor a run in {self.storage.uri}")
         fitting = [one.run for one in named if is_wanted(one.facts.job.kind, kind)]
         if not fitting:
-            raise UsageError(f"run://{name} is a {named[0].facts.job.kind} run; a {kind} run is needed here")
+            found = with_article(named[0].facts.job.kind)
+            raise UsageError(f"run://{name} is {found} run; {with_article(kind)} run is needed here")
         return fitting
 
     def version(self, reference: str) -> ModelVersion:

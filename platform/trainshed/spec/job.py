@@ -128,6 +128,11 @@ def is_wanted(kind: str, wants: str) -> bool:
     return kind in MAKE_DATA if wants == "prepare" else kind == wants
 
 
+def with_article(kind: str) -> str:
+    """A kind of job in a sentence: a train, an evaluate."""
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
 def training_of(job: Job) -> tuple[Training, str] | None:
     """The training that a job spells out, and what its keys begin with in the document; None where there is none."""
     match job:

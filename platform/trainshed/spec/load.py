@@ -20,7 +20,7 @@ from trainshed.spec.document.part import Part
 from trainshed.spec.document.yaml_tree import Document, parse
 from trainshed.spec.evaluation.evaluate import EvaluateJob
 from trainshed.spec.fitting import DataForm, form_of, misfits, reference_misfits
-from trainshed.spec.job import KINDS, Job, JobDocument, Reference, is_wanted, references, versions_made
+from trainshed.spec.job import KINDS, Job, JobDocument, Reference, is_wanted, references, versions_made, with_article
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.earlier_sweeps import unlike
 from trainshed.spec.sweep.from_best import TrainFromBest
@@ -112,7 +112,9 @@ def outside_references(loaded: Sequence[LoadedJob]) -> list[tuple[LoadedJob, Ref
                 and not is_wanted(earlier[-1].job.kind, reference.wants)
                 and reference.target.startswith("run://")
             ):
-                message = f"{reference.target} is a {earlier[-1].job.kind} job; a {reference.wants} job is needed here"
+                found = with_article(earlier[-1].job.kind)
+                wanted = with_article(reference.wants)
+                message = f"{reference.target} is {found} job; {wanted} job is needed here"
                 faults.append(one.fault(reference.key, message))
             elif not earlier:
                 outside.append((one, reference))

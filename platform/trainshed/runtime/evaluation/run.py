@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import JsonValue
+
 from trainshed.errors import PlatformError
 from trainshed.record.built_on import prepared, trained_by
 from trainshed.record.data_form import form_of_manifest
@@ -234,10 +236,7 @@ def _judged(run: Evaluating, result: EvaluationResult) -> EvaluationResult:
     verdict = None
     if job.has_gate:
         reasons = _reasons(job, result)
-        require = {} if job.require is None else job.require.model_dump(mode="json", exclude_none=True)
-        if job.leakage.max_share is not None:
-            require["leakage.max_share"] = job.leakage.max_share
-        verdict = Verdict(require=require, passed=not reasons, reasons=reasons)
+        verdict = Verdict(require=_asked_of(job), passed=not reasons, reasons=reasons)
     figures = {name: (one.value, one.interval, one.other) for name, one in result.metrics.items()}
     run.reporter(
         Judged(
@@ -255,6 +254,18 @@ def _judged(run: Evaluating, result: EvaluationResult) -> EvaluationResult:
     if verdict is not None and not verdict.passed:
         failure = f"{result.model} has not passed: {'; '.join(verdict.reasons)}"
     return result.model_copy(update={"verdict": verdict, "failure": failure})
+
+
+def _asked_of(job: EvaluateJob) -> dict[str, JsonValue]:
+    """The gate as a person reads it: bounds first."""
+    require = job.require
+    asked: dict[str, JsonValue] = {}
+    if require is not None:
+        asked |= {name: str(bound) for name, bound in require.bounds.items()}
+        asked |= {} if require.against is None else {"against": require.against, "within": require.within}
+    if job.leakage.max_share is not None:
+        asked["leakage.max_share"] = job.leakage.max_share
+    return asked
 
 
 def _reasons(job: EvaluateJob, result: EvaluationResult) -> tuple[str, ...]:
