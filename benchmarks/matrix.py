@@ -1,13 +1,13 @@
 """E1: every task x engine x {fresh, existing weights} x {1, 2 workers} x accumulation {1, 4} against plain torch.
 
-    .venv/bin/python benchmarks/matrix.py [--precision bf16]
+    .venv/bin/python benchmarks/matrix.py [--precision bf16] [--only dpo orpo]
 
 Losses and gradient norms of four steps, with dropout wherever a model has it, must equal those of one process of plain
 torch to 1e-5; with bf16, under ZeRO-1 to 3 and fsdp, the losses those of plain torch in bf16 with fp32 masters to 1e-3
 and the norms to 3e-2, at a rate of 1e-4 (at one of 1e-2 a weight that rounds the other way moves these small models by
 more: plain torch in fp32 and in bf16 are as far apart). A cell that fails is printed, and none is left out: what an
 engine refuses (recurrent networks under fsdp) is no cell.
-Writes E1.json or E1-bf16.json.
+Writes E1.json or E1-bf16.json; with --only, some of the tasks, nothing.
 """
 
 import argparse
@@ -34,6 +34,7 @@ TASKS = (
     "causal_lm-llama", "causal_lm-pretrained-lora", "causal_lm-conversations", "causal_lm-conversations-blocks",
     "causal_lm-target", "masked_lm", "seq2seq_lm-t5", "seq2seq_lm-bart", "text_classification",
     "text_classification-pairs", "multi_label", "regression", "image_classification", "lstm_classifier",
+    "dpo", "dpo-ipo-pretrained-dropout", "dpo-lora", "orpo", "reward_model",
 )  # fmt: skip
 SPLITTING = ("fsdp", "zero-1", "zero-2", "zero-3")
 ALLOWED = {"fp32": (1e-5, 1e-5), "bf16": (1e-3, 3e-2)}
@@ -44,13 +45,15 @@ RATE = 1e-4
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    precision = parser.parse_args().precision
+    parser.add_argument("--only", nargs="+", choices=TASKS, default=TASKS, metavar="TASK")
+    asked = parser.parse_args()
+    precision = asked.precision
     with tempfile.TemporaryDirectory(prefix="matrix-") as place:
         rows = []
         for workers in (1, 2):
             folder = Path(place) / str(workers)
             folder.mkdir()
-            cells = dict(cells_of(folder, workers, precision))
+            cells = dict(cells_of(folder, workers, precision, asked.only))
             run_workers(train_all, workers, folder, folder / "rendezvous", cells, logs=folder, limit_s=1500)
             rows += [checked(name, case, workers, folder) for name, case in cells.items()]
     allowed = ALLOWED[precision]
@@ -60,6 +63,8 @@ def main() -> None:
     equal = len(rows) - len(wrong)
     largest = ", ".join(f"{max(apart):.1e}" for apart in list(zip(*rows, strict=True))[1:])
     print(f"{len(rows)} cells, {equal} equal; the largest differences of losses and norms: {largest}")
+    if asked.only is not TASKS:
+        return
     what = (
         f"cells of task x engine x weights x workers x accumulation equal to plain torch, {precision}, of {len(rows)}"
     )
@@ -68,9 +73,9 @@ def main() -> None:
     write_result(name, what, ">= 100 %", [equal / len(rows)], command=command, pairs=[])
 
 
-def cells_of(folder: Path, workers: int, precision: str):
+def cells_of(folder: Path, workers: int, precision: str, tasks):
     """By name; what belongs to one task shares its data and its existing weights."""
-    for task in TASKS:
+    for task in tasks:
         (folder / task).mkdir()
         case = CASES[task](folder / task / "tokenizer")
         variants = {"": case}

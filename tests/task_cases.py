@@ -21,6 +21,7 @@ from trainshed.spec.data.sources import Builtin
 from trainshed.spec.training.adapters import Lora
 from trainshed.spec.training.models import T5, Bart, Bert, Config, Gpt2, Llama, Lstm, Pretrained, Qwen2, Qwen3, Vit
 from trainshed.spec.training.optimizers import AdamW
+from trainshed.spec.training.preference import Dpo, Orpo, RewardModel
 from trainshed.spec.training.tasks import (
     CausalLm,
     ImageClassification,
@@ -93,12 +94,12 @@ def reviews():
     return texts, np.array([LABELS.index(name) for name in names])
 
 
-def training(task, model, *, rate=0.01, **more):
+def training(task, model, *, rate=0.01, epsilon=1e-8, **more):
     return Training(
         task=task,
         model=model,
         data="run://data",
-        optimizer=AdamW(learning_rate=rate),
+        optimizer=AdamW(learning_rate=rate, epsilon=epsilon),
         workers=Workers(per_device_batch_size=8),
         global_batch_size=8,
         steps=30,
@@ -200,6 +201,52 @@ def exported(case, folder):
     return Pretrained(name_or_path=str(existing))
 
 
+def preference_case(folder, task, model, *, reference=False, **more):
+    """Pairs of answers, of which the preferred one ends with a word of its own; the reference is a model untrained."""
+    texts, _ = reviews()
+    shape = {"kind": "train_bpe", "vocab_size": 300}
+    vocab = made_tokenizer(folder, texts, tokenizer=shape, examples={"text": "text", "max_tokens": 48})
+    facts = tasks.DataFacts(vocab, 48, folder)
+    prompts = facts.encoder.prompts(texts)
+    columns = {}
+    begun = [text[: 3 + len(text) % 5] for text in texts]
+    for ids, mask, end in (("tokens", "loss_mask", " thanks"), ("rejected", "rejected_mask", " rude")):
+        answers = facts.encoder.targets([one + end for one in begun], None)
+        both = list(zip(prompts, answers, strict=True))
+        columns[ids] = [np.concatenate(pair) for pair in both]
+        columns[mask] = [np.repeat([0, 1], [len(prompt), len(answer)]) for prompt, answer in both]
+    raw = [{"text": text} for text in texts[:3]]
+    opened = AutoModelForCausalLM.from_pretrained
+    if isinstance(task, RewardModel):
+        more["epsilon"] = 1e-4  # fresh scores are all but equal, and Adam would make whole steps of roundings
+        opened = CLASSIFIER
+        whole = zip(texts, begun, raw, strict=False)
+        raw = [{"prompt": text, "completion": f"{answer} thanks", **one} for text, answer, one in whole]
+    case = Case(training(task, model, **more), facts, Memory(columns), raw, opened)
+    if reference:
+        standing, _ = model_of(case)
+        whole = batch_of(case, np.arange(SAMPLES))
+        with torch.no_grad():
+            found = case.task.of_samples(standing, whole)
+        case = case_with_reference(case, found.values())
+    return case
+
+
+def case_with_reference(case, figures):
+    """The same with these columns of a reference."""
+    named = zip(("reference_chosen", "reference_rejected"), figures, strict=True)
+    made = {name: np.full(SAMPLES, values, np.float32) for name, values in named}
+    return dataclasses.replace(case, samples=Memory({**case.samples.columns, **made}))
+
+
+def preferring_case(folder, model, *, task=None, **more):
+    """Preferences of a small model that an earlier training exported, which is its own reference."""
+    task = task or Dpo()
+    there = exported(preference_case(folder, Orpo(), model), folder)
+    columns = {} if "lora" in more else {"reference": True}
+    return preference_case(folder, task, there, rate=0.003, **columns, **more)
+
+
 def dates_case(folder, task, model, opened):
     rows = builtin.rows(Builtin(name="dates", samples=SAMPLES))
     vocab = made_tokenizer(
@@ -264,6 +311,13 @@ CASES = {
         at, Qwen2(**SHAPE), lora=Lora(rank=16, alpha=32, target_modules="all-linear")
     ),
     "causal_lm-target": lambda at: dates_case(at, CausalLm(), Gpt2(**SHAPE), AutoModelForCausalLM.from_pretrained),
+    "dpo": lambda at: preference_case(at, Dpo(), Llama(**SHAPE), reference=True),
+    "dpo-ipo-pretrained-dropout": lambda at: preferring_case(at, Gpt2(**SHAPE, dropout=0.1), task=Dpo(loss="ipo")),
+    "dpo-lora": lambda at: preferring_case(
+        at, Llama(**SHAPE), lora=Lora(rank=16, alpha=32, target_modules="all-linear", dropout=0.1)
+    ),
+    "orpo": lambda at: preference_case(at, Orpo(), Gpt2(**SHAPE, dropout=0.1)),
+    "reward_model": lambda at: preference_case(at, RewardModel(), BERT),
     "masked_lm": lambda at: text_case(at, MaskedLm(), BERT, AutoModelForMaskedLM.from_pretrained),
     "seq2seq_lm-t5": lambda at: dates_case(at, Seq2SeqLm(), T5(**SHAPE), AutoModelForSeq2SeqLM.from_pretrained),
     "seq2seq_lm-bart": lambda at: dates_case(at, Seq2SeqLm(), Bart(**SHAPE), AutoModelForSeq2SeqLM.from_pretrained),

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import yaml
-from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM
 
-from chat_shapes import SHAPES
 from cli.calling import call
+from cli.tuning_jobs import at_home, in_yaml, models, refused
+
+__all__ = ["at_home", "models"]
 
 ASKED = {"role": "user", "content": "1+1?"}
 SAID = {"role": "assistant", "content": "2"}
@@ -124,7 +123,7 @@ JOBS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "an encoder that is to speak": (
         {"tokenizer": {"name_or_path": "ENCODER"}},
         {"model": {"kind": "pretrained", "name_or_path": "ENCODER"}},
-        "a bert cannot be trained for causal_lm; it is trained for masked_lm and text_classification",
+        "a bert cannot be trained for causal_lm; it is trained for masked_lm, reward_model and text_classification",
     ),
     "blocks for a family that mixes documents": (
         {"examples": None, "pack": {"block_size": 64}},
@@ -145,28 +144,6 @@ JOBS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "a folder that is not there": ({}, {"model": {"kind": "pretrained", "name_or_path": "NOWHERE"}}, "is not there"),
 }
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of models: MODEL is whole; BARE, BROKEN, OTHER and PICKLE lack what their names say."""
-    root = tmp_path_factory.mktemp("models")
-    shape = SHAPES["llama 3"]
-    tokenizer = shape.tokenizer()
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=256, **sizes)
-    LlamaForCausalLM(config).save_pretrained(root / "MODEL")
-    BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(root / "ENCODER")
-    for name in ("MODEL", "BROKEN", "BARE", "ENCODER"):
-        tokenizer.save_pretrained(str(root / name))
-    (root / "BROKEN" / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }")
-    (root / "BARE" / "chat_template.jinja").unlink()
-    SHAPES["chatml"].tokenizer().save_pretrained(str(root / "OTHER"))
-    (root / "PICKLE").mkdir()
-    (root / "PICKLE" / "config.json").write_text((root / "MODEL" / "config.json").read_text())
-    (root / "PICKLE" / "pytorch_model.bin").write_bytes(b"\x80\x02.")
-    return root
 
 
 def documents(models: Path, prepare: dict[str, Any], train: dict[str, Any]) -> str:
@@ -191,29 +168,8 @@ def documents(models: Path, prepare: dict[str, Any], train: dict[str, Any]) -> s
         "global_batch_size": 4,
         "steps": 10,
     } | train
-    parts = [prepared] if prepared["format"] == "preference" else [prepared, trained]  # no task trains on those yet
-    said = "---\n".join(yaml.safe_dump(one, sort_keys=False) for one in parts)
-    for name in ("MODEL", "OTHER", "BROKEN", "BARE", "PICKLE", "NOWHERE", "ENCODER"):
-        said = said.replace(f"name_or_path: {name}\n", f"name_or_path: {models / name}\n")
-    return said
-
-
-def refused(folder: Path, capsys: Any, content: str, rows: list[Any]) -> str:
-    (folder / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    (folder / "job.yaml").write_text(content)
-    done = call(capsys, "submit", folder / "job.yaml", "--dry-run")
-    assert done.code == 2, done.out + done.err
-    lines = done.err.strip().splitlines()
-    assert len(lines) == 1, done.err
-    assert str(folder / "job.yaml") in lines[0]
-    return lines[0]
-
-
-@pytest.fixture(autouse=True)
-def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "home"))
-    for name in ("PLATFORM_STORAGE", "PLATFORM_ADDRESS", "RAY_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
+    parts = [prepared] if prepared["format"] == "preference" else [prepared, trained]  # no answers to learn
+    return in_yaml(parts, models)
 
 
 @pytest.mark.parametrize("case", ROWS)

@@ -174,8 +174,8 @@ def test_an_export_that_is_damaged_is_refused(storage, tmp_path, file, content, 
 @pytest.mark.parametrize(
     ("make", "task", "said"),
     [
-        (bert, "causal_lm", "small@1: a bert cannot be trained for causal_lm; it is trained for masked_lm and"),
-        (gpt2, "masked_lm", "small@1: a gpt2 cannot be trained for masked_lm; it is trained for causal_lm and"),
+        (bert, "causal_lm", "small@1: a bert cannot be trained for causal_lm; it is trained for masked_lm, "),
+        (gpt2, "masked_lm", "small@1: a gpt2 cannot be trained for masked_lm; it is trained for causal_lm, dpo"),
         (llama, "seq2seq_lm", "small@1: a llama cannot be trained for seq2seq_lm"),
     ],
 )

@@ -125,8 +125,8 @@ def test_an_evaluation_that_failed_has_its_figures_and_nothing_is_built_on_it(st
 
 def test_the_training_of_a_model_is_read_from_its_run(storage, run):
     assert trained_by(run).task.kind == "text_classification"
+    storage.write_json("runs/p/job.json", {**Index(storage).run("moods").job, "job": PREPARE, "run_id": "p"})
     with pytest.raises(UsageError, match="is a prepare run; a train run is needed"):
-        storage.write_json("runs/p/job.json", {**Index(storage).run("moods").job, "job": PREPARE, "run_id": "p"})
         trained_by(Index(storage).run("p"))
 
 

@@ -10,6 +10,7 @@ from trainshed.cli import context
 from trainshed.cli.runs import RunArgument
 from trainshed.cli.show import print_json, print_json_line, say
 from trainshed.cli.states import States
+from trainshed.spec.kinds import GO_ON
 
 if TYPE_CHECKING:
     from trainshed.record.run import Record
@@ -51,7 +52,7 @@ def stop(
     where = states.clusters.of(record.job)
     from trainshed.client.stop import GRACE_S, stop_run  # HTTP: a name that does not exist does not pay for it
 
-    if not now and record.facts.job.kind in ("train", "tune"):
+    if not now and record.facts.job.kind in GO_ON:
         say(f"{record.run_id}: asked to save and stop, for at most {GRACE_S:.0f} s; --now does not wait")
     state = stop_run(where, record, grace_s=0 if now else GRACE_S)
     if as_json:

@@ -18,9 +18,9 @@ from trainshed.client.stop import GRACE_S, stop_run, stop_submission
 from trainshed.errors import BudgetReached
 from trainshed.record.events import Begin, End, JobEnd, Line, Progress, describe
 from trainshed.record.run import Record
+from trainshed.spec.kinds import GO_ON
 
 PLAIN_EVERY_S = 5.0
-RESUMABLE_KINDS = ("train", "tune")
 
 
 def follow_submission(address: Address, submission_id: str, runs: list[str], *, as_json: bool) -> int:
@@ -136,7 +136,7 @@ def stopped(record: Record, state: str) -> str:
     """How a run was stopped, in words, and how to go on with it."""
     end = record.end
     saved = f" after step {end.step}, saved in {end.checkpoint}" if end is not None and end.checkpoint else ""
-    again = state == "stopped" and record.facts.job.kind in RESUMABLE_KINDS
+    again = state == "stopped" and record.facts.job.kind in GO_ON
     return f"{record.run_id}: {state}{saved}" + (f"; `platform resume {record.run_id}` goes on with it" * again)
 
 

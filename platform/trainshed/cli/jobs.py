@@ -71,7 +71,7 @@ def submit(
     else:
         say(f"submitted {submitted.submission_id} to {where.url}")
         for run in submitted.runs:
-            typer.echo(f"{run.job['kind']:8} {run.run_id}")
+            typer.echo(f"{run.job['kind']:9} {run.run_id}")
     if follow:
         raise typer.Exit(
             follow_submission(where, submitted.submission_id, [run.run_id for run in submitted.runs], as_json=as_json)

@@ -44,7 +44,8 @@ def _print_plan(each: Plan) -> None:
         weights += f", {number(trainable)} of them trained"
     flops = "" if each.flops is None else f", {each.flops:.2e} FLOP"
     passes = f"{each.accumulation} pass(es) on each of {each.workers} worker(s)"
-    tokens = f"{number(each.tokens_per_step)} tokens a step ({passes}), {_length(each)}"
+    step = "step" if each.cost.learns else "batch"
+    tokens = f"{number(each.tokens_per_step)} tokens a {step} ({passes}), {_length(each)}"
     typer.echo(f"{each.name}: {weights}, {tokens}{flops}")
     rows = [_row(each, one) for one in each.table]
     if rows:
@@ -71,6 +72,8 @@ def _print_plan(each: Plan) -> None:
 
 def _length(each: Plan) -> str:
     """How long it trains."""
+    if not each.cost.learns:
+        return "every sample once"
     if each.steps is None or each.tokens is None:
         return f"{each.epochs:g} epochs, whose steps are counted when the data is there"
     return f"{number(each.tokens)} tokens in all, {each.steps:,} steps"

@@ -5,10 +5,12 @@ Knows job files, this disk and bound submissions; no HTTP, so that a refusal cos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import assert_never
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
 
-from trainshed.client.beginnings import beginning_misfits
+from pydantic import JsonValue
+
+from trainshed.client.beginnings import as_planned, beginning_misfits
 from trainshed.client.bound import (
     Bound,
     BoundEvaluation,
@@ -18,6 +20,7 @@ from trainshed.client.bound import (
     BoundServing,
     BoundSweep,
     BoundTraining,
+    Data,
     EarlierSweep,
     PlannedData,
     PlannedModel,
@@ -41,8 +44,10 @@ from trainshed.spec.sweep.tune import TuneJob
 from trainshed.spec.training import quantization
 from trainshed.spec.training.models import Pretrained
 from trainshed.spec.training.models.folder import folder_config
+from trainshed.spec.training.models.sameness import config_misfit, config_shape
+from trainshed.spec.training.preference import Dpo
 from trainshed.spec.training.trackers import is_installed_here, trackers
-from trainshed.spec.training.train import TrainJob
+from trainshed.spec.training.train import Training, TrainJob
 
 ADAPTERS_HINT = "say export.adapters: both, or merged, in its training"
 
@@ -150,7 +155,7 @@ def _misfits(one: BoundJob, documents: Sequence[BoundJob]) -> list[Fault]:
         case BoundSweep():
             return [*_sweep_misfits(one), *_unlike_sweeps(one)]
         case BoundTraining():
-            return _training_misfits(one)
+            return [*_training_misfits(one), *_unlike_reference(one, documents)]
         case BoundReference():
             return _reference_misfits(one)
         case BoundPrepare():
@@ -192,6 +197,32 @@ def _training_misfits(one: BoundTraining) -> list[Fault]:
     if one.best is None:
         return [*found, *misfits_with(one.loaded, one.full.data, one.data.form)]
     return [*found, *(one.loaded.fault(key, said) for key, said in misfits(one.full.training, one.data.form))]
+
+
+def _unlike_reference(one: BoundTraining, documents: Sequence[BoundJob]) -> list[Fault]:
+    """A reference of another shape than the model that is compared with it, where both are files of this machine."""
+    if not isinstance(one.full.task, Dpo):
+        return []
+    config = _config_here(as_planned(one.full, one.weights))
+    why = None if config is None else config_misfit(config, _shape_of_reference(one.data, documents))
+    return [one.loaded.fault("data", f"the reference of {one.full.data} {why}")] if why else []
+
+
+def _shape_of_reference(data: Data, documents: Sequence[BoundJob]) -> Mapping[str, JsonValue] | None:
+    """The shape of the model that has measured data, or will."""
+    if isinstance(data, PreparedData):
+        return None if data.manifest.reference is None else data.manifest.reference.shape
+    for made in documents:
+        if isinstance(made, BoundReference) and made.loaded is data.document:
+            config = _config_here(as_planned(made.training, made.weights))
+            return None if config is None else config_shape(config)
+    return None
+
+
+def _config_here(training: Training) -> dict[str, Any] | None:
+    """The config.json of its model, where that is a folder of this machine."""
+    folder = training.model.folder if isinstance(training.model, Pretrained) else None
+    return None if folder is None else folder_config(folder)
 
 
 def _reference_misfits(one: BoundReference) -> list[Fault]:

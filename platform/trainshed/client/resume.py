@@ -43,12 +43,21 @@ MAY_CHANGE = {
         *("workers", "engine", "steps", "checkpoint", "validation", "recovery", "max_failures", "self_test"),
         *("export", "report_to"),
     ),
+    "reference": ("workers", "engine", "max_failures"),
+    "evaluate": ("workers", "engine", "max_failures"),
     "tune": (
         *("budget", "failures", "best_among", "search.trials", "search.concurrent", "trials_per_device"),
         "report_to",
     ),
 }
 """Beginnings of the paths that change how a run goes on, and not what it learns or has tried."""
+KEPT = {
+    "train": "its model, data and maths",
+    "reference": "its model, data and precision",
+    "evaluate": "its model, data and gate",
+    "tune": "its space, training and seed",
+}
+"""What does not change."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,9 @@ def _may_go_on(record: Record, state: str, why: str) -> None:
     """Raises UsageError where a run of this kind, in this state, cannot."""
     kind = record.facts.job.kind
     if kind not in MAY_CHANGE:
-        raise UsageError(f"{record.run_id} is a {kind} run; only a training or a sweep can go on, submit the job again")
+        raise UsageError(
+            f"{record.run_id} is a {kind} run; what trains, searches or measures can go on; submit the job again"
+        )
     if state == "unknown":
         raise UsageError(
             f"{record.run_id} may still be running, and two drivers would write into one run: {why}; resume it once "
@@ -137,7 +148,7 @@ def _refuse_other_changes(record: Record, sets: Sequence[str]) -> None:
     for text in sets:
         _, path = addressed([own], text.partition("=")[0].strip())
         if not any(path == one or path.startswith(f"{one}.") for one in MAY_CHANGE[kind]):
-            kept = "its model, data and maths" if kind == "train" else "its space, training and seed"
+            kept = KEPT[kind]
             message = f"a resumed {kind} run keeps {kept}; change {', '.join(MAY_CHANGE[kind])}"
             raise SpecError([Fault("--set", 0, text, message)])
 

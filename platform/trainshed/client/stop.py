@@ -14,6 +14,7 @@ from trainshed.patience import Wait
 from trainshed.record.run import Record, RunState
 from trainshed.record.storage import Storage
 from trainshed.record.submission import TakeDown
+from trainshed.spec.kinds import GO_ON
 
 POLL_S = 0.3
 STOP_WAIT_S = 60.0
@@ -37,7 +38,7 @@ def stop_run(address: Address, record: Record, *, grace_s: float = GRACE_S) -> R
     Raises:
         ClusterError: it has not ended within a minute after that, or longer on a busy machine.
     """
-    if grace_s and record.state == "running" and record.facts.job.kind in ("train", "tune"):
+    if grace_s and record.state == "running" and record.facts.job.kind in GO_ON:
         record.ask_to_stop()
         deadline = time.monotonic() + grace_s
         with JobsClient(address.url, address.token) as jobs:

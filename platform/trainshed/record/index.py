@@ -18,7 +18,7 @@ from trainshed.record.registry import ModelVersion, numbers_of, resolve_among
 from trainshed.record.results import Result, SweepResult
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
-from trainshed.spec.job import is_wanted, with_article
+from trainshed.spec.kinds import is_wanted, with_article
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,6 @@ KINDS: dict[str, Any] = {
     "evaluate": EvaluateJob,
     "serve": ServeJob,
 }
-MAKE_DATA = ("prepare", "reference")
-"""The kinds of job whose runs trainings read."""
 
 
 def _kind_tag(value: Any) -> str | None:
@@ -121,16 +119,6 @@ def references(job: Job) -> list[Reference]:
                 Reference(key="model", target=job.model, wants="train"),
                 *(Reference(key="gate", target=one, wants="evaluate") for one in gates),
             ]
-
-
-def is_wanted(kind: str, wants: str) -> bool:
-    """Whether a run of this kind is what a reference wants."""
-    return kind in MAKE_DATA if wants == "prepare" else kind == wants
-
-
-def with_article(kind: str) -> str:
-    """A kind of job in a sentence: a train, an evaluate."""
-    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 def training_of(job: Job) -> tuple[Training, str] | None:

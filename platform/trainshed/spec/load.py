@@ -20,7 +20,8 @@ from trainshed.spec.document.part import Part
 from trainshed.spec.document.yaml_tree import Document, parse
 from trainshed.spec.evaluation.evaluate import EvaluateJob
 from trainshed.spec.fitting import DataForm, form_of, misfits, reference_misfits
-from trainshed.spec.job import KINDS, Job, JobDocument, Reference, is_wanted, references, versions_made, with_article
+from trainshed.spec.job import KINDS, Job, JobDocument, Reference, references, versions_made
+from trainshed.spec.kinds import is_wanted, with_article
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.earlier_sweeps import unlike
 from trainshed.spec.sweep.from_best import TrainFromBest

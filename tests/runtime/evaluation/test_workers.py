@@ -1,4 +1,4 @@
-"""What workers leave of an evaluation, in this process: figures in the order of the samples, answers, labels by name."""
+"""What workers leave of an evaluation, in this process: figures of samples in order, answers, labels by name."""
 
 import json
 
@@ -13,8 +13,8 @@ from trainshed.record.storage import Storage
 from trainshed.record.weights import of_run
 from trainshed.runtime.evaluation.figures import measured
 from trainshed.runtime.training.host import BareHost, World
-from trainshed.runtime.training.scoring import files
 from trainshed.runtime.training.scoring.evaluating import evaluate_worker
+from trainshed.runtime.training.scoring.files import AnswerFiles, ScoreFiles
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.spec.evaluation.asked import Asked
 from trainshed.spec.evaluation.evaluate import EvaluateJob
@@ -64,7 +64,7 @@ def told(run, read, *, folder="runs/e", **asked):
 
 
 def columns(storage, tmp_path, folder="runs/e", samples=10):
-    return measured(storage, folder, "test", samples, tmp_path / "copy")
+    return measured(ScoreFiles(storage, folder), "test", samples, tmp_path / "copy")
 
 
 def test_a_sample_has_its_figures_whatever_the_batch(storage, tmp_path):
@@ -109,7 +109,7 @@ def test_a_model_whose_files_have_changed_is_not_evaluated(storage):
     order = told(run, read)
     place = run.at("model/model.safetensors")
     storage.write(place, storage.read(place)[:-1] + b"\x01")
-    with pytest.raises(PlatformError, match="not the (file|one) that was exported"):
+    with pytest.raises(PlatformError, match=r"not the (file|one) that was exported"):
         evaluate_worker(order, Host())
 
 
@@ -119,13 +119,13 @@ def test_answers_are_in_the_order_of_the_samples_and_are_not_given_twice(storage
     order = told(run, read, answered=8, max_new_tokens=5)
     stopped = evaluate_worker(order, Host(stop_at=10 + 3))
     assert stopped.notice == "stop"
-    first = files.read_answers(storage, "runs/e")
+    first = AnswerFiles(storage, "runs/e").read()
     assert [one["prompt"] for one in first] == [row["text"] for row in SPLITS["test"][:3]]
     marked = [{**one, "said": "as it was"} for one in first]
-    storage.write_json(files.answers_at("runs/e", 0), marked)
+    AnswerFiles(storage, "runs/e").write(0, marked)
     ended = evaluate_worker(order, Host())
     assert ended.notice is None
-    answers = files.read_answers(storage, "runs/e")
+    answers = AnswerFiles(storage, "runs/e").read()
     assert [one["prompt"] for one in answers] == [row["text"] for row in SPLITS["test"][:8]]
     assert [one["truth"] for one in answers] == [row["target"] for row in SPLITS["test"][:8]]
     assert [one["said"] for one in answers[:3]] == ["as it was"] * 3
@@ -133,9 +133,9 @@ def test_answers_are_in_the_order_of_the_samples_and_are_not_given_twice(storage
 
 
 def test_a_file_of_answers_that_a_stranger_wrote_is_refused(storage):
-    storage.write_json(files.answers_at("runs/e", 0), [{"prompt": 1}])
+    AnswerFiles(storage, "runs/e").write(0, [{"prompt": 1}])
     with pytest.raises(PlatformError, match=r"answers/000000.json: 0.prompt"):
-        files.read_answers(storage, "runs/e")
+        AnswerFiles(storage, "runs/e").read()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from trainshed.runtime.tasks.chunked import ChunkedHead
 from trainshed.spec.training.logits import CHUNK_BYTES, WHOLE_BYTES, has_plain_head, tokens_at_once
 
 DECODERS = [name for name, (auto, _) in FAMILIES.items() if auto is AutoModelForCausalLM]
-TASKS = [name for name in CASES if name.startswith("causal_lm")]
+TASKS = [name for name in CASES if name.startswith(("causal_lm", "dpo", "orpo"))]
 
 
 def loss_and_gradients(config, *, chunked, smoothing):
@@ -94,16 +94,20 @@ def test_every_decoder_s_task_has_the_same_loss_and_figures(name, tmp_path, monk
         task = tasks.build(case.training, case.facts)
         torch.manual_seed(0)
         model = task.make_model().eval()
+        with torch.no_grad():
+            for parameter in model.parameters():  # a model that is its reference has ties, which roundings decide
+                parameter += 0.01 * torch.randn_like(parameter)
         batch = task.batch(case.samples.take(np.arange(6)), keys=[(n,) for n in range(6)])
         meter = task.meter()
         with torch.no_grad():
             meter.add(model, batch)
             loss = float(task.loss(model, batch, label_smoothing=0.05))
-        found.append((task._head.answered, loss, meter.metrics()))
+        head = getattr(task, "_language", task)._head
+        found.append((head.answered, loss, meter.metrics()))
     (whole, loss, figures), (in_chunks, loss_too, figures_too) = found
     assert (whole, in_chunks) == (False, True)
     assert loss_too == pytest.approx(loss, rel=1e-6)
-    assert figures_too == pytest.approx(figures, rel=1e-6)
+    assert figures_too == pytest.approx(figures, rel=1e-6, abs=1e-5)  # a margin may be a difference of a hair
 
 
 def test_the_peak_has_one_chunk_of_logits():

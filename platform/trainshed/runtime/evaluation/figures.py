@@ -14,7 +14,6 @@ import numpy as np
 
 from trainshed.errors import PlatformError
 from trainshed.record.evaluation import Estimate
-from trainshed.record.storage import Storage
 from trainshed.runtime.evaluation.bootstrap import Array, Statistic, interval, once, resampled
 from trainshed.runtime.evaluation.calibration import of_calibration
 from trainshed.runtime.evaluation.squad import answer_f1, exact_match
@@ -27,7 +26,7 @@ from trainshed.runtime.evaluation.statistics import (
     of_tokens,
 )
 from trainshed.runtime.evaluation.translations import Translations, of_translations
-from trainshed.runtime.training.scoring import files
+from trainshed.runtime.training.scoring.files import ScoreFiles
 from trainshed.spec.evaluation.evaluate import Intervals
 from trainshed.spec.training.tasks import Custom, Seq2SeqLm, Task
 
@@ -35,9 +34,9 @@ Columns = Mapping[str, Array]
 """By name, `(samples, figures)`."""
 
 
-def measured(storage: Storage, folder: str, split: str, samples: int, copy: Path) -> dict[str, Array]:
-    """What the workers wrote into a run's folder. `copy` is a folder for files of another machine."""
-    table = files.read(storage, folder, split, samples, copy)
+def measured(files: ScoreFiles, split: str, samples: int, copy: Path) -> dict[str, Array]:
+    """What the workers wrote down. `copy` is a folder for files of another machine."""
+    table = files.read(split, samples, copy)
     return {name: _array(table[name]) for name in table.column_names}
 
 

@@ -29,7 +29,7 @@ from trainshed.runtime.scratch import scratch
 from trainshed.runtime.training.ray_train.fit import fit
 from trainshed.runtime.training.ray_train.spares import Spares
 from trainshed.runtime.training.run import watch_metrics, workers_in_words
-from trainshed.runtime.training.scoring import files
+from trainshed.runtime.training.scoring.files import AnswerFiles, ScoreFiles
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.spec.evaluation.asked import Asked
@@ -84,8 +84,8 @@ def evaluate_job(
     result = settle(job, result, own, reporter)
     write_report(reporter.record, job.name, result, found.columns, found.answers, _labels(run, own))
     for place in (reporter.record.at(), reporter.record.at("against")):
-        for folder in (files.FOLDER, files.ANSWERS):
-            reporter.record.storage.delete(f"{place}/{folder}")
+        ScoreFiles(reporter.record.storage, place).delete()
+        AnswerFiles(reporter.record.storage, place).delete()
     return result
 
 
@@ -167,10 +167,10 @@ def _find_out(run: Evaluating, origin: WeightsOrigin, reference: str, standby: S
             standby=standby,
         )
     if fitted.stopped:
-        raise Stopped(fitted.last.step, None)
+        raise Stopped(fitted.last.step, None, what="sample")
     with scratch("scores") as copy:
-        columns = measured(storage, folder, run.split, run.samples, copy)
-    said = tuple(Answer(**one) for one in files.read_answers(storage, folder)) if answered else ()
+        columns = measured(ScoreFiles(storage, folder), run.split, run.samples, copy)
+    said = tuple(Answer(**one) for one in AnswerFiles(storage, folder).read()) if answered else ()
     return Found(training, columns, said)
 
 

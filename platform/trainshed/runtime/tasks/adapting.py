@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import fnmatch
 from collections.abc import Collection, Iterable
+from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -68,6 +70,28 @@ def add_adapters(model: torch.nn.Module, spec: Lora) -> Any:
         return get_peft_model(model, config)
     except ValueError as error:
         raise PlatformError(f"lora.target_modules: {first_line(error)}") from error
+
+
+def add_switch(adapted: Any) -> Any:
+    """Has a model with adapters take `without_adapters`: that pass is the plain model's, without dropout.
+
+    Engines hand it through like any other argument, and a copy of the model has a switch of its own.
+    """
+
+    def forward(own: Any, *arguments: Any, without_adapters: bool = False, **named: Any) -> Any:
+        plain = partial(type(own).forward, own)
+        if not without_adapters:
+            return plain(*arguments, **named)
+        learns = own.training
+        own.eval()
+        try:
+            with own.disable_adapter():
+                return plain(*arguments, **named)
+        finally:
+            own.train(learns)
+
+    adapted.forward = MethodType(forward, adapted)
+    return adapted
 
 
 def add_adapters_to_outline(model: PreTrainedModel, spec: Lora) -> Any:

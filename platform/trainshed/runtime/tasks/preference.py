@@ -6,8 +6,7 @@ adapters, the model itself with its adapters off.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.modalities.text.collation import IGNORED, inputs, pad
+from trainshed.runtime.tasks.adapting import add_switch
 from trainshed.runtime.tasks.causal_lm import CausalLmTask
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.making import PartHandler
@@ -43,17 +43,16 @@ class PreferenceTask:
         refuse_router_loss(self._language.config, task.kind)
         self.shape = config_shape(self._language.config.to_dict())
         self._adapts = training.lora is not None
-        self._model: Any = None
         if isinstance(task, Dpo) and (why := config_misfit(self._language.config.to_dict(), facts.reference)):
             raise PlatformError(f"data: the reference of {training.data} {why}")
 
     def make_model(self) -> torch.nn.Module:
         """The model in fp32, without a key-value cache."""
-        return self._kept(self._language.make_model())
+        return self._with_switch(self._language.make_model())
 
     def make_in_parts(self, place: PartHandler, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
         """Makes the model as `make_model` does; each part is placed when its weights are there."""
-        return self._kept(self._language.make_in_parts(place, dtype))
+        return self._with_switch(self._language.make_in_parts(place, dtype))
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -132,12 +131,10 @@ class PreferenceTask:
     @torch.no_grad()
     def _own_reference(self, forward: Forward, batch: Batch) -> torch.Tensor:
         """What the model says with its adapters off, and without dropout."""
-        with _adapters_off(self._model):
-            return -self._language.losses_of_rows(forward, _asked(batch))
+        return -self._language.losses_of_rows(partial(forward, without_adapters=True), _asked(batch))
 
-    def _kept(self, model: torch.nn.Module) -> torch.nn.Module:
-        self._model = model if self._adapts else None
-        return model
+    def _with_switch(self, model: torch.nn.Module) -> torch.nn.Module:
+        return add_switch(model) if self._adapts else model
 
 
 def dpo_figures(
@@ -200,15 +197,3 @@ def _asked(batch: Batch) -> Batch:
 def _lengths(batch: Batch) -> torch.Tensor:
     """Tokens of each answer `(2 samples,)`: all that count but a row's first, which nothing predicts."""
     return (batch["labels"][:, 1:] != IGNORED).sum(1).clamp(min=1)
-
-
-@contextmanager
-def _adapters_off(model: Any) -> Iterator[None]:
-    """Inside, the model is the one that its adapters began from, in evaluation mode."""
-    learns = model.training
-    model.eval()
-    try:
-        with model.disable_adapter():
-            yield
-    finally:
-        model.train(learns)

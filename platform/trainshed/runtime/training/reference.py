@@ -28,7 +28,7 @@ from trainshed.runtime.training.ray_train.fit import Fitted, fit
 from trainshed.runtime.training.ray_train.spares import Spares
 from trainshed.runtime.training.run import watch_metrics, workers_in_words
 from trainshed.runtime.training.samples import check_beginning
-from trainshed.runtime.training.scoring import files
+from trainshed.runtime.training.scoring.files import ScoreFiles
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.spec.fitting import reference_misfits
@@ -59,11 +59,12 @@ def reference_job(
         return PrepareResult(data=folder, address=storage.address(folder), reused=True, manifest=there)
     fitted = _measured(job, reporter, made, weights, standby)
     facts = facts.model_copy(update={"shape": fitted.last.values["shape"]})
+    measured = ScoreFiles(storage, record.at())
     with scratch("data") as copy, scratch("scores") as scores:
         source = storage.download(made.data, copy)
         check_files(source, made.manifest)
         splits = {
-            name: _joined(storage, record.at(), folder, source, name, split, scores)
+            name: _joined(split, measured.read(name, split.samples, scores), source, storage, folder)
             for name, split in made.manifest.splits.items()
         }
         if (tokenizer := source / "tokenizer").is_dir():
@@ -71,7 +72,7 @@ def reference_job(
     said = {"splits": splits, "reference": facts, "fingerprint": key, "made_by": record.run_id}
     manifest = made.manifest.model_copy(update=said)
     storage.write_json(f"{folder}/manifest.json", manifest.as_json())
-    storage.delete(record.at(files.FOLDER))
+    measured.delete()
     return PrepareResult(data=folder, address=storage.address(folder), reused=False, manifest=manifest)
 
 
@@ -93,7 +94,7 @@ def _measured(job: ReferenceJob, reporter: Reporter, made: PrepareResult, weight
     with watch_metrics(reporter, record.at("metrics.jsonl"), samples, stage="reference"):
         fitted = fit(plan, training, sink=reporter, stopping=lambda: record.asked_to_stop, standby=standby)
     if fitted.stopped:
-        raise Stopped(fitted.last.step, None)
+        raise Stopped(fitted.last.step, None, what="sample")
     return fitted
 
 
@@ -116,11 +117,8 @@ def _intact(storage: Storage, folder: str) -> DataManifest | None:
         return None
 
 
-def _joined(
-    storage: Storage, run: str, folder: str, source: Path, name: str, split: SplitFacts, scores: Path
-) -> SplitFacts:
+def _joined(split: SplitFacts, figures: pa.Table, source: Path, storage: Storage, folder: str) -> SplitFacts:
     """Writes the shards of a split with the reference's columns beside their own."""
-    figures = files.read(storage, run, name, split.samples, scores)
     shards: list[ShardFacts] = []
     start = 0
     for shard in split.shards:

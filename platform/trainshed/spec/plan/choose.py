@@ -90,14 +90,15 @@ def plan(
         if cost.layers is None:
             why += f"; without activations, which only the cluster knows of a {training.model.kind} model"
     per_device = chosen.per_device_batch_size if chosen else batches_to_choose_from(training)[-1]
+    steps = training.steps if learns else None
     return Plan(
         name=name,
         cost=cost,
         global_batch_size=training.global_batch_size,
         tokens_per_step=training.global_batch_size * cost.tokens_of_sample,
-        steps=training.steps,
-        epochs=training.epochs,
-        tokens=None if training.steps is None else training.global_batch_size * cost.tokens_of_sample * training.steps,
+        steps=steps,
+        epochs=training.epochs if learns else 1.0,
+        tokens=None if steps is None else training.global_batch_size * cost.tokens_of_sample * steps,
         workers=training.workers.max_count,
         worker=training.workers,
         accumulation=training.global_batch_size // (training.workers.max_count * per_device),

@@ -22,7 +22,7 @@ from trainshed.spec.training.optimizers import Optimizer
 from trainshed.spec.training.regularization import Regularization
 from trainshed.spec.training.saving import Checkpoints, Recovery, Validation
 from trainshed.spec.training.schedules import Constant, Schedule
-from trainshed.spec.training.tasks import CausalLm, Custom, Task, TextClassification
+from trainshed.spec.training.tasks import CausalLm, Custom, Preferring, Task, TextClassification
 from trainshed.spec.training.trackers import ReportTo
 from trainshed.spec.training.workers import Workers
 
@@ -136,6 +136,19 @@ class Training(Part):
             raise ValueError("lora: it adapts the linear layers of transformers; an lstm has none; leave it out")
         if isinstance(self.task, TextClassification) and self.task.problem == "regression" and self.task.class_weights:
             raise ValueError("task.class_weights: a regression has no classes; leave them out")
+        return self
+
+    @model_validator(mode="after")
+    def _comparisons_have_no_labels(self) -> Training:
+        smoothing = self.regularization.label_smoothing
+        if isinstance(self.task, Preferring) and smoothing:
+            own = "; say task.label_smoothing, the share of pairs that may be the wrong way around" * (
+                self.task.kind == "dpo"
+            )
+            raise ValueError(
+                f"regularization.label_smoothing {smoothing} spreads the probability of a label, and {self.task.kind} "
+                f"learns from comparisons{own}; leave it out"
+            )
         return self
 
     @model_validator(mode="after")

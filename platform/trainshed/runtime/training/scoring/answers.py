@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import torch.distributed as dist
 
-from trainshed.record.storage import Storage
 from trainshed.runtime.tasks import Samples
 from trainshed.runtime.tasks.protocol import Answered, GivesAnswers
 from trainshed.runtime.training.ended import Notice
 from trainshed.runtime.training.engines.answering import AnsweringModel
 from trainshed.runtime.training.host import Host, World
-from trainshed.runtime.training.scoring.files import answers_at
+from trainshed.runtime.training.scoring.files import AnswerFiles
 from trainshed.runtime.training.scoring.measure import agreed, notice_of_any
 from trainshed.spec.evaluation.asked import Asked
 
@@ -27,8 +26,7 @@ def answer_samples(
     host: Host,
     *,
     asked: Asked,
-    storage: Storage,
-    folder: str,
+    files: AnswerFiles,
 ) -> Notice | None:
     """Answers what is not answered yet; why it ended before the last, if it did. Every worker calls it."""
     world = host.world
@@ -36,8 +34,7 @@ def answer_samples(
     at_once = asked.answers_at_once * world.workers
     for start in range(0, asked.answered, at_once):
         ids = np.arange(start, min(start + at_once, asked.answered))
-        place = answers_at(folder, start)
-        if not agreed(storage.exists(place), world):
+        if not agreed(files.is_there(start), world):
             own = ids[world.worker * asked.answers_at_once : (world.worker + 1) * asked.answers_at_once]
             said: list[Answered] = []
             if len(own):
@@ -45,7 +42,7 @@ def answer_samples(
                     said = task.answers(engine.model, samples.take(own), max_new_tokens=longest)
             whole = _of_all(said, world)
             if world.worker == 0:
-                storage.write_json(place, [dataclasses.asdict(one) for one in whole])
+                files.write(start, [dataclasses.asdict(one) for one in whole])
         host.stepped(asked.samples + start + len(ids))
         if (notice := notice_of_any(host)) is not None:
             return notice

@@ -24,6 +24,7 @@ from trainshed.runtime.training.loop.metric_log import MetricLog, NoRows
 from trainshed.runtime.training.opened import Opened, opened
 from trainshed.runtime.training.scoring.answers import answer_samples
 from trainshed.runtime.training.scoring.chosen import Chosen, numbers_of
+from trainshed.runtime.training.scoring.files import AnswerFiles, ScoreFiles
 from trainshed.runtime.training.scoring.measure import measure_splits
 from trainshed.runtime.training.scoring.worker import answering
 from trainshed.runtime.training.worker_spec import WorkerSpec
@@ -60,8 +61,7 @@ def evaluate_worker(plan: WorkerSpec, host: Host) -> Ended:
             engine,
             host,
             per_device=here.training.workers.per_device,
-            storage=here.storage,
-            folder=plan.folder,
+            files=ScoreFiles(here.storage, plan.folder),
             rows=metric_log or NoRows(),
         )
         if notice is None:
@@ -87,7 +87,7 @@ def _answered(
             f"answers: task {here.training.task.kind} under engine {here.training.engine.name} generates none; say "
             "engine: {kind: ddp}, or answers: {max_samples: 0}"
         )
-    return answer_samples(task, samples, engine, host, asked=asked, storage=here.storage, folder=folder)
+    return answer_samples(task, samples, engine, host, asked=asked, files=AnswerFiles(here.storage, folder))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from trainshed.runtime.training.engines.answering import Answers
 from trainshed.runtime.training.host import Host, World
 from trainshed.runtime.training.loop.metric_log import Rows
 from trainshed.runtime.training.loop.shares import batch_of, sum_over_workers
-from trainshed.runtime.training.scoring.files import CHUNK, Columns, chunks_of, is_there, write
+from trainshed.runtime.training.scoring.files import Columns, ScoreFiles
 
 Measure = Callable[[Forward, Batch], Mapping[str, torch.Tensor]]
 """The figures of each sample of a batch, by name: `(samples,)` or `(samples, figures)`."""
@@ -35,21 +35,19 @@ def measure_splits(
     host: Host,
     *,
     per_device: int,
-    storage: Any,
-    folder: str,
+    files: ScoreFiles,
     rows: Rows,
 ) -> tuple[int, Notice | None]:
     """Measures what is not measured yet; how many samples are done, and why it ended before the last, if it did."""
     engine.train(on=False)
     done = 0
     for split, samples in splits.items():
-        for chunk in range(chunks_of(len(samples))):
-            ids = np.arange(chunk * CHUNK, min((chunk + 1) * CHUNK, len(samples)))
+        for chunk, ids in files.chunks_of(len(samples)):
             began = time.perf_counter()
-            if not agreed(is_there(storage, folder, split, chunk), host.world):
+            if not agreed(files.is_there(split, chunk), host.world):
                 found = _measured(measure, task, samples, ids, engine, host, per_device, done)
                 if host.world.worker == 0:
-                    write(storage, folder, split, chunk, found)
+                    files.write(split, chunk, found)
                 took = time.perf_counter() - began
                 rows.row(step=done + len(ids), time=time.time(), samples_per_s=len(ids) / took)
             done += len(ids)

@@ -17,6 +17,7 @@ from trainshed.runtime.training.loop.metric_log import MetricLog, NoRows
 from trainshed.runtime.training.notes import Notes
 from trainshed.runtime.training.opened import opened
 from trainshed.runtime.training.optim.optimizers import build_optimizer
+from trainshed.runtime.training.scoring.files import ScoreFiles
 from trainshed.runtime.training.scoring.measure import measure_splits
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.spec.training.engines import Ddp
@@ -48,8 +49,7 @@ def score_worker(plan: WorkerSpec, host: Host) -> Ended:
             engine,
             host,
             per_device=here.training.workers.per_device,
-            storage=here.storage,
-            folder=plan.folder,
+            files=ScoreFiles(here.storage, plan.folder),
             rows=metric_log or NoRows(),
         )
         for journal in (metric_log, notes):
