@@ -118,6 +118,7 @@ def model(storage, name, made, read, job, *, day=1, version_of=None):
     manifest = read.outcome.manifest
     torch.manual_seed(day)
     folder = Path(storage.path(record.at("model")))
+    folder.mkdir(parents=True, exist_ok=True)
     made(manifest.vocab_size).save_pretrained(folder)
     for file in Path(storage.path(f"{read.outcome.data}/tokenizer")).iterdir():
         (folder / file.name).write_bytes(file.read_bytes())

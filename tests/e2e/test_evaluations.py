@@ -62,7 +62,7 @@ LETTERS_MODEL = {
     "global_batch_size": 16,
     "steps": 80,
     "engine": {"kind": "ddp"},
-    "register": "letters",
+    "register": {"name": "letters", "gate": "run://letters-eval"},
 }
 
 
@@ -171,7 +171,7 @@ def test_a_decoder_answers_and_its_answers_are_judged(platform, folder):
     evaluation = {
         "kind": "evaluate",
         "name": "letters-eval",
-        "model": "letters@latest",
+        "model": "run://letters-model",
         "data": "run://letters",
         "intervals": {"resamples": 200},
         "answers": {"max_samples": 40, "batch_size": 7},
@@ -183,6 +183,9 @@ def test_a_decoder_answers_and_its_answers_are_judged(platform, folder):
     assert result["metrics"]["exact_match"]["value"] >= 0.9
     assert result["metrics"]["answer_f1"]["interval"] is not None
     assert "exact_match" in passed.stdout
+    assert "letters-model becomes a version of letters once run://letters-eval has let it pass" in passed.stdout
+    assert platform.json("show", "letters-model")["result"].get("registered") is None
+    assert result["registered"] == "letters@1"
     answers = [
         json.loads(line) for line in (platform.folder("letters-eval") / "answers.jsonl").read_text().splitlines()
     ]

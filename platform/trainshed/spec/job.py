@@ -13,6 +13,7 @@ from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.tune import TuneJob
 from trainshed.spec.training.reference import ReferenceJob
+from trainshed.spec.training.registration import name_of
 from trainshed.spec.training.train import Training, TrainJob
 
 
@@ -136,7 +137,7 @@ def training_of(job: Job) -> tuple[Training, str] | None:
 
 def versions_made(job: Job) -> tuple[str, ...]:
     """What later documents may call the model version that a job makes, or gives an alias: NAME@latest, NAME@ALIAS."""
-    registered = getattr(job, "register_as", None)
+    registered = name_of(getattr(job, "register_as", None))
     made = () if registered is None else (f"{registered}@latest",)
     if not isinstance(job, EvaluateJob) or job.promote is None:
         return made

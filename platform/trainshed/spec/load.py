@@ -19,6 +19,7 @@ from trainshed.spec.document.faults import explain, said_of_kind, validate
 from trainshed.spec.document.part import Part
 from trainshed.spec.document.yaml_tree import Document, parse
 from trainshed.spec.evaluation.evaluate import EvaluateJob
+from trainshed.spec.evaluation.gates import gate_misfits
 from trainshed.spec.fitting import DataForm, form_of, misfits, reference_misfits
 from trainshed.spec.job import KINDS, Job, JobDocument, Reference, references, versions_made
 from trainshed.spec.kinds import is_wanted, with_article
@@ -87,6 +88,7 @@ def load_documents(documents: Sequence[Document], sets: Sequence[str] = ()) -> l
     changed = with_sets([one.job for one in loaded], sets)
     loaded = [replace(one, job=job) for one, job in zip(loaded, changed, strict=True)]
     faults = [fault for one in loaded if isinstance(one.job, TuneJob) for fault in space_faults(one.job, one.document)]
+    faults += [loaded[place].fault(key, said) for place, key, said in gate_misfits([one.job for one in loaded])]
     faults += _from_best_faults(loaded) + _data_faults(loaded) + _learn_from_faults(loaded)
     if faults:
         raise SpecError(faults)

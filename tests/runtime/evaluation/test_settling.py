@@ -72,6 +72,13 @@ def test_a_model_that_passes_is_registered_with_the_figures_of_its_gate_and_prom
     assert (kept.name, kept.verdict.passed, kept.metrics["loss"].value) == ("e", True, 1.0)
 
 
+@pytest.mark.parametrize(("gate", "registered"), [("run://e", "chat@1"), ("run://other", None)])
+def test_a_training_that_waits_for_a_gate_is_registered_by_it_alone(storage, read, gate, registered):
+    run = model(storage, "m", classifier, read, {**TASK, "register": {"name": "chat", "gate": gate}})
+    assert settled(storage, run, passed=False).registered is None
+    assert settled(storage, run).registered == registered
+
+
 def test_a_driver_that_died_in_between_registers_once(storage, read):
     run = model(storage, "m", classifier, read, TASK)
     for _ in range(2):

@@ -1,16 +1,20 @@
 """What workers leave of an evaluation, in this process: figures of samples in order, answers, labels by name."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from evaluable_on_disk import BERT, GPT2, classifier, data, decoder, model, rows_of
+from evaluable_on_disk import BERT, GPT2, TRAIN, classifier, data, decoder, model, rows_of
+from prepared_on_disk import BLOCK, prepared
 from trainshed.errors import PlatformError
 from trainshed.record.built_on import trained_by
 from trainshed.record.storage import Storage
 from trainshed.record.weights import of_run
+from trainshed.runtime import tasks
 from trainshed.runtime.evaluation.figures import measured
 from trainshed.runtime.training.host import BareHost, World
 from trainshed.runtime.training.scoring.evaluating import evaluate_worker
@@ -20,6 +24,7 @@ from trainshed.spec.evaluation.asked import Asked
 from trainshed.spec.evaluation.evaluate import EvaluateJob
 from trainshed.spec.evaluation.labels import label_numbers, labels_of
 from trainshed.spec.evaluation.training import evaluated_as
+from trainshed.spec.load import job_from_data
 
 TASK = {"task": {"kind": "text_classification"}, "model": BERT}
 SPLITS = {split: rows_of(split, 10) for split in ("train", "validation", "test")}
@@ -93,6 +98,36 @@ def test_labels_are_those_of_the_model_by_their_names(storage, tmp_path):
     assert found["scores"].shape == (10, 3)
     loss = -np.log(found["scores"][np.arange(10), found["labels"][:, 0].astype(int)])
     assert found["sums"][:, 0] == pytest.approx(loss, abs=1e-5)
+
+
+def test_a_model_that_is_none_of_transformers_is_opened_from_its_export(storage, tmp_path):
+    read = data(storage, "moods", SPLITS)
+    lstm = {"task": {"kind": "lstm_classifier"}, "model": {"kind": "lstm", "width": 8, "hidden": 8}}
+    facts = tasks.DataFacts.read(Path(storage.path(read.outcome.data)), read.outcome.manifest)
+    networks = []
+
+    def exported(_vocab):
+        training = job_from_data({**TRAIN, "name": "m", "data": "run://moods", **lstm}).training
+        task = tasks.build(training, facts)
+        networks.append((task, task.make_model().eval()))
+        return SimpleNamespace(save_pretrained=lambda folder: task.export(networks[0][1].state_dict(), folder))
+
+    run = model(storage, "m", exported, read, lstm)
+    torch.manual_seed(5)  # a fresh network would be another one
+    evaluate_worker(told(run, read), Host())
+    [(task, network)] = networks
+    asked = task.predict(network, [{"text": row["text"]} for row in SPLITS["test"]])
+    expected = [[one["scores"][name] for name in ("bad", "good")] for one in asked]
+    assert columns(storage, tmp_path)["scores"] == pytest.approx(np.array(expected), abs=1e-5)
+
+
+def test_packed_text_has_figures_for_each_block(storage, tmp_path):
+    read = prepared(storage, "text", [1, 2, 3, 5, 8])
+    run = model(storage, "m", decoder, read, {"model": GPT2})
+    evaluate_worker(told(run, read, split="validation", samples=16), Host())
+    found = measured(ScoreFiles(storage, "runs/e"), "validation", 16, tmp_path / "copy")
+    assert found["sums"].shape == (16, 5)
+    assert found["sums"][:, 1].tolist() == [BLOCK - 1] * 16
 
 
 def test_labels_that_the_model_does_not_know_are_refused_on_the_cluster_too(storage):

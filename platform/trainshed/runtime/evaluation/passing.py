@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from trainshed.errors import PlatformError
+from trainshed.record.built_on import waits_for
 from trainshed.record.evaluation import Evaluated, EvaluationResult
 from trainshed.record.evaluations import keep_evaluation
 from trainshed.record.events import Registered
 from trainshed.record.facts import VersionFacts
 from trainshed.record.registry import ModelVersion, all_versions, register, set_alias
 from trainshed.record.results import WeightsOrigin
-from trainshed.record.run import now
+from trainshed.record.run import Record, now
 from trainshed.runtime.report import Reporter
 from trainshed.spec.evaluation.evaluate import EvaluateJob
 
@@ -22,8 +23,9 @@ def settle(job: EvaluateJob, result: EvaluationResult, origin: WeightsOrigin, re
     storage = reporter.record.storage
     passed = result.verdict is not None and result.verdict.passed
     registered = promoted = None
-    if passed and job.register_as is not None:
-        registered = _registered(job.register_as, result, origin, reporter)
+    name = job.register_as or waits_for(Record(storage, origin.run_id), f"run://{job.name}")
+    if passed and name is not None:
+        registered = _registered(name, result, origin, reporter)
     versions = [one for one in all_versions(storage) if one.facts.run_id == origin.run_id]
     facts = Evaluated(
         run_id=reporter.record.run_id,
