@@ -72,6 +72,12 @@ def test_the_page_says_figures_intervals_verdict_and_leakage():
     assert "30 of 1,200 samples (2.5 %) share a run of 13 tokens" in said
 
 
+def test_a_model_that_passed_is_named_with_its_version_and_alias():
+    passed = Verdict(require={"accuracy": ">= 0.9"}, passed=True)
+    said = " ".join(made(result(verdict=passed, registered="chat@5", promoted="chat@live")).split())
+    assert "its gate (accuracy &gt;= 0.9). It became chat@5. The alias chat@live points at it.</div>" in said
+
+
 def test_nothing_that_a_stranger_wrote_is_obeyed_by_a_browser():
     outcome = result(
         remarks=(HOSTILE,),

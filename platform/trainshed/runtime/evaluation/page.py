@@ -40,8 +40,8 @@ table.answers { width: 100%; table-layout: fixed; } code { font-family: ui-monos
 <b>{{ "Passed" if result.verdict.passed else "Failed" }}</b> its gate
  ({% for key, value in result.verdict.require.items() if value is not none %}{{ key }} {{ value }}
 {{- ", " if not loop.last }}{% endfor %}).
-{% if result.registered %}Registered as {{ result.registered }}.{% endif %}
-{% if result.promoted %}It is {{ result.promoted }} now.{% endif %}
+{% if result.registered %} It became {{ result.registered }}.{% endif %}
+{% if result.promoted %} The alias {{ result.promoted }} points at it.{% endif %}
 {% if result.verdict.reasons %}<ul>{% for reason in result.verdict.reasons %}<li>{{ reason }}</li>{% endfor %}</ul>
 {% endif %}</div>{% endif %}
 <h2>Figures</h2>
