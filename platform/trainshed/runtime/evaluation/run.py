@@ -6,60 +6,27 @@ Read top to bottom. The model and, with `against`, another one are measured one 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from trainshed.errors import PlatformError
-from trainshed.record.built_on import prepared, trained_by
-from trainshed.record.data_form import form_of_manifest
+from trainshed.record.built_on import prepared
 from trainshed.record.evaluation import EvaluationResult, OverlapFacts, Verdict
 from trainshed.record.events import Judged
-from trainshed.record.results import PrepareResult, WeightsOrigin
+from trainshed.record.results import WeightsOrigin
 from trainshed.record.run import Record
-from trainshed.record.weights import Origins, tokenizer_misfit
-from trainshed.runtime.evaluation.bootstrap import Array, Statistic
-from trainshed.runtime.evaluation.figures import estimates, joined, measured, of_answers, of_task, translations_of
-from trainshed.runtime.evaluation.page import Answer
+from trainshed.record.weights import Origins
+from trainshed.runtime.evaluation.bootstrap import Statistic
+from trainshed.runtime.evaluation.figures import estimates, joined, of_answers, of_task, translations_of
+from trainshed.runtime.evaluation.measuring import Evaluating, Found, find_out, forget
 from trainshed.runtime.evaluation.passing import settle
 from trainshed.runtime.evaluation.report import write_report
 from trainshed.runtime.evaluation.seen import overlap_with, training_data
 from trainshed.runtime.report import Reporter
-from trainshed.runtime.scratch import scratch
-from trainshed.runtime.training.ray_train.fit import fit
 from trainshed.runtime.training.ray_train.spares import Spares
-from trainshed.runtime.training.run import watch_metrics, workers_in_words
-from trainshed.runtime.training.scoring.files import AnswerFiles, ScoreFiles
-from trainshed.runtime.training.stopped import Stopped
-from trainshed.runtime.training.worker_spec import WorkerSpec
-from trainshed.spec.evaluation.asked import Asked
-from trainshed.spec.evaluation.evaluate import EvaluateJob, Split, generates
+from trainshed.spec.evaluation.evaluate import EvaluateJob, Split
 from trainshed.spec.evaluation.labels import labels_of
-from trainshed.spec.evaluation.training import evaluated_as
 from trainshed.spec.evaluation.verdict import failures, leakage_failure
-from trainshed.spec.fitting import misfits
-from trainshed.spec.training.train import Training
-
-
-@dataclass(frozen=True)
-class Evaluating:
-    """An evaluation that has begun: what every step of it needs."""
-
-    job: EvaluateJob
-    reporter: Reporter
-    data: Record
-    made: PrepareResult
-    split: Split
-    samples: int
-
-
-@dataclass(frozen=True)
-class Found:
-    """What workers found out about one model."""
-
-    training: Training
-    columns: dict[str, Array]
-    answers: tuple[Answer, ...]
 
 
 def evaluate_job(
@@ -73,19 +40,18 @@ def evaluate_job(
     """
     run = _begun(job, reporter, data)
     own = _origin(weights, job.model)
-    found = _find_out(run, own, job.model, standby, folder=reporter.record.at())
+    found = find_out(run, own, job.model, standby, folder=reporter.record.at())
     against = None if job.require is None else job.require.against
     other = None
     if against is not None:
         place = reporter.record.at("against")
-        other = _find_out(run, _origin(weights, against), against, Spares(), folder=place)
+        other = find_out(run, _origin(weights, against), against, Spares(), folder=place)
     result = _result(run, own, found, other, weights)
     result = _judged(run, result)
     result = settle(job, result, own, reporter)
     write_report(reporter.record, job.name, result, found.columns, found.answers, _labels(run, own))
     for place in (reporter.record.at(), reporter.record.at("against")):
-        ScoreFiles(reporter.record.storage, place).delete()
-        AnswerFiles(reporter.record.storage, place).delete()
+        forget(run, place)
     return result
 
 
@@ -114,64 +80,6 @@ def _origin(weights: Origins, reference: str) -> WeightsOrigin:
     origin = weights[reference]
     assert isinstance(origin, WeightsOrigin), "an evaluation is of an export"
     return origin
-
-
-def _find_out(run: Evaluating, origin: WeightsOrigin, reference: str, standby: Spares, *, folder: str) -> Found:
-    """Has the workers measure one model; what they wrote lies in `folder`.
-
-    Raises:
-        PlatformError: the model does not go with the data.
-        Stopped: it was asked to end.
-    """
-    job = run.job
-    storage = run.reporter.record.storage
-    trained = trained_by(Record(storage, origin.run_id))
-    if why := tokenizer_misfit(storage, origin, run.made, job.data):
-        raise PlatformError(f"data: {reference}: {why}")
-    training = evaluated_as(job, trained, reference)
-    form = form_of_manifest(run.made.manifest)
-    for key, message in misfits(training, form):
-        raise PlatformError(f"data: {reference}: {key}: {message}")
-    answers = generates(training.task, has=form.has, packed=form.packed)
-    answered = min(run.samples, job.answers.max_samples) if answers else 0
-    asked = Asked(
-        model=reference,
-        split=run.split,
-        samples=run.samples,
-        answered=answered,
-        answers_at_once=job.answers.batch_size,
-        max_new_tokens=job.answers.max_new_tokens,
-    )
-    steps = asked.samples + asked.answered
-    training = training.model_copy(update={"steps": steps})  # so that a heartbeat's step is a sample
-    plan = WorkerSpec(
-        training=training.model_dump(mode="json"),
-        storage=storage.uri,
-        data=run.made.data,
-        folder=folder,
-        export=False,
-        work="evaluate",
-        evaluation=asked.model_dump(mode="json"),
-        weights={reference: origin.as_json()},
-    )
-    run.reporter.log(
-        f"evaluate {reference}: {workers_in_words(training)}, {run.samples:,} samples of the {run.split} split, "
-        f"{answered:,} answered"
-    )
-    with watch_metrics(run.reporter, f"{folder}/metrics.jsonl", steps, stage="evaluate"):
-        fitted = fit(
-            plan,
-            training,
-            sink=run.reporter,
-            stopping=lambda: run.reporter.record.asked_to_stop,
-            standby=standby,
-        )
-    if fitted.stopped:
-        raise Stopped(fitted.last.step, None, what="sample")
-    with scratch("scores") as copy:
-        columns = measured(ScoreFiles(storage, folder), run.split, run.samples, copy)
-    said = tuple(Answer(**one) for one in AnswerFiles(storage, folder).read()) if answered else ()
-    return Found(training, columns, said)
 
 
 def _result(
