@@ -1,6 +1,10 @@
 """What workers leave of an evaluation, in this process: figures of samples in order, answers, labels by name."""
 
+import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +13,7 @@ import pytest
 import torch
 
 from evaluable_on_disk import BERT, GPT2, TRAIN, classifier, data, decoder, model, rows_of
+from paths import ROOT
 from prepared_on_disk import BLOCK, prepared
 from trainshed.errors import PlatformError
 from trainshed.record.built_on import trained_by
@@ -25,6 +30,7 @@ from trainshed.spec.evaluation.evaluate import EvaluateJob
 from trainshed.spec.evaluation.labels import label_numbers, labels_of
 from trainshed.spec.evaluation.training import evaluated_as
 from trainshed.spec.load import job_from_data
+from trainshed.spec.training.engines import Fsdp
 
 TASK = {"task": {"kind": "text_classification"}, "model": BERT}
 SPLITS = {split: rows_of(split, 10) for split in ("train", "validation", "test")}
@@ -165,6 +171,37 @@ def test_answers_are_in_the_order_of_the_samples_and_are_not_given_twice(storage
     assert [one["truth"] for one in answers] == [row["target"] for row in SPLITS["test"][:8]]
     assert [one["said"] for one in answers[:3]] == ["as it was"] * 3
     assert "as it was" not in {one["said"] for one in answers[3:]}
+
+
+def by_two(folder, order):
+    """Has two processes evaluate together."""
+    folder.mkdir()
+    (folder / "order.json").write_text(json.dumps(dataclasses.asdict(order)))
+    path = os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))
+    both = [
+        subprocess.Popen(
+            [sys.executable, ROOT / "tests" / "evaluating_worker.py", folder, str(rank)],
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        for rank in range(2)
+    ]
+    assert [one.wait(timeout=240) for one in both] == [0, 0]
+
+
+def test_two_workers_come_to_what_one_does_whole_or_split(storage, tmp_path):
+    """9 samples, 7 of them answered, 3 at once by each worker: neither number is one of both."""
+    read = data(storage, "stories", SPLITS, has=("text", "target"))
+    run = model(storage, "m", decoder, read, {"model": GPT2})
+    fields = {"samples": 9, "max_new_tokens": 4}
+    evaluate_worker(told(run, read, folder="runs/one", answered=7, **fields), Host())
+    by_two(tmp_path / "whole", told(run, read, folder="runs/two", answered=7, **fields))
+    split = told(run, read, folder="runs/split", **fields)
+    split.training["engine"] = Fsdp().model_dump(mode="json")
+    by_two(tmp_path / "split", split)
+    one = columns(storage, tmp_path, "runs/one", 9)["sums"]
+    assert columns(storage, tmp_path, "runs/two", 9)["sums"] == pytest.approx(one, rel=1e-5)
+    assert columns(storage, tmp_path, "runs/split", 9)["sums"] == pytest.approx(one, rel=1e-5)
+    assert AnswerFiles(storage, "runs/two").read() == AnswerFiles(storage, "runs/one").read()
 
 
 def test_a_file_of_answers_that_a_stranger_wrote_is_refused(storage):

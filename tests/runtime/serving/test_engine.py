@@ -53,6 +53,29 @@ def test_requests_that_do_not_fit_the_cache_together_still_equal_generate(
     assert [tokens for tokens, _ in together(tight_engine, asks)] == generated(gpt2_dir, asks)
 
 
+def seeded(lengths: list[tuple[int, int]]) -> list[tuple[list[int], Sampling]]:
+    """Prompts with the seeds of their answers."""
+    asks = prompts_of(lengths)
+    return [(ids, Sampling(max_tokens=one.max_tokens, seed=number)) for number, (ids, one) in enumerate(asks)]
+
+
+def test_sampled_requests_that_do_not_fit_the_cache_together_are_those_of_a_roomy_engine(
+    gpt2_dir: Path, engine: TextEngine
+) -> None:
+    """Some lose their place and read their prompt again, in pieces, beside others that get a token."""
+    asks = seeded([(60, 100)] * 12)
+    crowded = build_engine(gpt2_dir, EngineSettings(cache_tokens=640, batch_tokens=64))
+    assert together(crowded, asks) == together(engine, asks)
+    crowded.stop()
+
+
+def test_a_prompt_of_several_passes_does_not_end_its_sampling_neighbours(gpt2_dir: Path, engine: TextEngine) -> None:
+    asks = seeded([(3, 60), (5, 60), (150, 20), (180, 20)])
+    narrow = build_engine(gpt2_dir, EngineSettings(batch_tokens=32))
+    assert together(narrow, asks) == together(engine, asks)
+    narrow.stop()
+
+
 def test_a_greedy_request_is_not_changed_by_sampling_neighbours(engine: TextEngine, gpt2_dir: Path) -> None:
     ask = prompts_of([(20, 40)])[0]
     neighbours = [([7, 8, 9], Sampling(max_tokens=60, temperature=2.0)) for _ in range(4)]

@@ -56,13 +56,14 @@ class SamplingRows:
 
     def __call__(self, _ids: torch.Tensor, scores: torch.Tensor, _arguments: torch.Tensor) -> torch.Tensor:
         """`scores` (requests, vocab) with the rows of sampling requests turned so that their maximum is a sample."""
-        if len(self._rows) != scores.shape[0]:
+        if len(self._rows) > scores.shape[0]:
             raise RuntimeError(f"{scores.shape[0]} rows of scores for {len(self._rows)} requests")
         chosen = [
             scores[index : index + 1] if row.sampling.greedy else _sampled(scores[index : index + 1], row)
             for index, row in enumerate(self._rows)
         ]
-        return torch.cat(chosen)
+        # A request whose prompt is not yet read has a row too, behind those that get a token; nobody looks at it.
+        return torch.cat([*chosen, scores[len(self._rows) :]])
 
 
 def _sampled(scores: torch.Tensor, row: _Row) -> torch.Tensor:
