@@ -38,9 +38,10 @@ def test_start_up_imports_nothing_heavy(module):
     assert done.stdout.strip() == "[]"
 
 
-def test_a_driver_of_trainings_loads_neither_torch_nor_transformers():
+@pytest.mark.parametrize("work", ["training", "evaluation"])
+def test_a_driver_of_workers_loads_neither_torch_nor_transformers(work):
     """They are seconds of every training's start; its workers load them meanwhile."""
-    program = "import sys, trainshed.runtime.__main__, trainshed.runtime.training.run; print(sorted(sys.modules))"
+    program = f"import sys, trainshed.runtime.__main__, trainshed.runtime.{work}.run; print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"'torch'", "'transformers'", "'deepspeed'"} & set(done.stdout.strip("[]\n").split(", "))
 

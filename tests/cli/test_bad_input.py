@@ -30,7 +30,10 @@ WRONG = {
         "unknown kind 'cosin'; did you mean 'cosine'?",
     ),
     "an unknown job kind": (text(changed(TRAIN, kind="trian")), "kind: unknown kind 'trian'; did you mean 'train'?"),
-    "no kind": (text(changed(TRAIN, kind=None)), "kind: missing; say prepare, reference, tune, train or serve"),
+    "no kind": (
+        text(changed(TRAIN, kind=None)),
+        "kind: missing; say prepare, reference, tune, train, evaluate or serve",
+    ),
     "YAML that does not parse": ("kind: [train\nname: x\n", ":2: not YAML:"),
     "deep nesting": ("kind: train\nname: " + "[" * 2000 + "]" * 2000 + "\n", ":2: the document expands to too much"),
     "a number of 6,000 digits": (text(TRAIN).replace("steps: 10", "steps: " + "9" * 6000), "steps: 99999999"),

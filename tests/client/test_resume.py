@@ -130,7 +130,7 @@ def test_a_training_that_cannot_go_on_is_refused(storage, state):
 
 
 def test_a_prepare_run_is_refused(storage):
-    with pytest.raises(UsageError, match="is a prepare run; only a training or a sweep can go on"):
+    with pytest.raises(UsageError, match="is a prepare run; what trains, searches or measures can go on"):
         prepare(Record(storage, "days-1"), "failed", [])
 
 

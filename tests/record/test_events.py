@@ -39,6 +39,17 @@ SAID = [
     {"event": "room_found", "room": 2, "workers": 1},
     {"event": "stop_asked"},
     {"event": "metrics", "split": "validation", "figures": {"loss": 1.5}, "unigram_entropy_nats": 2.5},
+    {
+        "event": "judged",
+        "model": "tales@1",
+        "split": "test",
+        "samples": 40,
+        "figures": {"accuracy": [0.5, [0.4, 0.6], 0.7], "loss": [1.5, None, None]},
+        "against": "tales@2",
+        "overlapping": 0.25,
+        "passed": False,
+        "reasons": ["accuracy is 0.5, and must be >= 0.9"],
+    },
     {"event": "registered", "version": "tales@1", "remark": ": trial-00003 as it stands"},
     {
         "event": "tracker_began",
@@ -129,3 +140,14 @@ def test_a_fault_says_whether_workers_start_again_and_how_often_they_did(facts, 
 def test_every_event_has_words_or_none_on_purpose(said):
     silent = {"checkpoint", "of a later version"}
     assert (describe(event_of(said)) is None) == (said["event"] in silent)
+
+
+def test_an_evaluation_is_told_with_a_line_for_each_figure():
+    [judged] = [event_of(one) for one in SAID if one["event"] == "judged"]
+    assert describe(judged) == (
+        "tales@1 on 40 samples of the test split\n"
+        "  accuracy 0.5000 (0.4000 to 0.6000), tales@2 0.7000\n"
+        "  loss 1.5000\n"
+        "  leakage: 25.0% of the samples share tokens with the training set\n"
+        "  failed its gate: accuracy is 0.5, and must be >= 0.9"
+    )

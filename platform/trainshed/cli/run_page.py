@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import typer
 
+from trainshed.cli.evaluation_page import evaluation_facts, evaluation_text
 from trainshed.cli.figures import cause_lines, figure
 from trainshed.cli.show import print_table, printable
 
@@ -32,7 +33,8 @@ def headline(record: Record) -> str:
 
 def facts_of(record: Record) -> list[tuple[str, Any]]:
     """The facts that `platform show` prints of a finished run, by its kind. Raises as `headline`."""
-    from trainshed.record.results import PrepareResult, ServeResult, SweepResult, TrainResult  # pydantic
+    from trainshed.record.evaluation import EvaluationResult  # pydantic
+    from trainshed.record.results import PrepareResult, ServeResult, SweepResult, TrainResult
 
     outcome = record.outcome
     if outcome is None:
@@ -51,6 +53,8 @@ def facts_of(record: Record) -> list[tuple[str, Any]]:
             return [*said, ("best trial", outcome.best.trial), *settings, ("picture", picture)]
         case TrainResult():
             return [*said, *_training_facts(record, outcome)]
+        case EvaluationResult():
+            return [*said, *evaluation_facts(record, outcome)]
         case ServeResult():
             model = f"{outcome.model} of {outcome.model_run}"
             return [*said, ("model", model), ("fingerprint", outcome.fingerprint)]
@@ -91,6 +95,7 @@ def job_of(record: Record) -> TuneJob:
 
 
 def _came_to(outcome: Result) -> str:
+    from trainshed.record.evaluation import EvaluationResult
     from trainshed.record.results import PrepareResult, ServeResult, SweepResult, TrainResult
 
     match outcome:
@@ -105,6 +110,8 @@ def _came_to(outcome: Result) -> str:
         case TrainResult():
             loss = digits(outcome.metrics.get("validation_loss"))
             return f"validation loss {loss} {outcome.registered or ''}".rstrip()
+        case EvaluationResult():
+            return evaluation_text(outcome)
         case ServeResult():
             return outcome.url
         case _:

@@ -12,6 +12,7 @@ from trainshed.client.bound import (
     Beginning,
     Data,
     EarlierSweep,
+    EvaluatedModel,
     FoundBest,
     FoundCheckpoint,
     FoundWeights,
@@ -23,9 +24,10 @@ from trainshed.client.bound import (
     TrainedModel,
 )
 from trainshed.client.outline import outline_of
-from trainshed.errors import DamagedFile, SpecError, UsageError
-from trainshed.record.built_on import prepared
+from trainshed.errors import DamagedFile, PlatformError, SpecError, UsageError
+from trainshed.record.built_on import prepared, trained_by
 from trainshed.record.data_form import form_of_manifest
+from trainshed.record.evaluations import passed
 from trainshed.record.facts import parse_facts
 from trainshed.record.index import Finished, Index
 from trainshed.record.learning import why_nothing_is_taken
@@ -34,9 +36,11 @@ from trainshed.record.results import InitOrigin, Origin, PrepareResult, SweepRes
 from trainshed.record.run import Record
 from trainshed.record.weights import Origins, kept, of_checkpoint, of_run, of_version
 from trainshed.spec.data.prepare import PrepareJob
+from trainshed.spec.evaluation.evaluate import EvaluateJob
 from trainshed.spec.fitting import form_of
-from trainshed.spec.job import Reference, weights_key
+from trainshed.spec.job import Reference, versions_made, weights_key
 from trainshed.spec.load import LoadedJob, answers
+from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.constraints import recorded
 from trainshed.spec.sweep.tune import TuneJob
 from trainshed.spec.training.reference import ReferenceJob
@@ -72,6 +76,8 @@ class Answers:
             self._found_weights(reference.target)
         elif reference.begins == "checkpoint":
             self._found_checkpoint(reference.target)
+        elif reference.wants == "evaluate":
+            self.index.named(reference.target.removeprefix("run://"), "evaluate")
         elif reference.target.startswith("run://"):
             self._finished(reference.target, reference.wants)
         else:
@@ -133,6 +139,46 @@ class Answers:
         trained = self._finished(reference, "train")
         assert isinstance(trained.outcome, TrainResult)
         return TrainedModel(trained.run, trained.outcome)
+
+    def evaluated(self, one: LoadedJob, key: str, reference: str) -> EvaluatedModel:
+        """The document that makes a model, or else its export, with the training that has made it.
+
+        Raises:
+            SpecError: nothing says which training that was.
+        """
+        planned = self._maker(one, reference)
+        if planned is not None:
+            return EvaluatedModel(key, reference, planned, planned.training)
+        found = self._found_weights(reference)
+        try:
+            return EvaluatedModel(key, reference, found, trained_by(found.run))
+        except (UsageError, DamagedFile) as error:
+            raise SpecError([one.fault(key, f"{reference}: {error}")]) from None
+
+    def gate(self, job: ServeJob, model: Model) -> str | None:
+        """Why the gate of an endpoint does not let its model pass; None where it does, or there is none."""
+        if job.gate is None:
+            return None
+        evaluation = self._document(job.gate)
+        if evaluation is not None and isinstance(evaluation.job, EvaluateJob):
+            if job.model in (evaluation.job.model, *versions_made(evaluation.job)):
+                return None  # it has passed when its turn has come, or nothing after it runs
+            return (
+                f"{job.gate} evaluates {evaluation.job.model}, and {job.model} is served; name that evaluation's model"
+            )
+        match model:
+            case PlannedModel():
+                return f"{job.gate} has not seen {job.model}, which {model.document.job.name} makes; evaluate it before"
+            case TrainedModel(run=run):
+                model_run = run.run_id
+            case _:
+                model_run = model.facts.run_id
+        runs = self.index.named(job.gate.removeprefix("run://"), "evaluate")
+        try:
+            passed(runs, gate=job.gate, model=job.model, model_run=model_run)
+        except PlatformError as error:
+            return str(error)
+        return None
 
     def beginning(self, one: LoadedJob, training: Training) -> Beginning | None:
         """The document that makes what a training begins with, or else the model or checkpoint that is there."""

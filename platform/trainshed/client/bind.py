@@ -11,6 +11,7 @@ from typing import assert_never
 from trainshed.client.answers import Answers, Begun
 from trainshed.client.bound import (
     Bound,
+    BoundEvaluation,
     BoundJob,
     BoundPrepare,
     BoundReference,
@@ -18,6 +19,7 @@ from trainshed.client.bound import (
     BoundSweep,
     BoundTraining,
     Data,
+    EvaluatedModel,
     FoundBest,
     PlannedSweep,
     PreparedData,
@@ -25,6 +27,7 @@ from trainshed.client.bound import (
 from trainshed.errors import DamagedFile, Fault, SpecError, UsageError
 from trainshed.record.index import Index
 from trainshed.spec.data.prepare import PrepareJob
+from trainshed.spec.evaluation.evaluate import EvaluateJob
 from trainshed.spec.load import LoadedJob, outside_references, resolve_best
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.epochs import sweep_with_steps, with_steps
@@ -62,6 +65,8 @@ def bind(
                 answer.trainings[one.job.name] = full
             case BoundSweep(job=job):
                 answer.trainings[one.job.name] = job.train
+            case BoundEvaluation(model=EvaluatedModel(trained=trained)) if trained is not None:
+                answer.trainings[one.job.name] = trained
             case _:
                 pass
     return Bound(tuple(bound))
@@ -88,8 +93,14 @@ def _bound(one: LoadedJob, answer: Answers) -> BoundJob:
             own = answer.data(full.data)
             full = _with_steps(one, full, own)
             return BoundTraining(one, full, own, best, answer.beginning_of_best(one, full, best))
+        case EvaluateJob():
+            judged = answer.evaluated(one, "model", job.model)
+            other = None if job.require is None else job.require.against
+            against = None if other is None else answer.evaluated(one, "require.against", other)
+            return BoundEvaluation(one, job, answer.data(job.data), judged, against)
         case ServeJob():
-            return BoundServing(one, job, answer.model(one, job.model))
+            model = answer.model(one, job.model)
+            return BoundServing(one, job, model, answer.gate(job, model))
         case _:
             assert_never(job)
 

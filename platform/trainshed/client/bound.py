@@ -14,6 +14,7 @@ from trainshed.record.registry import ModelVersion
 from trainshed.record.results import InitOrigin, PrepareResult, SweepResult, TrainResult, WeightsOrigin
 from trainshed.record.run import Record
 from trainshed.record.trial_facts import BestTrial
+from trainshed.spec.evaluation.evaluate import EvaluateJob
 from trainshed.spec.fitting import DataForm
 from trainshed.spec.load import LoadedJob
 from trainshed.spec.serving.serve import ServeJob
@@ -160,6 +161,36 @@ class BoundServing:
     loaded: LoadedJob
     job: ServeJob
     model: Model
+    refusal: str | None = None
+    """Why its gate does not let the model pass."""
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """A model that is evaluated: the one that a document names, or the one that it is compared with."""
+
+    key: str
+    """Where the document names it."""
+    reference: str
+    found: PlannedModel | FoundWeights
+    trained: Training | None
+    """What makes it, or has made it; None where a sweep that is yet to run decides."""
+
+
+@dataclass(frozen=True)
+class BoundEvaluation:
+    """A document that evaluates a model."""
+
+    loaded: LoadedJob
+    job: EvaluateJob
+    data: Data
+    model: EvaluatedModel
+    against: EvaluatedModel | None
+
+    @property
+    def models(self) -> tuple[EvaluatedModel, ...]:
+        """Both."""
+        return (self.model,) if self.against is None else (self.model, self.against)
 
 
 @dataclass(frozen=True)
@@ -178,7 +209,7 @@ class BoundReference:
         return self.job.training
 
 
-BoundJob = BoundPrepare | BoundReference | BoundSweep | BoundTraining | BoundServing
+BoundJob = BoundPrepare | BoundReference | BoundSweep | BoundTraining | BoundEvaluation | BoundServing
 
 
 @dataclass(frozen=True)

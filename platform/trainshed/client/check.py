@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from trainshed.client.beginnings import as_planned, beginning_misfits
 from trainshed.client.bound import (
     Bound,
+    BoundEvaluation,
     BoundJob,
     BoundPrepare,
     BoundReference,
@@ -26,6 +27,7 @@ from trainshed.client.bound import (
     PreparedData,
     TrainedModel,
 )
+from trainshed.client.evaluations import evaluation_faults
 from trainshed.client.given_files import model_faults
 from trainshed.client.outside import outside_faults
 from trainshed.client.uploads import upload_faults
@@ -158,8 +160,11 @@ def _misfits(one: BoundJob, documents: Sequence[BoundJob]) -> list[Fault]:
             return _reference_misfits(one)
         case BoundPrepare():
             return []
+        case BoundEvaluation():
+            return evaluation_faults(one)
         case BoundServing():
-            return _no_model(one, documents)
+            refused = [] if one.refusal is None else [one.loaded.fault("gate", one.refusal)]
+            return [*_no_model(one, documents), *refused]
         case _:
             assert_never(one)
 

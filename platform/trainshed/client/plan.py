@@ -14,6 +14,7 @@ import psutil
 from trainshed.client.beginnings import as_planned
 from trainshed.client.bound import (
     Bound,
+    BoundEvaluation,
     BoundJob,
     BoundPrepare,
     BoundReference,
@@ -25,12 +26,14 @@ from trainshed.client.bound import (
 from trainshed.client.ray_head import default_cpus
 from trainshed.record.weights import Origins
 from trainshed.spec import plan as arithmetic
+from trainshed.spec.evaluation.training import evaluated_as
 from trainshed.spec.job import Job
 from trainshed.spec.load import LoadedJob
 from trainshed.spec.plan import Plan
 from trainshed.spec.sweep.capacity import room_for
 from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.tune import TuneJob
+from trainshed.spec.training.models import Pretrained
 from trainshed.spec.training.train import Training, TrainJob
 
 
@@ -71,6 +74,9 @@ def plan(bound: Bound, *, machine_bytes: int | None = None) -> Planned:
                 job, own = _reference(one, machine_bytes)
                 settled.append(job)
                 plans.append(own)
+            case BoundEvaluation():
+                settled.append(one.loaded)
+                plans += _evaluation(one, machine_bytes)
             case BoundPrepare() | BoundServing():
                 settled.append(one.loaded)
             case _:
@@ -87,6 +93,8 @@ def _found(one: BoundJob) -> Origins:
             weights = {} if began is None or full.begins_with is None else {full.begins_with: began}
         case BoundReference(job=job, weights=began):
             weights = {} if began is None or job.model.reference is None else {job.model.reference: began}
+        case BoundEvaluation():
+            weights = {one_of.reference: one_of.found for one_of in one.models}
         case BoundPrepare() | BoundServing():
             weights = {}
         case _:
@@ -131,6 +139,18 @@ def _reference(one: BoundReference, machine_bytes: int | None) -> tuple[LoadedJo
     arithmetic.refuse_what_cannot_fit(own, training)
     workers = arithmetic.resolved(training, own.chosen).workers
     return _kept(one.loaded, one.job.model_copy(update={"workers": workers})), own
+
+
+def _evaluation(one: BoundEvaluation, machine_bytes: int | None) -> list[Plan]:
+    """What its workers need for the model; nothing where a sweep that is yet to run decides which one that is."""
+    if one.model.trained is None:
+        return []
+    training = evaluated_as(one.job, one.model.trained, one.model.reference)
+    if isinstance(training.model, Pretrained):
+        training = as_planned(training, one.model.found)
+    own = arithmetic.plan(one.job.name, training, one.data.form.sizes, machine_bytes=machine_bytes, learns=False)
+    arithmetic.refuse_what_cannot_fit(own, training)
+    return [own]
 
 
 def _share(machine_bytes: int | None, job: TuneJob) -> int | None:

@@ -44,6 +44,7 @@ MAY_CHANGE = {
         *("export", "report_to"),
     ),
     "reference": ("workers", "engine", "max_failures"),
+    "evaluate": ("workers", "engine", "max_failures"),
     "tune": (
         *("budget", "failures", "best_among", "search.trials", "search.concurrent", "trials_per_device"),
         "report_to",
@@ -53,6 +54,7 @@ MAY_CHANGE = {
 KEPT = {
     "train": "its model, data and maths",
     "reference": "its model, data and precision",
+    "evaluate": "its model, data and gate",
     "tune": "its space, training and seed",
 }
 """What does not change."""
@@ -125,7 +127,7 @@ def _may_go_on(record: Record, state: str, why: str) -> None:
     kind = record.facts.job.kind
     if kind not in MAY_CHANGE:
         raise UsageError(
-            f"{record.run_id} is a {kind} run; only a training, a sweep or a reference can go on, submit the job again"
+            f"{record.run_id} is a {kind} run; what trains, searches or measures can go on; submit the job again"
         )
     if state == "unknown":
         raise UsageError(

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from trainshed.errors import DamagedFile, UsageError
+from trainshed.record.evaluation import EvaluationResult
 from trainshed.record.facts import JobFacts, passed_over
 from trainshed.record.names import RUN_ID, is_hidden, is_one
 from trainshed.record.registry import ModelVersion, numbers_of, resolve_among
 from trainshed.record.results import Result, SweepResult
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
-from trainshed.spec.kinds import is_wanted
+from trainshed.spec.kinds import is_wanted, with_article
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class Index:
             raise UsageError(f"run://{name} is neither an earlier document here nor a run in {self.storage.uri}")
         fitting = [one.run for one in named if is_wanted(one.facts.job.kind, kind)]
         if not fitting:
-            raise UsageError(f"run://{name} is a {named[0].facts.job.kind} run; a {kind} run is needed here")
+            found = with_article(named[0].facts.job.kind)
+            raise UsageError(f"run://{name} is {found} run; {with_article(kind)} run is needed here")
         return fitting
 
     def version(self, reference: str) -> ModelVersion:
@@ -119,8 +121,17 @@ def find_finished(storage: Storage, target: str, kind: str) -> Record:
 
 
 def _can_be_built_on(outcome: Result) -> bool:
-    """A sweep that could not register its model has a best trial all the same; one whose budget was too small, none."""
-    return outcome.best is not None if isinstance(outcome, SweepResult) else True
+    """A sweep that could not register its model has a best trial all the same; one whose budget was too small, none.
+
+    Of evaluations those can be whose model did not fail.
+    """
+    match outcome:
+        case SweepResult():
+            return outcome.best is not None
+        case EvaluationResult():
+            return outcome.verdict is None or outcome.verdict.passed
+        case _:
+            return True
 
 
 def _listed(storage: Storage) -> Iterator[Listed]:

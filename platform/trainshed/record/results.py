@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue, TypeAdapter, model_validator
 
 from trainshed.record.data_manifest import DataManifest
+from trainshed.record.evaluation import EvaluationResult
 from trainshed.record.facts import CodeFacts, Facts, Number, TrialOrigin
 from trainshed.record.names import DataFolder, ExportName, Fingerprint, ModelFolder, RunId, ServedModel, Sha256, Url
 from trainshed.record.trial_facts import BestTrial, TrialResult
@@ -119,12 +120,13 @@ class ServeResult(Facts):
     first_answer: str = ""
 
 
-Result = PrepareResult | SweepResult | TrainResult | ServeResult
+Result = PrepareResult | SweepResult | TrainResult | EvaluationResult | ServeResult
 RESULTS: dict[str, type[Result]] = {
     "prepare": PrepareResult,
     "reference": PrepareResult,
     "tune": SweepResult,
     "train": TrainResult,
+    "evaluate": EvaluationResult,
     "serve": ServeResult,
 }
 """By the `kind` of the job."""
@@ -196,3 +198,5 @@ class EndpointLineage(Facts):
     endpoint: str
     model: str
     made_by: Lineage
+    evaluation: RunId | None = None
+    """The evaluation whose gate let the model pass, where the job named one."""

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from pydantic import JsonValue
 
 from trainshed.errors import DamagedFile, UsageError
+from trainshed.record.evaluation import EvaluationResult
 from trainshed.record.facts import EndFacts, JobFacts, RunEnd, parse_facts, passed_over, read_facts
 from trainshed.record.journal import read_lines
 from trainshed.record.metric_rows import MetricRow, read_rows
@@ -49,6 +50,11 @@ def now() -> str:
 def new_run_id(name: str) -> str:
     """A fresh id that sorts by time within a name: two submissions of one name never share a directory."""
     return f"{name}-{datetime.now(UTC):%y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
+def _came_to_something(kind: type[Result], found: dict[str, JsonValue]) -> bool:
+    """Whether a run that failed has a result all the same: trials of a sweep, figures of a model that did not pass."""
+    return (kind is SweepResult and "trials" in found) or (kind is EvaluationResult and "metrics" in found)
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ class Record:
         kind = RESULTS.get(self.facts.job.kind)
         if found is None or kind is None:
             return None
-        if found["state"] not in USABLE and not (kind is SweepResult and "trials" in found):
+        if found["state"] not in USABLE and not _came_to_something(kind, found):
             return None
         return parse_facts(found, kind, self.storage.address(self.at("result.json")))
 

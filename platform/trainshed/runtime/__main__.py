@@ -25,6 +25,7 @@ from pydantic import JsonValue
 from trainshed.errors import BudgetReached, PlatformError
 from trainshed.record.bound import bind, runs_of
 from trainshed.record.built_on import best_trial, prepared, samples_of
+from trainshed.record.evaluation import EvaluationResult
 from trainshed.record.events import Begin, End
 from trainshed.record.facts import EndFacts, RunEnd, TrialOrigin
 from trainshed.record.index import find_finished
@@ -32,14 +33,15 @@ from trainshed.record.results import PrepareResult, Result, SweepResult, TrainRe
 from trainshed.record.run import Record
 from trainshed.record.storage import Storage
 from trainshed.record.submission import PlannedRun, Submission, TakeDown, begin_runs
-from trainshed.record.weights import keep, kept
-from trainshed.runtime.beginnings import beginnings_of
+from trainshed.record.weights import keep, kept, weights_of
+from trainshed.runtime.beginnings import beginnings_of, find_weights
 from trainshed.runtime.cause import cause_of
 from trainshed.runtime.report import Reporter, Voice, quiet_libraries
 from trainshed.runtime.trackers.following import ENDING_S, STOPPING_S, Following, check_trackers
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.spec.data.prepare import PrepareJob, PretrainedTokenizer, SharedTokenizer
-from trainshed.spec.job import Job
+from trainshed.spec.evaluation.evaluate import EvaluateJob
+from trainshed.spec.job import Job, references
 from trainshed.spec.load import job_from_data
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.constraints import recorded
@@ -168,6 +170,8 @@ class Driver:
                 trial = TrialOrigin(run_id=swept.run_id, trial=best.trial, settings=best.settings)
                 _resolve(reporter.record, full, trial=trial.as_json())
                 return self._train(full, reporter, trial=trial)
+            case EvaluateJob():
+                return self._evaluate(job, reporter)
             case ServeJob():
                 from trainshed.runtime.serving.deploy import deploy
 
@@ -202,6 +206,18 @@ class Driver:
         from trainshed.runtime.training.reference import reference_job
 
         return reference_job(job, reporter, data=data, weights=weights, standby=standby)
+
+    def _evaluate(self, job: EvaluateJob, reporter: Reporter) -> EvaluationResult:
+        from trainshed.runtime.training.ray_train.spares import Spares
+
+        data = self._data(job.data, reporter.record)
+        asked = [reference.target for reference in references(job) if reference.begins == "model"]
+        weights = weights_of(reporter.record, asked, lambda one: find_weights(one, self.storage, self.done))
+        standby = Spares()
+        standby.make_ahead(job.workers)
+        from trainshed.runtime.evaluation.run import evaluate_job
+
+        return evaluate_job(job, reporter, data=data, weights=weights, standby=standby)
 
     def _follow(self, job: TrainJob | TuneJob, reporter: Reporter) -> None:
         """Trackers see the run from here on. Raises UsageError where one cannot."""
@@ -253,6 +269,8 @@ def _end_of(result: Result) -> EndFacts:
     """How a document ends that came to a result: a sweep may have failed, or reached its budget, all the same."""
     match result:
         case SweepResult(failure=str(cause)):
+            return EndFacts(state="failed", cause=cause)
+        case EvaluationResult(failure=str(cause)):
             return EndFacts(state="failed", cause=cause)
         case SweepResult(limit=str(cause)):
             return EndFacts(state="budget_reached", cause=cause)

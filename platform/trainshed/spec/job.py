@@ -8,10 +8,12 @@ from pydantic import Discriminator, Field, RootModel, Tag
 
 from trainshed.spec.data.prepare import PrepareJob, SharedTokenizer
 from trainshed.spec.document.part import Part
+from trainshed.spec.evaluation.evaluate import EvaluateJob
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.from_best import TrainFromBest
 from trainshed.spec.sweep.tune import TuneJob
 from trainshed.spec.training.reference import ReferenceJob
+from trainshed.spec.training.registration import name_of
 from trainshed.spec.training.train import Training, TrainJob
 
 
@@ -25,12 +27,13 @@ AnyTrainJob = Annotated[
     Discriminator(_train_tag),
 ]
 
-Job = PrepareJob | ReferenceJob | TuneJob | TrainJob | TrainFromBest | ServeJob
+Job = PrepareJob | ReferenceJob | TuneJob | TrainJob | TrainFromBest | EvaluateJob | ServeJob
 KINDS: dict[str, Any] = {
     "prepare": PrepareJob,
     "reference": ReferenceJob,
     "tune": TuneJob,
     "train": AnyTrainJob,
+    "evaluate": EvaluateJob,
     "serve": ServeJob,
 }
 
@@ -51,6 +54,7 @@ class JobDocument(RootModel[Job]):
         | Annotated[TuneJob, Tag("tune")]
         | Annotated[TrainJob, Tag("train_in_full")]
         | Annotated[TrainFromBest, Tag("train_from_best")]
+        | Annotated[EvaluateJob, Tag("evaluate")]
         | Annotated[ServeJob, Tag("serve")],
         Field(discriminator=Discriminator(_kind_tag)),
     ]
@@ -67,9 +71,9 @@ class Reference(Part):
     target: str
     """`run://NAME` or `NAME@VERSION`."""
     wants: str
-    """The kind of job that must stand there: prepare, for all that makes data; tune or train."""
+    """The kind of job that must stand there: prepare, for all that makes data; tune, train or evaluate."""
     begins: Literal["model", "checkpoint"] | None = None
-    """What of it a training begins with."""
+    """What of it a training begins with, or an evaluation is of."""
 
     @property
     def run_name(self) -> str | None:
@@ -103,8 +107,19 @@ def references(job: Job) -> list[Reference]:
             ]
         case TrainFromBest():
             return [Reference(key="from_best", target=job.from_best, wants="tune")]
+        case EvaluateJob():
+            compared = () if job.require is None or job.require.against is None else (job.require.against,)
+            return [
+                Reference(key="data", target=job.data, wants="prepare"),
+                Reference(key="model", target=job.model, wants="train", begins="model"),
+                *(Reference(key="require.against", target=one, wants="train", begins="model") for one in compared),
+            ]
         case ServeJob():
-            return [Reference(key="model", target=job.model, wants="train")]
+            gates = () if job.gate is None else (job.gate,)
+            return [
+                Reference(key="model", target=job.model, wants="train"),
+                *(Reference(key="gate", target=one, wants="evaluate") for one in gates),
+            ]
 
 
 def training_of(job: Job) -> tuple[Training, str] | None:
@@ -118,6 +133,15 @@ def training_of(job: Job) -> tuple[Training, str] | None:
             return job.training, ""
         case _:
             return None
+
+
+def versions_made(job: Job) -> tuple[str, ...]:
+    """What later documents may call the model version that a job makes, or gives an alias: NAME@latest, NAME@ALIAS."""
+    registered = name_of(getattr(job, "register_as", None))
+    made = () if registered is None else (f"{registered}@latest",)
+    if not isinstance(job, EvaluateJob) or job.promote is None:
+        return made
+    return (*made, f"{registered or job.model.partition('@')[0]}@{job.promote}")
 
 
 def run_name(target: str) -> str | None:

@@ -18,9 +18,11 @@ from trainshed.spec.data.prepare import PrepareJob
 from trainshed.spec.document.faults import explain, said_of_kind, validate
 from trainshed.spec.document.part import Part
 from trainshed.spec.document.yaml_tree import Document, parse
+from trainshed.spec.evaluation.evaluate import EvaluateJob
+from trainshed.spec.evaluation.gates import gate_misfits
 from trainshed.spec.fitting import DataForm, form_of, misfits, reference_misfits
-from trainshed.spec.job import KINDS, Job, JobDocument, Reference, references
-from trainshed.spec.kinds import is_wanted
+from trainshed.spec.job import KINDS, Job, JobDocument, Reference, references, versions_made
+from trainshed.spec.kinds import is_wanted, with_article
 from trainshed.spec.serving.serve import ServeJob
 from trainshed.spec.sweep.earlier_sweeps import unlike
 from trainshed.spec.sweep.from_best import TrainFromBest
@@ -34,6 +36,7 @@ PARTS: dict[str, list[type[Part]]] = {
     "reference": [ReferenceJob],
     "tune": [TuneJob],
     "train": [TrainJob, TrainFromBest],
+    "evaluate": [EvaluateJob],
     "serve": [ServeJob],
 }
 
@@ -85,6 +88,7 @@ def load_documents(documents: Sequence[Document], sets: Sequence[str] = ()) -> l
     changed = with_sets([one.job for one in loaded], sets)
     loaded = [replace(one, job=job) for one, job in zip(loaded, changed, strict=True)]
     faults = [fault for one in loaded if isinstance(one.job, TuneJob) for fault in space_faults(one.job, one.document)]
+    faults += [loaded[place].fault(key, said) for place, key, said in gate_misfits([one.job for one in loaded])]
     faults += _from_best_faults(loaded) + _data_faults(loaded) + _learn_from_faults(loaded)
     if faults:
         raise SpecError(faults)
@@ -111,7 +115,9 @@ def outside_references(loaded: Sequence[LoadedJob]) -> list[tuple[LoadedJob, Ref
                 and not is_wanted(earlier[-1].job.kind, reference.wants)
                 and reference.target.startswith("run://")
             ):
-                message = f"{reference.target} is a {earlier[-1].job.kind} job; a {reference.wants} job is needed here"
+                found = with_article(earlier[-1].job.kind)
+                wanted = with_article(reference.wants)
+                message = f"{reference.target} is {found} job; {wanted} job is needed here"
                 faults.append(one.fault(reference.key, message))
             elif not earlier:
                 outside.append((one, reference))
@@ -258,5 +264,4 @@ def answers(job: Job, reference: Reference) -> bool:
     """Whether what a job makes is what a reference of another document names."""
     if reference.run_name is not None:
         return job.name == reference.run_name
-    registered = getattr(job, "register_as", None)
-    return registered is not None and reference.target == f"{registered}@latest"
+    return reference.target in versions_made(job)

@@ -249,3 +249,4 @@ def test_digits_are_images_of_ten_classes():
     assert len(made) == 1797
     assert {row["label"] for row in made} == set("0123456789")
     assert {len(row["image"]) for row in made} == {64}
+    assert {row["done"] for row in made} == {"[]"}  # images of files say there how they were changed

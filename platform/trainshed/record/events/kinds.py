@@ -203,6 +203,23 @@ class HeldOutMetrics(Facts):
     """What a model of single tokens could reach on the same samples."""
 
 
+class Judged(Facts):
+    """What an evaluation found, and the verdict of its gate."""
+
+    event: Literal["judged"] = "judged"
+    model: str
+    split: str
+    samples: int
+    figures: dict[str, tuple[float, tuple[float, float] | None, float | None]]
+    """Value, interval, and the value of `against`."""
+    against: str | None = None
+    overlapping: float | None = None
+    """The share of samples that share a run of tokens with the training set; None where nothing was compared."""
+    passed: bool | None = None
+    """None without a gate."""
+    reasons: tuple[str, ...] = ()
+
+
 class Registered(Facts):
     """A model is a version of the registry."""
 
@@ -251,6 +268,7 @@ Known: TypeAlias = (
     | RoomFound
     | StopAsked
     | HeldOutMetrics
+    | Judged
     | Registered
     | TrackerBegan
     | TrackerSilent

@@ -14,6 +14,7 @@ from trainshed.record.events.kinds import (
     Event,
     ExportsBest,
     HeldOutMetrics,
+    Judged,
     Log,
     MemoryMeasured,
     Other,
@@ -81,6 +82,8 @@ def describe(event: Event) -> str | None:
             return "asked to stop: the workers save at the next step"
         case HeldOutMetrics():
             return _metrics_text(event)
+        case Judged():
+            return _judged_text(event)
         case Registered(version=version, remark=remark):
             return f"registered {version}{remark}"
         case TrackerBegan(tracker=tracker, tracker_run=run, where=where):
@@ -143,3 +146,18 @@ def _metrics_text(event: HeldOutMetrics) -> str:
     if event.unigram_entropy_nats is not None:
         text += f"; unigram entropy of the same tokens {event.unigram_entropy_nats:.4f} nats"
     return text
+
+
+def _judged_text(event: Judged) -> str:
+    """A line for each figure: whoever looks at a gate wants to see how near it was."""
+    lines = [f"{event.model} on {event.samples:,} samples of the {event.split} split"]
+    for name, (value, interval, other) in event.figures.items():
+        line = f"  {name} {value:.4f}"
+        if interval is not None:
+            line += f" ({interval[0]:.4f} to {interval[1]:.4f})"
+        lines.append(line if other is None else f"{line}, {event.against} {other:.4f}")
+    if event.overlapping is not None:
+        lines.append(f"  leakage: {event.overlapping:.1%} of the samples share tokens with the training set")
+    if event.passed is not None:
+        lines.append("  passed its gate" if event.passed else f"  failed its gate: {'; '.join(event.reasons)}")
+    return "\n".join(lines)

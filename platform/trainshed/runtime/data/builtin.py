@@ -30,7 +30,7 @@ def _digits() -> list[dict[str, object]]:
     bunch = load_digits()
     pixels = np.round(bunch.images * 255 / GREY_LEVELS).astype(np.uint8)
     return [
-        {"image": image[None].tobytes(), "label": str(label), "origin": f"digits:{number}"}
+        {"image": image[None].tobytes(), "label": str(label), "origin": f"digits:{number}", "done": "[]"}
         for number, (image, label) in enumerate(zip(pixels, bunch.target, strict=True))
     ]
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from trainshed.environment import home_folder, serve_port
 from trainshed.errors import DamagedFile, PlatformError, UsageError
 from trainshed.record.endpoints import drop_endpoint, endpoint_of, get_endpoint, put_endpoint
-from trainshed.record.index import find_finished
+from trainshed.record.evaluations import passed
+from trainshed.record.index import Index, find_finished
 from trainshed.record.lineage import sha256
 from trainshed.record.registry import resolve
 from trainshed.record.results import EndpointLineage, Lineage, ServeResult
@@ -33,6 +34,7 @@ def deploy(job: ServeJob, reporter: Reporter, *, trained: Mapping[str, Record]) 
     storage = reporter.record.storage
     run_id = reporter.record.run_id
     model, run = _find_model(job.model, storage, trained)
+    evaluation = _evaluation(job, storage, run)
     reporter.progress("serve", 0, 3, what=f"check {model}")
     manifest = storage.read_json(run.at("model/manifest.json"))
     if manifest is None and storage.exists(run.at("adapter/manifest.json")):
@@ -51,7 +53,7 @@ def deploy(job: ServeJob, reporter: Reporter, *, trained: Mapping[str, Record]) 
     def prove(url: str) -> ServeResult:
         reporter.progress("serve", 2, 3, what="ask a first question")
         said = probe(url, keys[0], start_timeout_s=job.start_timeout_s)
-        made = EndpointLineage(endpoint=job.name, model=model, made_by=lineage)
+        made = EndpointLineage(endpoint=job.name, model=model, made_by=lineage, evaluation=evaluation)
         storage.write_json(reporter.record.at("lineage.json"), made.as_json())
         served = ServeResult(
             url=url,
@@ -86,6 +88,14 @@ def _find_model(reference: str, storage: Storage, trained: Mapping[str, Record])
         return run.run_id, run
     version = resolve(storage, reference)
     return str(version), Record(storage, version.facts.run_id)
+
+
+def _evaluation(job: ServeJob, storage: Storage, run: Record) -> str | None:
+    """The evaluation that lets the model pass; None without a gate. Raises PlatformError where none does."""
+    if job.gate is None:
+        return None
+    runs = Index(storage).named(job.gate.removeprefix("run://"), "evaluate")
+    return passed(runs, gate=job.gate, model=job.model, model_run=run.run_id).run_id
 
 
 def _settings(

@@ -23,9 +23,10 @@ from trainshed.runtime.tasks.chunked import ChunkedHead
 from trainshed.runtime.tasks.configuration import configuration
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.fitting import positions
+from trainshed.runtime.tasks.generating import as_text, ends_of, generated, prompts_and_truths
 from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.tasks.meters import TokenMeter
-from trainshed.runtime.tasks.protocol import AdapterExports, Batch, Forward, Meter, Samples
+from trainshed.runtime.tasks.protocol import AdapterExports, Answered, Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import RouterLoss
 from trainshed.runtime.tasks.tokens import TokenSums, counted, losses_of_tokens, token_loss, token_sums
 from trainshed.runtime.tasks.weights import TransformersModel
@@ -41,6 +42,7 @@ class CausalLmTask:
 
     def __init__(self, training: Training, facts: DataFacts) -> None:
         self._facts = facts
+        self._shape = training.model
         longest = facts.block_size + facts.max_target_tokens
         shape = training.model
         if "context" in type(shape).model_fields and shape.context is None:
@@ -148,6 +150,24 @@ class CausalLmTask:
         """No figures beside those of the meter."""
         return {}
 
+    def answers(self, model: Any, rows: dict[str, Any], *, max_new_tokens: int) -> list[Answered]:
+        """See `GivesAnswers`; of samples with targets, and of conversations."""
+        pairs = prompts_and_truths(rows, self._facts.encoder)
+        said = generated(
+            model,
+            [prompt for prompt, _ in pairs],
+            pad=self._facts.pad,
+            ends=ends_of(self._shape, self._facts.text_folder),
+            max_new_tokens=max_new_tokens,
+            window=positions(self.config),
+        )
+        encoder = self._facts.encoder
+        return [as_text(encoder, prompt, own, truth) for (prompt, truth), own in zip(pairs, said, strict=True)]
+
+    def longest_answer(self, rows: dict[str, Any]) -> int:
+        """See `GivesAnswers`."""
+        return max(len(truth) for _, truth in prompts_and_truths(rows, self._facts.encoder))
+
     def _outputs(self, forward: Forward, batch: Batch, *, label_smoothing: float = 0.0) -> tuple[Any, torch.Tensor]:
         """What the model says of a batch, and the tokens that all but the last predict."""
         given = {name: tensor for name, tensor in batch.items() if name != "labels"}
@@ -160,7 +180,7 @@ class CausalLmTask:
         if not self._head.answered:
             return token_sums(outputs.logits[:, :-1], targets)
         answers = outputs.logits[:, :-1]
-        return TokenSums(answers[..., 0].sum(), answers[..., 1] > 0, targets)
+        return TokenSums(answers[..., 0].sum(1), answers[..., 1] > 0, targets)
 
     @torch.no_grad()
     def predict(self, model: torch.nn.Module, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -49,6 +49,10 @@ class DataFacts:
             reference=None if manifest.reference is None else manifest.reference.shape,
             special_tokens_obeyed=manifest.job.special_tokens_in_text == "obeyed",
         )
+
+    def with_labels(self, labels: tuple[str, ...]) -> DataFacts:
+        """The same with the labels that a model knows, of which the data may have some."""
+        return replace(self, labels=labels, label_counts=())
 
     @property
     def text_folder(self) -> Path:

@@ -36,36 +36,45 @@ class Labels:
 
     def weight(self, batch: Batch) -> float:
         """Samples, each counted with its class's weight where there are weights; known without the model."""
+        return float(self.weights(batch).sum())
+
+    def weights(self, batch: Batch) -> torch.Tensor:
+        """The same of each sample, float32 `(samples,)`."""
         labels = batch["labels"]
+        one = torch.ones(len(labels), device=labels.device)
         if self._problem == "regression":
-            return float(len(labels))
+            return one
         if self._problem == "single_label":
-            return float(len(labels) if self._weights is None else self._weights.to(labels.device)[labels].sum())
-        return float(len(labels) * (len(self._names) if self._weights is None else self._weights.sum()))
+            return one if self._weights is None else self._weights.to(labels.device)[labels]
+        return one * (len(self._names) if self._weights is None else self._weights.sum())
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor, *, label_smoothing: float) -> torch.Tensor:
         """Cross-entropy, binary cross-entropy or squared error, weighted and summed."""
+        return self.losses(logits, labels, label_smoothing=label_smoothing).sum()
+
+    def losses(self, logits: torch.Tensor, labels: torch.Tensor, *, label_smoothing: float) -> torch.Tensor:
+        """The same of each sample, `(samples,)`."""
         logits = logits.float()
         weights = None if self._weights is None else self._weights.to(logits.device)
         match self._problem:
             case "single_label":
-                return F.cross_entropy(logits, labels, weights, label_smoothing=label_smoothing, reduction="sum")
+                return F.cross_entropy(logits, labels, weights, label_smoothing=label_smoothing, reduction="none")
             case "multi_label":
                 softened = labels * (1.0 - label_smoothing) + 0.5 * label_smoothing
-                return F.binary_cross_entropy_with_logits(logits, softened, weights, reduction="sum")
+                return F.binary_cross_entropy_with_logits(logits, softened, weights, reduction="none").sum(1)
             case "regression":
-                return F.mse_loss(logits.squeeze(-1), labels, reduction="sum")
+                return F.mse_loss(logits.squeeze(-1), labels, reduction="none")
 
     def meter(self, logits_of: Callable[[Forward, Batch], torch.Tensor]) -> LabelMeter:
         """Loss and the problem's figures over every sample."""
 
         def measure(forward: Forward, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             logits = logits_of(forward, batch)
-            loss = self.loss(logits, batch["labels"], label_smoothing=0.0)
-            return loss, self.probabilities(logits), batch["labels"]
+            losses = self.losses(logits, batch["labels"], label_smoothing=0.0)
+            return losses, self.probabilities(logits), batch["labels"]
 
         figures = {"single_label": class_figures, "multi_label": several_figures, "regression": number_figures}
-        return LabelMeter(measure, figures[self._problem], self.weight, scores=self.scores)
+        return LabelMeter(measure, figures[self._problem], self.weights, scores=self.scores)
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """The probability of each class or label; a regression's numbers as they are."""

@@ -31,13 +31,17 @@ class TokenMeter:
         self.rows: Rows = []
 
     def add(self, forward: Forward, batch: Batch) -> None:
-        """Adds loss, tokens, tokens right, samples, samples with every token right."""
+        """Adds the sums of the batch."""
+        self.sums += self.each(forward, batch)["sums"].sum(0)
+
+    def each(self, forward: Forward, batch: Batch) -> dict[str, torch.Tensor]:
+        """sums `(samples, 5)`: loss, tokens, tokens right, 1, and whether every token is right."""
         found = self._measure(forward, batch)
         counted = found.targets != IGNORED
         right = found.right & counted
         whole = (right == counted).all(dim=1)
-        values = [found.loss, counted.sum(), right.sum(), torch.tensor(len(counted)), whole.sum()]
-        self.sums += torch.stack([value.detach().double().cpu() for value in values])
+        columns = [found.losses, counted.sum(1), right.sum(1), torch.ones(len(counted)), whole]
+        return {"sums": torch.stack([column.detach().double().cpu() for column in columns], dim=1)}
 
     def metrics(self) -> dict[str, float]:
         """loss, perplexity, accuracy; sequence_accuracy (each token given the right ones before it)."""
@@ -59,9 +63,13 @@ class MeanMeter:
 
     def add(self, forward: Forward, batch: Batch) -> None:
         """Adds the samples, and each figure's sum."""
+        figures = self.each(forward, batch)["figures"]
+        self.sums += torch.cat([torch.tensor([len(figures)]), figures.sum(0)])
+
+    def each(self, forward: Forward, batch: Batch) -> dict[str, torch.Tensor]:
+        """figures `(samples, names)`."""
         found = self._measure(forward, batch)
-        each = torch.stack([found[name].detach().double().cpu() for name in self._names])
-        self.sums += torch.cat([torch.tensor([each.shape[1]]), each.sum(1)])
+        return {"figures": torch.stack([found[name].detach().double().cpu() for name in self._names], dim=1)}
 
     def metrics(self) -> dict[str, float]:
         """The mean of each."""
@@ -76,24 +84,33 @@ class LabelMeter:
         self,
         measure: Callable[[Forward, Batch], tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
         figures: Callable[[Array, Array], dict[str, float]],
-        weight: Callable[[Batch], float],
+        weights: Callable[[Batch], torch.Tensor],
         *,
         scores: int,
     ) -> None:
-        """`measure` gives the summed loss, scores `(batch, scores)` and labels `(batch,)` or `(batch, labels)`."""
+        """`measure` gives losses `(batch,)`, scores `(batch, scores)` and labels `(batch,)` or `(batch, labels)`."""
         self._measure = measure
         self._figures = figures
-        self._weight = weight
+        self._weights = weights
         self._scores = scores
         self.sums = torch.zeros(2, dtype=torch.float64)
         self.rows: Rows = []
 
     def add(self, forward: Forward, batch: Batch) -> None:
         """Adds a row of scores and labels for each sample."""
-        loss, scores, labels = self._measure(forward, batch)
-        self.sums += torch.tensor([float(loss), self._weight(batch)], dtype=torch.float64)
-        columns = [scores.detach().double().cpu(), labels.reshape(len(labels), -1).double().cpu()]
-        self.rows.append(torch.cat(columns, dim=1).numpy())
+        found = self.each(forward, batch)
+        self.sums += found["sums"].sum(0)
+        self.rows.append(torch.cat([found["scores"], found["labels"]], dim=1).numpy())
+
+    def each(self, forward: Forward, batch: Batch) -> dict[str, torch.Tensor]:
+        """sums `(samples, 2)`: loss and weight; scores `(samples, scores)`, labels `(samples, labels)`."""
+        losses, scores, labels = self._measure(forward, batch)
+        sums = [losses.detach().double().cpu(), self._weights(batch).double().cpu()]
+        return {
+            "sums": torch.stack(sums, dim=1),
+            "scores": scores.detach().double().cpu(),
+            "labels": labels.reshape(len(labels), -1).double().cpu(),
+        }
 
     def metrics(self) -> dict[str, float]:
         """loss, and the figures of the problem."""

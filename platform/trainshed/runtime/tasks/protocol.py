@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +17,15 @@ Forward = Callable[..., Any]
 """The model under its engine, called with a batch's tensors by name."""
 
 Rows = list[np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A sample's prompt, what the model generated for it, and what the data has; without special tokens."""
+
+    prompt: str
+    said: str
+    truth: str
 
 
 class Samples(Protocol):
@@ -101,6 +111,25 @@ class MeasuresSamples(Protocol):
 
     def of_samples(self, forward: Forward, batch: Batch) -> Mapping[str, torch.Tensor]:
         """By the names of the columns that they become, `(samples,)` each."""
+
+
+@runtime_checkable
+class MeasuresEach(Protocol):
+    """What a meter offers whose figures an evaluation puts an interval around: those of single samples."""
+
+    def each(self, forward: Forward, batch: Batch) -> Mapping[str, torch.Tensor]:
+        """By name, `(samples, figures)` each, float64 on the CPU; see `runtime.evaluation.figures`."""
+
+
+@runtime_checkable
+class GivesAnswers(Protocol):
+    """What a task offers whose model generates an answer for the prompt of a sample."""
+
+    def answers(self, model: Any, rows: dict[str, Any], *, max_new_tokens: int) -> list[Answered]:
+        """What the model generates, greedily, for samples as `Samples.take` gives them."""
+
+    def longest_answer(self, rows: dict[str, Any]) -> int:
+        """Tokens of the longest answer that the data has for these samples, its end token included."""
 
 
 class Exports(Protocol):

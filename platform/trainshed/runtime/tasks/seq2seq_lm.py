@@ -15,7 +15,7 @@ from trainshed.runtime.tasks.configuration import configuration
 from trainshed.runtime.tasks.facts import DataFacts
 from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.tasks.meters import TokenMeter
-from trainshed.runtime.tasks.protocol import AdapterExports, Batch, Forward, Meter, Samples
+from trainshed.runtime.tasks.protocol import AdapterExports, Answered, Batch, Forward, Meter, Samples
 from trainshed.runtime.tasks.routing import refuse_router_loss
 from trainshed.runtime.tasks.tokens import counted, token_loss, token_sums
 from trainshed.runtime.tasks.weights import TransformersModel
@@ -105,12 +105,25 @@ class Seq2SeqLmTask:
         texts = self._facts.encoder.texts([row["text"] for row in rows])
         return [{"text": text} for text in self._generate(model, texts)]
 
+    def longest_answer(self, rows: dict[str, Any]) -> int:
+        """See `GivesAnswers`."""
+        return max(map(len, rows["target"]))
+
+    def answers(self, model: Any, rows: dict[str, Any], *, max_new_tokens: int) -> list[Answered]:
+        """See `GivesAnswers`."""
+        decode = self._facts.encoder.decode
+        said = self._generate(model, rows["tokens"], max_new_tokens=max_new_tokens)
+        of_rows = zip(rows["tokens"], said, rows["target"], strict=True)
+        return [Answered(decode(prompt.tolist()), own, decode(truth.tolist())) for prompt, own, truth in of_rows]
+
     @torch.no_grad()
-    def _generate(self, model: Any, texts: list[np.ndarray[Any, Any]]) -> list[str]:
-        given = inputs(texts, self._facts.pad)
-        made = model.generate(
-            **given, max_new_tokens=self._facts.max_target_tokens, do_sample=False, num_beams=1, use_cache=True
-        )
+    def _generate(
+        self, model: Any, texts: list[np.ndarray[Any, Any]], *, max_new_tokens: int | None = None
+    ) -> list[str]:
+        device = next(model.parameters()).device
+        given = {name: tensor.to(device) for name, tensor in inputs(texts, self._facts.pad).items()}
+        longest = max_new_tokens or self._facts.max_target_tokens
+        made = model.generate(**given, max_new_tokens=longest, do_sample=False, num_beams=1, use_cache=True)
         return [self._facts.encoder.decode(ids[1:].tolist()) for ids in made]
 
 

@@ -37,8 +37,8 @@ def losses_of_tokens(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
 class TokenSums:
     """What a model came to over a batch of tokens."""
 
-    loss: torch.Tensor
-    """In nats, summed over the targets that count."""
+    losses: torch.Tensor
+    """`(samples,)` in nats, summed over the targets of each that count."""
     right: torch.Tensor
     """`(samples, time)`: where the likeliest token is the target."""
     targets: torch.Tensor
@@ -47,7 +47,7 @@ class TokenSums:
 
 def token_sums(logits: torch.Tensor, targets: torch.Tensor) -> TokenSums:
     """Of logits `(samples, time, vocabulary)` and their targets `(samples, time)`."""
-    return TokenSums(token_loss(logits, targets), logits.argmax(-1) == targets, targets)
+    return TokenSums(row_losses(logits, targets), logits.argmax(-1) == targets, targets)
 
 
 def counted(targets: torch.Tensor) -> float:

@@ -23,6 +23,7 @@ from trainshed.runtime.training.register import register_model, write_lineage
 from trainshed.runtime.training.samples import check_beginning, check_samples
 from trainshed.runtime.training.stopped import Stopped
 from trainshed.runtime.training.worker_spec import WorkerSpec
+from trainshed.spec.training.registration import Registration
 from trainshed.spec.training.train import Training, TrainJob
 
 WATCH_S = 0.5
@@ -66,10 +67,14 @@ def train_job(
 
     record.storage.write(record.at("loss.png"), loss_plot(record.run_id, record.metrics, unigram_entropy=entropy))
     lineage = write_lineage(job, record, fitted, data=data, weights=began, code=code, trial=trial)
-    name = job.register_as
     registered = None
-    if name is not None:
-        registered = register_model(name, reporter, lineage, {METRIC: fitted.last.figure(METRIC)})
+    match job.register_as:
+        case str(name):
+            registered = register_model(name, reporter, lineage, {METRIC: fitted.last.figure(METRIC)})
+        case Registration(name=name, gate=gate):
+            reporter.log(f"{job.name} becomes a version of {name} once {gate} has let it pass")
+        case None:
+            pass
     return TrainResult(
         metrics=dict(fitted.last.values),
         unigram_entropy_nats=entropy,

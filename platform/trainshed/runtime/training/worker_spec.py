@@ -21,7 +21,10 @@ class WorkerSpec:
     """Whether the weights are written to `model/` at the end."""
     fold: tuple[int, int] | None = None
     """In cross-validation: which part of the training samples is held out, and of how many."""
-    work: Literal["train", "score"] = "train"
-    """train: to the last step. score: one pass over all samples, whose figures are written down; nothing is learnt."""
+    work: Literal["train", "score", "evaluate"] = "train"
+    """train: to the last step. score: one pass over all samples, whose figures are written down; nothing is learnt.
+    evaluate: the same over held-out samples, with what a meter measures, and answers that the model generates."""
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    """Of work `evaluate`: an `Asked` as JSON."""
     weights: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What trainings may begin with that others have left, each a `results.Origin` as JSON, by what jobs call it."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from trainshed.spec.document.locations import ModelRef
-from trainshed.spec.document.part import Count, Name, NonNegative, Part, Positive, SecretName
+from trainshed.spec.document.part import Count, Name, NonNegative, Part, Positive, RunRef, SecretName
 
 
 class Replicas(Part):
@@ -44,6 +44,8 @@ class ServeJob(Part):
     name: Name
     model: ModelRef
     auth: Auth
+    gate: RunRef | None = None
+    """run://NAME, an evaluation with a gate: only a model whose newest one of that name has passed is served."""
     api: Literal["openai"] = "openai"
     replicas: Replicas = Replicas()
     max_tokens: Count = 256

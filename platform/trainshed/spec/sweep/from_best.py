@@ -16,6 +16,7 @@ from trainshed.spec.training.engines import Engine
 from trainshed.spec.training.export import Export
 from trainshed.spec.training.models import heads_misfit
 from trainshed.spec.training.points import Points
+from trainshed.spec.training.registration import RegisterAs
 from trainshed.spec.training.saving import Checkpoints, Recovery, Validation
 from trainshed.spec.training.trackers import ReportTo
 from trainshed.spec.training.train import Training, TrainJob
@@ -42,8 +43,9 @@ class TrainFromBest(Part):
     export: Export | None = None
     self_test: bool | None = None
     max_failures: Annotated[int, Field(ge=0)] | None = None
-    register_as: Name | None = Field(default=None, alias="register")
-    """The model name under which the exported weights become the next version."""
+    register_as: RegisterAs | None = Field(default=None, alias="register")
+    """The model name under which the exported weights become the next version; `{name, gate: run://EVALUATION}` where
+    an evaluation must let it pass first."""
     report_to: ReportTo = ()
     """Trackers that show the run besides its own record: tensorboard, mlflow, wandb."""
 

@@ -20,6 +20,7 @@ from trainshed.spec.training.export import Export, registration_misfit
 from trainshed.spec.training.grpo import Grpo
 from trainshed.spec.training.models import Model, Pretrained, has_mup
 from trainshed.spec.training.optimizers import Optimizer
+from trainshed.spec.training.registration import RegisterAs, name_of
 from trainshed.spec.training.regularization import Regularization
 from trainshed.spec.training.saving import Checkpoints, Recovery, Validation
 from trainshed.spec.training.schedules import Constant, Schedule
@@ -289,14 +290,15 @@ class TrainJob(Training):
 
     kind: Literal["train"]
     name: Name
-    register_as: Name | None = Field(default=None, alias="register")
-    """The model name under which the exported weights become the next version."""
+    register_as: RegisterAs | None = Field(default=None, alias="register")
+    """The model name under which the exported weights become the next version; `{name, gate: run://EVALUATION}` where
+    an evaluation must let it pass first."""
     report_to: ReportTo = ()
     """Trackers that show the run besides its own record: tensorboard, mlflow, wandb."""
 
     @model_validator(mode="after")
     def _a_whole_model_is_registered(self) -> TrainJob:
-        if fault := registration_misfit(self.export, self.register_as):
+        if fault := registration_misfit(self.export, name_of(self.register_as)):
             raise ValueError(fault)
         return self
 

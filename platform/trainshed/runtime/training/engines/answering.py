@@ -43,14 +43,15 @@ class AnsweringModel:
 
     def forward(self, **batch: torch.Tensor) -> Any:
         """The model's output."""
-        with self._autocast():
+        with self.arithmetic():
             return self.model(**batch)
 
     def train(self, *, on: bool) -> None:
         """It stays in evaluation mode."""
 
+    def arithmetic(self) -> AbstractContextManager[Any]:
+        """Inside, the model computes in its precision; `forward` does by itself."""
+        return torch.autocast(self._device.type, self._half) if self._half is not None else nullcontext()
+
     def _part(self, part: torch.nn.Module, *, layer: bool) -> None:
         self._frozen.part(part.requires_grad_(requires_grad=False), layer=layer)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self._device.type, self._half) if self._half is not None else nullcontext()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from posixpath import normpath
 from typing import Any
 
@@ -11,12 +12,20 @@ import torch
 
 from trainshed.record.storage import Storage
 from trainshed.runtime.training.ended import Ended, Notice
-from trainshed.runtime.training.host import World
+from trainshed.runtime.training.host import Host, World
 from trainshed.runtime.training.ray_train.preemption import Preempted, notice_given
+from trainshed.runtime.training.scoring.evaluating import evaluate_worker
 from trainshed.runtime.training.scoring.worker import score_worker
 from trainshed.runtime.training.worker import run_worker
 from trainshed.runtime.training.worker_spec import WorkerSpec
 from trainshed.runtime.watch.heartbeat import HeartbeatSender, Instruction
+
+WORK: dict[str, Callable[[WorkerSpec, Host], Ended]] = {
+    "train": run_worker,
+    "score": score_worker,
+    "evaluate": evaluate_worker,
+}
+"""By the `work` of a `WorkerSpec`."""
 
 
 class RayTrainHost:
@@ -67,7 +76,7 @@ def train_worker(config: dict[str, Any]) -> Ended:
     sender = HeartbeatSender(config["heartbeats"], ray.train.get_context().get_world_rank())
     storage = Storage.open(plan.storage)
     host = RayTrainHost(sender, storage, steps=plan.training["steps"], report_validation=config["report_validation"])
-    ended = score_worker(plan, host) if plan.work == "score" else run_worker(plan, host)
+    ended = WORK[plan.work](plan, host)
     if ended.notice == "leave":
         raise Preempted(f"saved after step {ended.last.step} and left, as asked")
     return ended

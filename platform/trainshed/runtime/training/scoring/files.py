@@ -12,11 +12,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
 
+from trainshed.errors import DamagedFile
+from trainshed.record.facts import said_of
 from trainshed.record.storage import Storage
 from trainshed.runtime.shards.files import map_shard, write_shard
 
 FOLDER = "scores"
+ANSWERS = "answers"
 CHUNK = 512
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
@@ -62,6 +66,45 @@ class ScoreFiles:
     @property
     def _place(self) -> str:
         return f"{self.folder}/{FOLDER}"
+
+
+@dataclass(frozen=True)
+class AnswerFiles:
+    """The answers that a model generated in one pass, batch by batch, in the folder of its run."""
+
+    storage: Storage
+    folder: str
+
+    def is_there(self, start: int) -> bool:
+        """Whether the batch that begins with this sample is answered."""
+        return self.storage.exists(self.place(start))
+
+    def write(self, start: int, answers: list[dict[str, str]]) -> None:
+        """Writes down a batch."""
+        self.storage.write_json(self.place(start), answers)
+
+    def read(self) -> list[dict[str, str]]:
+        """Every answer, in the order of the samples.
+
+        Raises:
+            PlatformError: a file is not what the workers write.
+        """
+        found: list[dict[str, str]] = []
+        for name in sorted(self.storage.names(f"{self.folder}/{ANSWERS}")):
+            place = f"{self.folder}/{ANSWERS}/{name}"
+            try:
+                found += TypeAdapter(list[dict[str, str]]).validate_python(self.storage.read_json(place))
+            except ValidationError as error:
+                raise DamagedFile(f"{self.storage.address(place)}: {said_of(error)}") from None
+        return found
+
+    def delete(self) -> None:
+        """Takes them away."""
+        self.storage.delete(f"{self.folder}/{ANSWERS}")
+
+    def place(self, start: int) -> str:
+        """Where a batch lies."""
+        return f"{self.folder}/{ANSWERS}/{start:06d}.json"
 
 
 def _name(split: str, chunk: int) -> str:

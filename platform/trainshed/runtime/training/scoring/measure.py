@@ -44,7 +44,7 @@ def measure_splits(
     for split, samples in splits.items():
         for chunk, ids in files.chunks_of(len(samples)):
             began = time.perf_counter()
-            if not _agreed(files.is_there(split, chunk), host.world):
+            if not agreed(files.is_there(split, chunk), host.world):
                 found = _measured(measure, task, samples, ids, engine, host, per_device, done)
                 if host.world.worker == 0:
                     files.write(split, chunk, found)
@@ -52,7 +52,7 @@ def measure_splits(
                 rows.row(step=done + len(ids), time=time.time(), samples_per_s=len(ids) / took)
             done += len(ids)
             host.stepped(done)
-            if (notice := _notice(host)) is not None:
+            if (notice := notice_of_any(host)) is not None:
                 return done, notice
     return done, None
 
@@ -90,12 +90,12 @@ def _measured(
     return {name: np.concatenate([one[name] for one in parts])[order] for name in parts[0]}
 
 
-def _agreed(there: bool, world: World) -> bool:
+def agreed(there: bool, world: World) -> bool:
     """What worker 0 sees: the others may look a moment later, or at another copy."""
     return bool(sum_over_workers(torch.tensor([float(there and world.worker == 0)]), world))
 
 
-def _notice(host: Host) -> Notice | None:
+def notice_of_any(host: Host) -> Notice | None:
     """What any worker was told."""
     notice = host.notice()
     leave, stop = sum_over_workers(torch.tensor([float(notice == "leave"), float(notice == "stop")]), host.world)
