@@ -1,4 +1,4 @@
-"""Wrong jobs that learn from a reward: each is refused before anything is handed over, in one line that names the file."""
+"""Wrong jobs that learn from a reward: each is refused before anything is handed over, in one line."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MODEL = {"kind": "pretrained", "name_or_path": "MODEL"}
 JOBS: dict[str, tuple[dict[str, Any], dict[str, Any], str | None, str]] = {
     "no module": ({}, {}, None, "task.reward: no rewards.py beside the job file"),
     "a module that is no Python": ({}, {}, "def score(:\n", "rewards.py cannot be read as Python"),
-    "no such function": ({}, {}, "def scores(**asked):\n    return 1\n", "rewards.py has no function 'score'; did you mean"),
+    "no such function": ({}, {}, "def scores(**asked):\n    return 1\n", "has no function 'score'; did you mean"),
     "a class in its place": ({}, {}, "class score:\n    pass\n", "has no function 'score'; it defines no function"),
     "a function of other names": (
-        {}, {}, "def score(question, answer):\n    return 1\n", "takes no prompt and no expected; it is called with prompt",
+        {}, {}, "def score(question, answer):\n    return 1\n", "takes no prompt and no expected; it is called with",
     ),
     "a path in its place": ({}, {"task": {"reward": "../rewards:score"}}, RIGHT, "say my_module:my_function"),
     "no reward at all": ({}, {"task": {"reward": None}}, RIGHT, "task.reward"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from e2e.test_going_on import workers
+from e2e.test_going_on import slowed, workers
 from small_jobs import write
 from trainshed.record.data_manifest import DataManifest
 from trainshed.runtime.shards import open_data
@@ -170,7 +170,8 @@ def test_a_reference_that_is_killed_or_stopped_goes_on_where_it_was(platform, ta
     following = platform.start("submit", write(tmp_path, measured))
     folder = wait_for(lambda: platform.newest("many-measured"))
     wait_for(lambda: len(list(folder.glob("scores/*.arrow"))) >= 3, every_s=0.02)
-    platform.run("stop", folder.name)
+    with slowed(workers(folder)[0]):  # the other one waits for it
+        platform.run("stop", folder.name)
     following.communicate(timeout=60)
     shown = platform.json("show", "many-measured")["result"]
     assert shown["state"] == "stopped"

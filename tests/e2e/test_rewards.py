@@ -7,7 +7,11 @@ import pytest
 
 from small_jobs import write, write_code
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]  # ten minutes; each part is tested by itself
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.faults,
+    pytest.mark.timeout(1600),
+]  # ten minutes; each part is tested by itself
 
 FORMAT = {
     "kind": "prepare",
@@ -50,13 +54,13 @@ REWARDED = {
     },
     "model": {"kind": "pretrained", "name_or_path": "knows-the-format@latest"},
     "data": "run://rewarded-sums",
-    "optimizer": {"kind": "adamw", "learning_rate": 0.001, "weight_decay": 0.0},
+    "optimizer": {"kind": "adamw", "learning_rate": 0.0015, "weight_decay": 0.0},
     "schedule": {"kind": "linear", "warmup_steps": 50},
     "regularization": {"max_grad_norm": 0.5},
     "engine": {"kind": "ddp"},
     "workers": {"count": 1, "per_device_batch_size": 30},
     "global_batch_size": 30,
-    "steps": 900,
+    "steps": 1200,
     "validation": {"every_steps": 100, "at_start": True},
 }
 REWARD = "def score(prompt, answer, expected):\n    return 1.0 if answer == expected else 0.0\n"
@@ -70,10 +74,12 @@ def test_sums_of_two_digits_are_learnt_from_their_reward_alone(platform, tmp_pat
     (tmp_path / "format.jsonl").write_text("\n".join(map(json.dumps, asked)))
     (tmp_path / "sums.jsonl").write_text("\n".join(map(json.dumps, sums)))
     write_code(tmp_path, "sums_reward", REWARD)
-    platform.run("submit", write(tmp_path, FORMAT, KNOWS_IT, SUMS, REWARDED))
+    submitting = platform.start("submit", write(tmp_path, FORMAT, KNOWS_IT, SUMS, REWARDED))
+    stdout, stderr = submitting.communicate(timeout=1500)
+    assert submitting.returncode == 0, stdout + stderr
     rows = platform.json("show", "rewarded")["metrics"]
     held_out = [row["validation_reward"] for row in rows if "validation_reward" in row]
     print(f"reward: {held_out}; seconds: {rows[-1]['time'] - rows[0]['time']:.0f}")
     assert held_out[0] < 0.3
     assert held_out[-1] > 0.9
-    assert [row["ratio"] for row in rows if "ratio" in row] == pytest.approx([1.0] * 900, abs=1e-5)
+    assert [row["ratio"] for row in rows if "ratio" in row] == pytest.approx([1.0] * 1200, abs=1e-5)

@@ -47,7 +47,7 @@ class TokenSums:
 
 def token_sums(logits: torch.Tensor, targets: torch.Tensor) -> TokenSums:
     """Of logits `(samples, time, vocabulary)` and their targets `(samples, time)`."""
-    return TokenSums(row_losses(logits, targets), logits.argmax(-1) == targets, targets)
+    return TokenSums(losses_of_tokens(logits, targets).sum(1), logits.argmax(-1) == targets, targets)
 
 
 def counted(targets: torch.Tensor) -> float:

@@ -21,7 +21,7 @@ class Grpo(BuiltInTask):
     needs: ClassVar = ("text", "target")
     takes: ClassVar = ("messages",)
     decodes: ClassVar = True
-    reward: Annotated[str, like(r"^[A-Za-z_]\w*:[A-Za-z_]\w*$", "say my_module:my_function")]
+    reward: Annotated[str, like(r"^[A-Za-z_]\w*:[a-zA-Z_]\w*$", "say my_module:my_function")]
     """`my_module:my_function`; my_module.py lies beside the job file and is uploaded with it. It is called with the
     texts `prompt`, `answer` and `expected`, and returns a number; it runs in a process of its own."""
     reward_timeout_s: Positive = 10
