@@ -7,11 +7,7 @@ import pytest
 
 from small_jobs import write, write_code
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.faults,
-    pytest.mark.timeout(1600),
-]  # ten minutes; each part is tested by itself
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(1600)]  # ten minutes
 
 FORMAT = {
     "kind": "prepare",

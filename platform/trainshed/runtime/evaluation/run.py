@@ -48,11 +48,14 @@ def evaluate_job(
         other = find_out(run, _origin(weights, against), against, Spares(), folder=place)
     result = _result(run, own, found, other, weights)
     result = _judged(run, result)
-    result = settle(job, result, own, reporter)
-    write_report(reporter.record, job.name, result, found.columns, found.answers, _labels(run, own))
+    labels = _labels(run, own)
+    write_report(reporter.record, job.name, result, found.columns, found.answers, labels)
+    settled = settle(job, result, own, reporter)  # only now: what has a version has a report
+    if settled != result:
+        write_report(reporter.record, job.name, settled, found.columns, found.answers, labels)
     for place in (reporter.record.at(), reporter.record.at("against")):
         forget(run, place)
-    return result
+    return settled
 
 
 def split_of(job: EvaluateJob, splits: Sequence[str]) -> Split:
