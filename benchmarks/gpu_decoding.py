@@ -11,7 +11,7 @@ from gpu_parts import Size, Tokens, free, name_of
 from results import write_result
 from transformers import AutoModelForCausalLM
 
-from trainshed.runtime.generation.sampling import Sampling
+from trainshed.runtime.generation.rules import Sampling
 from trainshed.runtime.serving.engines.batching import BatchedModel
 from trainshed.runtime.serving.engines.engine import EngineSettings
 from trainshed.runtime.serving.engines.messages import Failed, Outputs, Request

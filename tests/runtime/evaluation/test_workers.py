@@ -204,6 +204,18 @@ def test_two_workers_come_to_what_one_does_whole_or_split(storage, tmp_path):
     assert AnswerFiles(storage, "runs/two").read() == AnswerFiles(storage, "runs/one").read()
 
 
+def test_two_workers_go_on_with_the_answers_that_one_has_begun(storage, tmp_path):
+    read = data(storage, "stories", SPLITS, has=("text", "target"))
+    run = model(storage, "m", decoder, read, {"model": GPT2})
+    fields = {"samples": 9, "max_new_tokens": 4, "answered": 8}
+    evaluate_worker(told(run, read, folder="runs/one", **fields), Host())
+    order = told(run, read, folder="runs/both", **fields)
+    assert evaluate_worker(order, Host(stop_at=9 + 3)).notice == "stop"
+    assert len(AnswerFiles(storage, "runs/both").read()) == 3
+    by_two(tmp_path / "both", order)
+    assert AnswerFiles(storage, "runs/both").read() == AnswerFiles(storage, "runs/one").read()
+
+
 def test_a_file_of_answers_that_a_stranger_wrote_is_refused(storage):
     AnswerFiles(storage, "runs/e").write(0, [{"prompt": 1}])
     with pytest.raises(PlatformError, match=r"answers/000000.json: 0.prompt"):

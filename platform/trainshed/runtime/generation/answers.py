@@ -16,7 +16,8 @@ import torch
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.generation.manager import PAGE_TOKENS, start_manager
-from trainshed.runtime.generation.sampling import Sampling, SamplingRows
+from trainshed.runtime.generation.rules import Sampling
+from trainshed.runtime.generation.sampling import SamplingRows
 
 LOOK_S = 1.0
 """How often it is looked whether the model's thread still runs."""

@@ -17,7 +17,7 @@ import torch
 
 from trainshed.runtime.encoding import ConversationEncoder
 from trainshed.runtime.generation.answers import Answer
-from trainshed.runtime.generation.sampling import Sampling
+from trainshed.runtime.generation.rules import Sampling
 from trainshed.runtime.modalities.text.collation import IGNORED, inputs, pad
 from trainshed.runtime.tasks.adapting import add_switch
 from trainshed.runtime.tasks.causal_lm import CausalLmTask

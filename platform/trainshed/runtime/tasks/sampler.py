@@ -15,9 +15,11 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from trainshed.errors import PlatformError
 from trainshed.runtime.generation.answers import Answer, Answerer
-from trainshed.runtime.generation.sampling import Sampling
+from trainshed.runtime.generation.rules import Sampling
 
 State = dict[str, torch.Tensor]
+AT_ONCE = 1 << 24
+"""Numbers of a tensor that are mixed together."""
 
 
 class Policy(Protocol):
@@ -71,10 +73,11 @@ class Sampler:
             for parameter in self._model.parameters():
                 parameter.requires_grad_(requires_grad=parameter.requires_grad and shares)
         if shares:
-            wanted = fingerprint(dict(policy.model.state_dict()))
+            self._agree(_same_memory(policy.model, self._model), 0, device)
         else:
             wanted = self._copied(policy)
-        self._compare(wanted, device)
+            found = fingerprint(self._model.state_dict())
+            self._agree(found == wanted, found, device)
 
     def answers(self, prompts: Sequence[Sequence[int]], sampling: Sequence[Sampling]) -> list[Answer]:
         """The answer to each prompt. Raises as `Answerer.answers`."""
@@ -97,14 +100,14 @@ class Sampler:
                 tensor.copy_(own)
         return wanted
 
-    def _compare(self, wanted: int, device: torch.device) -> None:
-        found = fingerprint(self._model.state_dict())
-        agreed = torch.tensor([found == wanted, 1.0], dtype=torch.float64, device=device)
-        both = torch.tensor([found, -found], dtype=torch.int64, device=device)
+    def _agree(self, same: bool, mark: int, device: torch.device) -> None:
+        """Raises PlatformError on every worker where one has other weights, or another mark, than the others."""
+        agreed = torch.tensor([same, 1.0], dtype=torch.float64, device=device)
+        marks = torch.tensor([mark, -mark], dtype=torch.int64, device=device)
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(agreed)
-            dist.all_reduce(both, op=dist.ReduceOp.MAX)
-        if agreed[0] != agreed[1] or both[0] != -both[1]:
+            dist.all_reduce(marks, op=dist.ReduceOp.MAX)
+        if agreed[0] != agreed[1] or marks[0] != -marks[1]:
             raise PlatformError("the model that answers has other weights than the one that is trained; that is a bug")
 
 
@@ -112,8 +115,16 @@ def fingerprint(state: State) -> int:
     """A number that follows from every bit of the weights and their names, below 2 ** 62; fast on any device."""
     total = 0
     for name, tensor in state.items():
-        bits = tensor.detach().contiguous().view(torch.int16 if tensor.element_size() == 2 else torch.int32)
-        halves = bits.flatten().to(torch.int64)
-        mixed = int(halves.sum()) * 31 + int(halves[::2].sum()) * 17 + int((halves * halves).sum())
-        total ^= hash((len(name), sum(name.encode()), mixed)) & (2**62 - 1)
+        bits = tensor.detach().contiguous().view(torch.int16 if tensor.element_size() == 2 else torch.int32).flatten()
+        mixed = [len(name), sum(name.encode())]
+        for part in torch.split(bits, AT_ONCE):  # as int64 it takes two to four times the memory
+            wide = part.to(torch.int64)
+            mixed += [int(wide.sum()), int(wide[::2].sum()), int((wide * wide).sum())]
+        total ^= hash(tuple(mixed)) & (2**62 - 1)
     return total
+
+
+def _same_memory(policy: torch.nn.Module, own: torch.nn.Module) -> bool:
+    """Whether every weight of two models is the same one, so that a step of one is a step of the other."""
+    there = policy.state_dict()
+    return all(there[name].data_ptr() == one.data_ptr() for name, one in own.state_dict().items())

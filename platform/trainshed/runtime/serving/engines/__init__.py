@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainshed.runtime.generation.sampling import Sampling
+from trainshed.runtime.generation.rules import Sampling
 from trainshed.runtime.serving.engines.engine import (
     EngineDeadError,
     EngineFullError,

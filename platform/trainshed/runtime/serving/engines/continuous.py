@@ -15,7 +15,7 @@ from typing import Any, assert_never
 
 from trainshed.errors import PlatformError
 from trainshed.patience import patience
-from trainshed.runtime.generation.sampling import Sampling
+from trainshed.runtime.generation.rules import Sampling
 from trainshed.runtime.serving.engines.engine import (
     EngineDeadError,
     EngineFullError,

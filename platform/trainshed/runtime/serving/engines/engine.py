@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.generation.sampling import Sampling
+from trainshed.runtime.generation.rules import Sampling
 
 Finish = Literal["stop", "length"]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainshed.runtime.generation.sampling import Sampling
+from trainshed.runtime.generation.rules import Sampling
 from trainshed.runtime.serving.engines.engine import EngineSettings, Step
 
 _LENGTH = struct.Struct("!Q")

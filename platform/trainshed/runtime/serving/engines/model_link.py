@@ -24,7 +24,7 @@ from typing import assert_never
 
 import trainshed
 from trainshed.errors import PlatformError
-from trainshed.runtime.generation.sampling import Sampling
+from trainshed.runtime.generation.rules import Sampling
 from trainshed.runtime.serving.engines.engine import EngineDeadError, EngineSettings, Step
 from trainshed.runtime.serving.engines.messages import (
     Cancel,

@@ -4,6 +4,7 @@ goes on behind the last one."""
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from trainshed.runtime.training.ended import Notice
 from trainshed.runtime.training.engines.answering import AnsweringModel
 from trainshed.runtime.training.host import Host, World
 from trainshed.runtime.training.scoring.files import AnswerFiles
-from trainshed.runtime.training.scoring.measure import agreed, notice_of_any
+from trainshed.runtime.training.scoring.measure import notice_of_any
 from trainshed.spec.evaluation.asked import Asked
 
 
@@ -31,22 +32,35 @@ def answer_samples(
     """Answers what is not answered yet; why it ended before the last, if it did. Every worker calls it."""
     world = host.world
     longest = asked.max_new_tokens or _longest(task, samples, asked)
-    at_once = asked.answers_at_once * world.workers
-    for start in range(0, asked.answered, at_once):
-        ids = np.arange(start, min(start + at_once, asked.answered))
-        if not agreed(files.is_there(start), world):
-            own = ids[world.worker * asked.answers_at_once : (world.worker + 1) * asked.answers_at_once]
-            said: list[Answered] = []
-            if len(own):
-                with engine.arithmetic():
-                    said = task.answers(engine.model, samples.take(own), max_new_tokens=longest)
-            whole = _of_all(said, world)
-            if world.worker == 0:
-                files.write(start, [dataclasses.asdict(one) for one in whole])
-        host.stepped(asked.samples + start + len(ids))
+    batches = range(0, asked.answered, asked.answers_at_once)  # the same for any number of workers
+    missing = _missing(batches, files, world)
+    for turn in range(0, len(missing), world.workers):
+        own = missing[turn + world.worker] if turn + world.worker < len(missing) else None
+        said: list[Answered] = []
+        if own is not None:
+            ids = np.arange(own, min(own + asked.answers_at_once, asked.answered))
+            with engine.arithmetic():
+                said = task.answers(engine.model, samples.take(ids), max_new_tokens=longest)
+        given = _of_all((own, said), world)
+        if world.worker == 0:
+            for start, answers in given:
+                if start is not None:
+                    files.write(start, [dataclasses.asdict(one) for one in answers])
+        left = sum(min(asked.answers_at_once, asked.answered - start) for start in missing[turn + world.workers :])
+        host.stepped(asked.samples + asked.answered - left)
         if (notice := notice_of_any(host)) is not None:
             return notice
     return None
+
+
+def _missing(batches: Sequence[int], files: AnswerFiles, world: World) -> list[int]:
+    """The batches that are not answered yet, by their first sample, as worker 0 sees them."""
+    found: list[Any] = [start for start in batches if world.worker == 0 and not files.is_there(start)]
+    if world.workers > 1:
+        told = [found]
+        dist.broadcast_object_list(told, src=0)
+        found = told[0]
+    return found
 
 
 def _longest(task: GivesAnswers, samples: Samples, asked: Asked) -> int:
@@ -58,10 +72,10 @@ def _longest(task: GivesAnswers, samples: Samples, asked: Asked) -> int:
     return longest
 
 
-def _of_all(said: list[Answered], world: World) -> list[Answered]:
-    """The answers of all workers, in their order."""
+def _of_all(said: tuple[int | None, list[Answered]], world: World) -> list[tuple[int | None, list[Answered]]]:
+    """The batches of all workers, each by its first sample; None of one that had nothing to do."""
     if world.workers == 1:
-        return said
+        return [said]
     gathered: list[Any] = [None] * world.workers
     dist.all_gather_object(gathered, said)
-    return [one for own in gathered for one in own]
+    return gathered
