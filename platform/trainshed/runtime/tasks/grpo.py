@@ -221,7 +221,7 @@ class GrpoTask:
 
     def _remember(self, batch: Batch, counts: torch.Tensor, **of_tokens: torch.Tensor) -> None:
         tokens = counts.sum()
-        sums = {name: (one.detach() * counts).sum() for name, one in of_tokens.items()}
+        sums = {name: (one.detach().double() * counts).sum() for name, one in of_tokens.items()}
         sums |= {"tokens": tokens, "answers": torch.tensor(len(counts)), "reward": batch["rewards"].sum()}
         sums |= {"ended": batch["ended"].sum()}
         for name, value in sums.items():
