@@ -15,9 +15,10 @@ from typing import Any
 import torch
 
 from trainshed.errors import PlatformError
-from trainshed.runtime.generation.manager import PAGE_TOKENS, start_manager
+from trainshed.runtime.generation.manager import start_manager
 from trainshed.runtime.generation.rules import Sampling
 from trainshed.runtime.generation.sampling import SamplingRows
+from trainshed.spec.plan.answering import PAGE_TOKENS
 
 LOOK_S = 1.0
 """How often it is looked whether the model's thread still runs."""

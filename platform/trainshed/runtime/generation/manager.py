@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
-PAGE_TOKENS = 32
+from trainshed.spec.plan.answering import PAGE_TOKENS
 
 
 def start_manager(

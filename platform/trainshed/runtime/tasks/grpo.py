@@ -7,6 +7,7 @@ log-probabilities that it was drawn with. What is drawn for a prompt depends on 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -15,13 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainshed.runtime.encoding import ConversationEncoder
 from trainshed.runtime.generation.answers import Answer
 from trainshed.runtime.generation.rules import Sampling
 from trainshed.runtime.modalities.text.collation import IGNORED, inputs, pad
 from trainshed.runtime.tasks.adapting import add_switch
 from trainshed.runtime.tasks.causal_lm import CausalLmTask
 from trainshed.runtime.tasks.facts import DataFacts
+from trainshed.runtime.tasks.generating import ends_of, prompts_and_truths
 from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.tasks.meters import MeanMeter
 from trainshed.runtime.tasks.protocol import AdapterExports, Batch, Forward, Meter, Samples
@@ -30,8 +31,6 @@ from trainshed.runtime.tasks.routing import refuse_router_loss
 from trainshed.runtime.tasks.sampler import Policy, Sampler
 from trainshed.spec.training.grpo import Grpo
 from trainshed.spec.training.train import Training
-
-Ids = np.ndarray[Any, Any]
 
 SUMS = ("tokens", "answers", "reward", "ended", "ratio", "kl", "clipped")
 EPSILON = 1e-4
@@ -49,13 +48,11 @@ class GrpoTask:
         self._facts = facts
         self._seed = training.seed
         longest = facts.block_size + task.max_new_tokens
-        asking = DataFacts(**{**_fields(facts), "block_size": longest, "max_target_tokens": 0})
+        asking = replace(facts, block_size=longest, max_target_tokens=0)
         self._language = CausalLmTask(training, asking)
         refuse_router_loss(self._language.config, task.kind)
         self._adapts = training.lora is not None
-        chat = ConversationEncoder.read(facts.text_folder, obey=facts.special_tokens_obeyed)
-        eos = facts.special.eos
-        self._ends = tuple(dict.fromkeys([*([] if eos is None else [eos]), *(() if chat is None else chat.ends)]))
+        self._ends = ends_of(training.model, facts.text_folder)
         self._sampler = Sampler(
             self._language.config,
             self._language.plain_weights if self._adapts else None,
@@ -96,7 +93,11 @@ class GrpoTask:
         `input_ids`, `attention_mask` and `labels` (the answers); `drawn` `(rows, time - 1)`, the log-probability that
         each token was drawn with; `advantages`, `rewards` and `ended` `(rows,)`.
         """
-        asked = [prompt.tolist() for prompt, _ in self._prompts(rows) for _ in range(self._task.group_size)]
+        asked = [
+            prompt.tolist()
+            for prompt, _ in prompts_and_truths(rows, self._facts.encoder)
+            for _ in range(self._task.group_size)
+        ]
         drawing = [self._sampling(key, number) for key in keys for number in range(self._task.group_size)]
         answers = self._sampler.answers(asked, drawing)
         rewards = torch.tensor(self._rewards(rows, answers), dtype=torch.float64).view(len(keys), -1)
@@ -179,21 +180,10 @@ class GrpoTask:
             "ended": batch["ended"].view_as(groups).mean(1),
         }
 
-    def _prompts(self, rows: dict[str, Any]) -> list[tuple[Ids, Ids]]:
-        """The tokens of each prompt, and of the answer that the data has."""
-        if "target" in rows:
-            pairs = zip(rows["tokens"], rows["target"], strict=True)
-            return [(self._facts.encoder.opened(text), target) for text, target in pairs]
-        found = []
-        for ids, mask in zip(rows["tokens"], rows["loss_mask"], strict=True):
-            begins = int(np.flatnonzero(np.diff(mask, prepend=0) == 1)[-1])  # the last answer is the one that is asked
-            found.append((ids[:begins], ids[begins:][mask[begins:] > 0]))
-        return found
-
     def _rewards(self, rows: dict[str, Any], answers: list[Answer]) -> list[float]:
         size = self._task.group_size
         asked = []
-        for number, (prompt, expected) in enumerate(self._prompts(rows)):
+        for number, (prompt, expected) in enumerate(prompts_and_truths(rows, self._facts.encoder)):
             texts = (self._text(prompt), self._text(expected))
             asked += [Scored(texts[0], self._text(one.tokens), texts[1]) for one in answers[number * size :][:size]]
         return self._reward.of(asked)
@@ -234,7 +224,3 @@ class GrpoTask:
 def _asked(batch: Batch) -> Batch:
     """What the model is given, and the labels."""
     return {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
-
-
-def _fields(facts: DataFacts) -> dict[str, Any]:
-    return {name: getattr(facts, name) for name in facts.__dataclass_fields__}

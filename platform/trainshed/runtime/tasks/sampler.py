@@ -88,7 +88,9 @@ class Sampler:
     def _copied(self, policy: Policy) -> int:
         """Copies the weights from worker 0, one after another; their fingerprint as it has them."""
         exported = policy.export()
-        state = None if exported is None else exported if self._plain is None else self._plain(exported)
+        state = exported
+        if exported is not None and self._plain is not None:
+            state = self._plain(exported)
         wanted = 0
         there = self._model.state_dict()
         for name, tensor in there.items():

@@ -10,7 +10,7 @@ from trainshed.spec.training.grpo import Grpo
 from trainshed.spec.training.train import Training
 
 PAGE_TOKENS = 32
-"""Keys and values are held in pages, as `runtime/generation/manager.py` has them."""
+"""Keys and values are held in pages of so many."""
 WIDTHS = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
