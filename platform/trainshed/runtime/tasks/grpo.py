@@ -22,7 +22,7 @@ from trainshed.runtime.modalities.text.collation import IGNORED, inputs, pad
 from trainshed.runtime.tasks.adapting import add_switch
 from trainshed.runtime.tasks.causal_lm import CausalLmTask
 from trainshed.runtime.tasks.facts import DataFacts
-from trainshed.runtime.tasks.generating import ends_of, prompts_and_truths
+from trainshed.runtime.tasks.generating import Ids, ends_of, prompts_and_truths
 from trainshed.runtime.tasks.making import PartHandler
 from trainshed.runtime.tasks.meters import MeanMeter
 from trainshed.runtime.tasks.protocol import AdapterExports, Batch, Forward, Meter, Samples
@@ -93,14 +93,11 @@ class GrpoTask:
         `input_ids`, `attention_mask` and `labels` (the answers); `drawn` `(rows, time - 1)`, the log-probability that
         each token was drawn with; `advantages`, `rewards` and `ended` `(rows,)`.
         """
-        asked = [
-            prompt.tolist()
-            for prompt, _ in prompts_and_truths(rows, self._facts.encoder)
-            for _ in range(self._task.group_size)
-        ]
+        pairs = prompts_and_truths(rows, self._facts.encoder)
+        asked = [prompt.tolist() for prompt, _ in pairs for _ in range(self._task.group_size)]
         drawing = [self._sampling(key, number) for key in keys for number in range(self._task.group_size)]
         answers = self._sampler.answers(asked, drawing)
-        rewards = torch.tensor(self._rewards(rows, answers), dtype=torch.float64).view(len(keys), -1)
+        rewards = torch.tensor(self._rewards(pairs, answers), dtype=torch.float64).view(len(keys), -1)
         spread = rewards.std(1, keepdim=True)
         advantages = (rewards - rewards.mean(1, keepdim=True)) / (spread + EPSILON)
         whole = [np.concatenate([prompt, one.tokens]) for prompt, one in zip(asked, answers, strict=True)]
@@ -180,10 +177,11 @@ class GrpoTask:
             "ended": batch["ended"].view_as(groups).mean(1),
         }
 
-    def _rewards(self, rows: dict[str, Any], answers: list[Answer]) -> list[float]:
+    def _rewards(self, pairs: list[tuple[Ids, Ids]], answers: list[Answer]) -> list[float]:
+        """Of a group of answers to each prompt, beside what the data has as its answer."""
         size = self._task.group_size
         asked = []
-        for number, (prompt, expected) in enumerate(prompts_and_truths(rows, self._facts.encoder)):
+        for number, (prompt, expected) in enumerate(pairs):
             texts = (self._text(prompt), self._text(expected))
             asked += [Scored(texts[0], self._text(one.tokens), texts[1]) for one in answers[number * size :][:size]]
         return self._reward.of(asked)
